@@ -1,0 +1,1 @@
+"""Suites, their plans, the cells, their records, and who executes them."""

@@ -1,0 +1,101 @@
+"""Where a cell ran: device, threads, versions, commit, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from contextlib import suppress
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import fedbench
+
+_PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn",
+             "safetensors", "pydantic")
+
+
+def resolve_device(name: str) -> str:
+    """Return ``cpu`` or ``cuda``; ``auto`` takes an accelerator where there is one."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that numbers may depend on."""
+    found = {"fedbench": fedbench.__version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@lru_cache(maxsize=1)
+def commit() -> dict[str, Any]:
+    """Return the commit of the checkout that fedbench is imported from, and whether it is dirty.
+
+    Both are None outside a checkout.
+    """
+    folder = Path(fedbench.__file__).parent.parent
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": head, "dirty": bool(changed)}
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """Return what a record says of where it was computed.
+
+    Args:
+        device: As resolved.
+        threads: Of torch, on the CPU.
+    """
+    import torch
+
+    on_gpu = device.startswith("cuda")
+    return {"device": device.partition(":")[0],
+            "device_name": torch.cuda.get_device_name(device) if on_gpu else _processor(),
+            "threads": threads, "cpus": os.cpu_count(), "system": platform.platform(terse=True),
+            "packages": package_versions(), **commit()}
+
+
+class PeakMemory:
+    """The largest resident memory of this process since the object was made, in bytes.
+
+    Linux can put the mark back; elsewhere it is the peak since the process began.
+    """
+
+    def __init__(self) -> None:
+        with suppress(OSError), Path("/proc/self/clear_refs").open("w") as file:
+            file.write("5")
+
+    def read(self) -> int:
+        """Return the peak in bytes."""
+        with suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True,
+                          text=True, timeout=10).stdout.strip()
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

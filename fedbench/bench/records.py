@@ -1,0 +1,129 @@
+"""Records: one JSON file for each cell, the truth that all tables are made of.
+
+Knows nothing of torch, so that reports answer at once. The fields are defined in
+``docs/records.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from fedbench.config import Settings, explain
+from fedbench.errors import StoreError
+from fedbench.files import move_aside, write_atomic
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+Status = Literal["ok", "failed", "skipped"]
+
+
+class Record(Settings):
+    """What one cell left behind."""
+
+    schema_version: Literal[1] = 1
+    """Version of this layout."""
+    cell_id: str
+    """Identity of the settings (ARCHITECTURE rule 11)."""
+    status: Status
+    """`ok`, `failed` (retried by the next run) or `skipped` (known at plan time)."""
+    reason: str | None = None
+    """Why it failed or was skipped."""
+    traceback: str | None = None
+    """Of a failure."""
+    suite: str
+    """The suite that it was computed for."""
+    profile: str | None = None
+    """The suite's profile."""
+    control: bool = False
+    """Whether the method is a row to compare with rather than a contender."""
+    settings: dict[str, Any]
+    """The whole cell, defaults written out."""
+    versions: dict[str, Any]
+    """Versions of the parts that the identity hashes."""
+    data: dict[str, Any] = {}
+    """Fingerprint, sizes and classes of the data as used."""
+    partition: dict[str, Any] = {}
+    """Digest, label histogram and hold-outs."""
+    metrics: dict[str, Any] = {}
+    """Headline numbers, then every model's."""
+    curves: list[dict[str, Any]] = []
+    """Points on the fixed share of the test set."""
+    ledger: dict[str, Any] = {}
+    """Bytes, rounds and seconds."""
+    shared_pixels: int = 0
+    """Pixels of the shared or synthetic set, and of public images held beforehand."""
+    resources: list[str] = []
+    """Public resources used."""
+    privileges: list[str] = []
+    """What the method was given that others were not."""
+    outputs: dict[str, str] = {}
+    """Digests of what it left: models and synthetic set, in `outputs/`."""
+    wall_seconds: float = 0.0
+    """From start to record, evaluation included."""
+    peak_memory_bytes: int = 0
+    """Largest resident memory of the process during the cell."""
+    peak_device_memory_bytes: int = 0
+    """Largest memory allocated on an accelerator."""
+    environment: dict[str, Any] = {}
+    """Device, threads, versions, commit."""
+
+    def method_label(self) -> str:
+        """Return ``method`` or ``method (preset)``."""
+        method = self.settings["method"]
+        return f"{method['name']} ({method['preset']})" if method.get("preset") else method["name"]
+
+
+def record_path(home: Path, suite: str, cell_id: str) -> Path:
+    """Return where a cell's record lives."""
+    return home / suite / "records" / f"{cell_id}.json"
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record; keys keep their order, floats their every digit."""
+    write_atomic(path, json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        StoreError: The file is truncated, foreign, or of another schema version.
+    """
+    try:
+        return Record.model_validate(json.loads(path.read_text()))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} is not a record: {error}") from error
+    except ValidationError as error:
+        raise StoreError(f"{path} is not a record of schema {SCHEMA}: {explain(error)}") from error
+
+
+def find_record(home: Path, suite: str, cell_id: str) -> tuple[Path, Record] | None:
+    """Return a cell's record if there is a whole one; a damaged one is moved aside."""
+    path = record_path(home, suite, cell_id)
+    if not path.exists():
+        return None
+    try:
+        record = read_record(path)
+        if record.cell_id != cell_id:
+            raise StoreError(f"{path} is the record of cell {record.cell_id}")
+    except StoreError as error:
+        aside = move_aside(path)
+        log.warning("%s; moved to %s, and the cell is computed again", error, aside.name)
+        return None
+    return path, record
+
+
+def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
+    """Yield every record of a folder in order of name; a damaged one is named and left out."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            yield path, read_record(path)
+        except StoreError as error:
+            log.warning("%s; left out", error)

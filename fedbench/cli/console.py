@@ -1,0 +1,27 @@
+"""Where the command line writes: results to standard output, the rest to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+#: On a pipe a table must not be cut to 80 columns.
+_WIDTH = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+
+stdout = Console(width=_WIDTH)
+stderr = Console(stderr=True, soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """Print an error."""
+    stderr.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

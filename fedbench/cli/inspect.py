@@ -1,0 +1,165 @@
+"""What there is: methods, data sets, models, partition schemes, and one partition drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedbench.cli.console import print_json, stdout
+from fedbench.cli.options import (
+    AsJson,
+    Offline,
+    Plugin,
+    Set,
+    assignments,
+    load_plugins,
+    runtime,
+)
+from fedbench.files import home
+from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES, describe
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (methods, datasets, models, partitions, partition):
+        app.command()(command)
+
+
+def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
+    """List the methods, their settings and presets."""
+    load_plugins(plugin)
+    found = []
+    for name in METHODS.names():
+        method = METHODS.get(name)
+        fields = {key: field.default for key, field in method.Config.model_fields.items()
+                  if key not in ("name", "preset")}
+        found.append({"name": name, "what": describe(method), "version": method.version,
+                      "control": method.control, "uses_budget": method.uses_budget,
+                      "settings": fields, "presets": {key: dict(value) for key, value
+                                                      in method.presets.items()}})
+    _show(found, as_json, "Methods")
+
+
+def datasets(as_json: AsJson = False) -> None:
+    """List the data sets; `fedbench data` says which of them are here."""
+    found = []
+    for name in DATASETS.names():
+        spec = DATASETS.get(name)
+        found.append({"name": name, "what": spec.title, "classes": len(spec.classes) or None,
+                      "image": f"{spec.channels or '1 or 3'}x{spec.size}x{spec.size}",
+                      "train": spec.train_size, "test": spec.test_size,
+                      "augment": spec.augment, "source": spec.source})
+    _show(found, as_json, "Data sets")
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the model families."""
+    from fedbench.config import Model
+
+    found = []
+    for name in MODELS.names():
+        family = MODELS.get(name)
+        found.append({"name": name, "what": family.title, "options": dict(family.options),
+                      "smallest_image": family.smallest(Model(name=name)), "source": family.source})
+    _show(found, as_json, "Models")
+
+
+def partitions(as_json: AsJson = False) -> None:
+    """List the partition schemes; a bare --beta means dirichlet_capped."""
+    found = []
+    for name in SCHEMES.names():
+        scheme = SCHEMES.get(name)
+        found.append({"name": name, "what": scheme.title,
+                      "parameters": sorted(scheme.parameters), "source": scheme.source})
+    _show(found, as_json, "Partition schemes")
+
+
+def partition(
+    dataset: Annotated[str, typer.Option(help="Data set.")] = "digits",
+    scheme: Annotated[str | None, typer.Option(help="Partition scheme.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Dirichlet concentration.")] = None,
+    clients: Annotated[int | None, typer.Option(help="Number of clients.")] = None,
+    train_size: Annotated[int | None, typer.Option(help="Training images to take.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed.", min=0)] = 0,
+    settings: Set = None,
+    svg: Annotated[Path | None, typer.Option(help="Where the heatmap goes.")] = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw one partition: a table of labels by client, and a heatmap as SVG."""
+    from fedbench.bench.cell import load_data
+    from fedbench.bench.suite import merge, nest
+    from fedbench.config import Data, Partition, validate
+    from fedbench.data.partition import split
+    from fedbench.report.heatmap import partition_heatmap
+
+    tree: dict[str, Any] = {"data": {"name": dataset}, "partition": {}}
+    for place, value in {"data.train_size": train_size, "partition.scheme": scheme,
+                         "partition.beta": beta, "partition.clients": clients}.items():
+        if value is not None:
+            tree = merge(tree, nest(place, value))
+    for assignment in assignments(settings):
+        tree = merge(tree, assignment)
+    wanted, spread = validate(Data, tree["data"]), validate(Partition, tree["partition"])
+    data = load_data(wanted, runtime(offline=offline))
+    drawn = split(data.train.labels.numpy(), spread, seed, len(data.classes))
+    histogram = drawn.histogram.tolist()
+    parameters = {name: getattr(spread, name)
+                  for name in sorted(SCHEMES.get(spread.scheme).parameters)}
+    if as_json:
+        print_json({"dataset": dataset, "scheme": spread.scheme, "parameters": parameters,
+                    "seed": seed, "digest": drawn.digest, "classes": list(data.classes),
+                    "histogram": histogram})
+        return
+    words = ", ".join([spread.scheme, *(f"{key}={value}" for key, value in parameters.items())])
+    title = f"{dataset}: {words}, seed {seed}"
+    stdout.print(_counts(histogram, data.classes, title))
+    stdout.print(f"digest {drawn.digest[:16]}", highlight=False)
+    path = svg or home() / "partitions" / f"{dataset}-{drawn.digest[:12]}.svg"
+    partition_heatmap(histogram, data.classes, title, path)
+    stdout.print(f"heatmap: {path}", highlight=False, soft_wrap=True)
+
+
+def _counts(histogram: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("client", justify="right")
+    for name in (*classes, "all"):
+        table.add_column(name, justify="right")
+    for client, counts in enumerate(histogram):
+        table.add_row(str(client), *(str(count or "·") for count in counts), str(sum(counts)))
+    totals = [sum(column) for column in zip(*histogram, strict=True)]
+    table.add_section()
+    table.add_row("all", *(str(total) for total in totals), str(sum(totals)))
+    return table
+
+
+def _show(found: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None:
+    """Print things as JSON, or as a table of what is not empty."""
+    from rich.table import Table
+
+    if as_json:
+        print_json(found)
+        return
+    table = Table(title=title, title_justify="left")
+    names = list(found[0])
+    for name in names:
+        table.add_column(name.replace("_", " "), no_wrap=name == "name", overflow="fold")
+    for entry in found:
+        table.add_row(*(_words(entry[name]) for name in names))
+    stdout.print(table)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_words(item)}" if not isinstance(item, Mapping)
+                         else f"{key} ({_words(item)})" for key, item in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(str(item) for item in value)
+    if value is None or value is False:
+        return ""
+    return "yes" if value is True else str(value)

@@ -1,0 +1,56 @@
+"""The `fedbench` command: collects the groups of commands and turns errors into one message."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from fedbench import __version__
+from fedbench.cli import inspect, run, sweep, system
+from fedbench.cli.console import fail, stderr
+from fedbench.errors import FedbenchError
+
+app = typer.Typer(
+    name="fedbench", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Benchmarks federated learning that shares knowledge as data instead of weights.")
+for group in (run, sweep, inspect, system):
+    group.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                          help="Print the version and leave.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
+) -> None:
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=stderr, show_path=False, show_time=False)
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s",
+                        handlers=[handler], force=True)
+
+
+def main() -> None:
+    """Run the command line; a mendable error is one message and exit code 2."""
+    try:
+        app()
+    except FedbenchError as error:
+        fail(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        fail("interrupted; finished cells are safe, and the same command goes on")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

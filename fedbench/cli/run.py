@@ -1,0 +1,201 @@
+"""`fedbench run`: one cell, or one record again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedbench.cli.console import print_json, stderr, stdout
+from fedbench.cli.options import (
+    AsJson,
+    Device,
+    Offline,
+    Plugin,
+    Set,
+    assignments,
+    load_plugins,
+    runtime,
+)
+from fedbench.errors import SettingsError
+
+if TYPE_CHECKING:
+    from fedbench.bench.cell import Runtime
+    from fedbench.bench.records import Record
+    from fedbench.config import Cell
+
+#: The folder below the home for cells that belong to no suite.
+SUITE = "run"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command()(run)
+
+
+def run(
+    dataset: Annotated[str | None, typer.Option(help="Data set.")] = None,
+    method: Annotated[str | None, typer.Option(help="Method.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The method's preset.")] = None,
+    scheme: Annotated[str | None, typer.Option(help="Partition scheme.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Dirichlet concentration.")] = None,
+    clients: Annotated[int | None, typer.Option(help="Number of clients.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds, for methods that have them.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the clients' recipe.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model family.")] = None,
+    width: Annotated[int | None, typer.Option(help="The model's width.")] = None,
+    ipc: Annotated[int | None, typer.Option(help="Budget in images per class.")] = None,
+    train_size: Annotated[int | None, typer.Option(help="Training images to take.")] = None,
+    test_size: Annotated[int | None, typer.Option(help="Test images to take.")] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed.")] = None,
+    settings: Set = None,
+    suite: Annotated[Path | None, typer.Option(help="Start from a suite file's settings.")] = None,
+    profile: Annotated[str | None, typer.Option(help="The suite's profile.")] = None,
+    record: Annotated[Path | None, typer.Option(
+        help="Reproduce a record, and say whether the numbers agree.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compute again.")] = False,
+    device: Device = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
+    offline: Offline = False,
+    plugin: Plugin = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one cell and print its record; a cell that has a record is not computed again.
+
+    Example: fedbench run --dataset digits --method fedavg --beta 0.1 --rounds 5
+    """
+    load_plugins(plugin)
+    if record is not None:
+        _reproduce(record, device, offline)
+        return
+    places = {"data.name": dataset, "data.train_size": train_size, "data.test_size": test_size,
+              "method.name": method, "method.preset": preset, "method.rounds": rounds,
+              "partition.scheme": scheme, "partition.beta": beta, "partition.clients": clients,
+              "recipe.epochs": epochs, "models.name": model, "models.width": width,
+              "budget.ipc": ipc, "precision": precision, "seed": seed}
+    cell = build_cell(places, settings, suite, profile)
+    means = runtime(device, threads=threads, offline=offline, refresh=force)
+    found, path = obtain(cell, means, force=force)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        show(found, path)
+    if found.status == "failed":
+        raise typer.Exit(1)
+
+
+def build_cell(places: dict[str, Any], settings: list[str] | None, suite: Path | None,
+               profile: str | None) -> Cell:
+    """Return the cell that options describe.
+
+    Raises:
+        SettingsError: A setting is wrong, or no method is named.
+    """
+    from fedbench.bench.plan import planned
+    from fedbench.bench.suite import merge, nest, read_suite
+    from fedbench.config import parse
+
+    tree: dict[str, Any] = {}
+    if suite is not None:
+        tree = merge(tree, read_suite(suite).sized(profile).fixed)
+    elif profile is not None:
+        raise SettingsError("--profile belongs to a suite; give --suite FILE as well")
+    for place, value in places.items():
+        if value is not None:
+            tree = merge(tree, nest(place, value))
+    for assignment in assignments(settings):
+        tree = merge(tree, assignment)
+    if "method" not in tree:
+        raise SettingsError("no method is named; give --method NAME (`fedbench methods` lists "
+                            "them)")
+    entry = planned(parse(tree))
+    if entry.skip:
+        raise SettingsError(f"this cell cannot run: {entry.skip}")
+    return entry.cell
+
+
+def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Record, Path]:
+    """Return a cell's record and its place, computing it unless there is a good one."""
+    from fedbench.bench.records import find_record, record_path
+    from fedbench.cli.progress import one_cell
+
+    found = find_record(means.home, SUITE, cell.cell_id)
+    if found is not None and found[1].status == "ok" and not force:
+        stderr.print("this cell has a record; --force computes it again")
+        return found[1], found[0]
+    if force:
+        shutil.rmtree(means.home / SUITE / "scratch" / cell.cell_id, ignore_errors=True)
+    return one_cell(cell, means, suite=SUITE), record_path(means.home, SUITE, cell.cell_id)
+
+
+def show(record: Record, path: Path) -> None:
+    """Print a record as a person reads it."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fedbench.report.tables import percent, size
+
+    settings = record.settings
+    if record.status != "ok":
+        stderr.print(f"[bold red]failed:[/] {escape(record.reason or '')}", highlight=False)
+        stderr.print(f"the traceback is in {path}", highlight=False)
+        return
+    metrics, ledger = record.metrics, record.ledger
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    partition = settings["partition"]
+    lines = [
+        ("cell", f"{record.method_label()} on {settings['data']['name']}, "
+                 f"{partition['scheme']}, β={partition['beta']:g}, K={partition['clients']}, "
+                 f"seed {settings['seed']}"),
+        ("accuracy", f"{percent(metrics['accuracy'])} % of {record.data['test']:,} test images "
+                     f"(worst client's label mix {percent(metrics['worst_client'])} %)"),
+        ("bytes up", f"{size(ledger['bytes_up'])} in all, "
+                     f"{size(ledger['bytes_up_per_client'])} a client"),
+        ("bytes down", f"{size(ledger['bytes_down'])} in all, "
+                       f"{size(ledger['bytes_down_per_client'])} a client"),
+        ("seconds", f"clients {ledger['client_seconds']:.1f} (of these "
+                    f"{ledger['shared_seconds']:.1f} shared), server "
+                    f"{ledger['server_seconds']:.1f}, wall {record.wall_seconds:.1f}"),
+        ("record", str(path)),
+    ]
+    for name, value in lines:
+        table.add_row(f"[bold]{name}[/]", escape(value))
+    stdout.print(table, highlight=False)
+
+
+def _reproduce(path: Path, device: str, offline: bool) -> None:
+    """Compute a record's cell anew and compare."""
+    from fedbench.bench.compare import compare, surroundings
+    from fedbench.bench.records import read_record
+    from fedbench.cli.progress import one_cell
+    from fedbench.config import identity, parse
+
+    if not path.is_file():
+        raise SettingsError(f"there is no record {path}")
+    old = read_record(path)
+    cell = parse(old.settings)
+    if identity(cell)["versions"] != old.versions:
+        stderr.print("versions of parts have changed since: numbers may differ for good reason")
+    if device == "auto":
+        device = old.environment.get("device", "auto")
+    means = runtime(device, threads=old.environment.get("threads", 0), offline=offline,
+                    refresh=True)
+    shutil.rmtree(means.home / "reproduced" / "scratch" / cell.cell_id, ignore_errors=True)
+    new = one_cell(cell, means, suite="reproduced")
+    if new.status != "ok":
+        show(new, path)
+        raise typer.Exit(1)
+    found = compare(old, new)
+    for place, before, after in found[:20]:
+        stdout.print(f"  {place}: {before} → {after}", highlight=False, markup=False)
+    if found:
+        stdout.print(f"{len(found)} values differ from the record.")
+        for place, before, after in surroundings(old, new):
+            stdout.print(f"  environment {place}: {before} → {after}", highlight=False,
+                         markup=False)
+        raise typer.Exit(1)
+    stdout.print(f"All numbers agree with the record: accuracy "
+                 f"{100 * new.metrics['accuracy']:.2f} %, every digit.", highlight=False)

@@ -1,0 +1,1 @@
+"""Data sets, their readers, partitions of them over clients, augmentation and batches."""

@@ -1,0 +1,79 @@
+"""What every reader returns: two splits of uint8 images with labels, and how to normalise them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from fedbench.config import Augment, Normalisation
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64 in [0, classes).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Split:
+        """Return the samples at these positions ((M,) int64), copied."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device | str) -> Split:
+        """Return the split on a device; the same tensors where they are there already."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set in memory, as a cell's settings ask for it.
+
+    Attributes:
+        name: The data set's name.
+        train: What is spread over the clients.
+        test: Never seen by a client, a server or a method.
+        classes: The classes' names; labels index them.
+        mean: One value for each channel, in [0, 1].
+        std: One value for each channel, in [0, 1].
+        augment: What the recipe's ``standard`` means for these images.
+        fingerprint: SHA-256 over the pixels and labels of both splits.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: Augment
+    fingerprint: str
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, 1 or 3."""
+        return int(self.train.images.shape[1])
+
+    @property
+    def size(self) -> int:
+        """Height, which equals the width, in pixels."""
+        return int(self.train.images.shape[2])
+
+    def constants(self, normalisation: Normalisation) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the mean and standard deviation, one value a channel, of a normalisation."""
+        if normalisation == "dataset":
+            return self.mean, self.std
+        if normalisation == "half":
+            return (0.5,) * self.channels, (0.5,) * self.channels
+        return (0.0,) * self.channels, (1.0,) * self.channels

@@ -1,0 +1,381 @@
+"""What is known of each data set before a file is opened, and which files hold it.
+
+A ``DatasetSpec`` carries all that loading needs, so a third party adds a data set with one spec
+(entry-point group ``fedbench.datasets``) and one reader function. This module imports neither
+torch nor NumPy: `fedbench datasets` and a plan read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedbench.config import Augment
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One accepted arrangement of a data set's files.
+
+    Attributes:
+        name: A short name, such as ``parquet``.
+        words: The arrangement in words, for help and errors.
+        reader: Who reads it: ``module:function``, imported when it is needed. The function has
+            the signature of ``fedbench.data.readers.Reader``.
+        places: Folders below the data root (or below `path`) where the files may lie, the
+            preferred one first.
+        files: For each part, the glob patterns that may match it, relative to the place; the
+            first pattern that matches anything gives the part's files. All parts must be there.
+        suffixes: File name endings (lower case, with the dot) that count; empty counts all.
+        labels: The label's column, where the files are tables with named columns.
+    """
+
+    name: str
+    words: str
+    reader: str
+    places: tuple[str, ...] = ("",)
+    files: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    suffixes: tuple[str, ...] = ()
+    labels: str = "label"
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One data set.
+
+    Attributes:
+        name: Its name in settings.
+        title: What it is, in one line.
+        classes: Names of the classes in the order of the labels; empty where they are known only
+            after reading.
+        channels: 1 or 3; None where known only after reading.
+        size: Height and width in pixels of the images as they are read without `image_size`.
+        train_size: Published number of training images; None where there is none.
+        test_size: Published number of test images; None where there is none.
+        mean: Mean in [0, 1], one value a channel; a single value serves all channels.
+        std: Standard deviation in [0, 1], as ``mean``.
+        augment: What the recipe's ``standard`` augmentation means here.
+        version: Of the reader: part of the cell id; raised when pixels, labels, split or the
+            constants above change.
+        accepts: The accepted layouts, the preferred one first.
+        fetch: The command that fetches it, or what to do; ``{root}`` stands for the data root.
+        torchvision: The class of torchvision.datasets that downloads it; empty for none.
+        download_to: The folder below the data root that the download goes to.
+        takes_path: Whether the settings must give a `path`.
+        source: Who made it and where it is described: the attribution to give.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    channels: int | None
+    size: int
+    train_size: int | None
+    test_size: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: Augment
+    version: int
+    accepts: tuple[Layout, ...]
+    fetch: str
+    torchvision: str = ""
+    download_to: str = ""
+    takes_path: bool = False
+    source: str = ""
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """The accepted layouts in words."""
+        return tuple(layout.words for layout in self.accepts)
+
+
+_READERS = "fedbench.data.readers"
+_DIGIT_NAMES = tuple("0123456789")
+
+
+def _parquet(folder: str, config: str, column: str = "image", label: str = "label") -> Layout:
+    """Return the hub's layout: ``{split}-00000-of-00001.parquet`` with encoded images."""
+    return Layout(
+        name="parquet",
+        words=f"{folder}/{config}/{{train,test}}-*.parquet: the hub's layout "
+        f"(columns {column} {{bytes, path}} and {label})",
+        reader=f"{_READERS}.hub:read",
+        places=(f"{folder}/{config}", folder),
+        files=(("train", ("train-*.parquet",)), ("test", ("test-*.parquet",))),
+        labels=label,
+    )
+
+
+def _pickles(folder: str, train: tuple[str, ...], test: str, parent: str) -> Layout:
+    """Return torchvision's layout of CIFAR: Python pickles of batches."""
+    return Layout(
+        name="torchvision",
+        words=f"{parent}/{folder}/ (or {folder}/) with {', '.join((*train, test))}: "
+        "torchvision's files, the archive unpacked",
+        reader=f"{_READERS}.cifar:read",
+        places=(f"{parent}/{folder}", folder),
+        files=(*((name, (name,)) for name in train), (test, (test,))),
+    )
+
+
+def _idx(folder: str, parent: str) -> Layout:
+    """Return torchvision's layout of MNIST and its likes: idx files, plain or gzipped."""
+    stems = (
+        ("train images", "train-images-idx3-ubyte"),
+        ("train labels", "train-labels-idx1-ubyte"),
+        ("test images", "t10k-images-idx3-ubyte"),
+        ("test labels", "t10k-labels-idx1-ubyte"),
+    )
+    return Layout(
+        name="torchvision",
+        words=f"{parent}/{folder}/raw/ (or {folder}/raw/, {parent}/raw/, {parent}/) with "
+        f"{', '.join(stem for _, stem in stems)}, plain or .gz",
+        reader=f"{_READERS}.idx:read",
+        places=(f"{parent}/{folder}/raw", f"{folder}/raw", f"{parent}/raw", parent),
+        files=tuple((part, (stem, f"{stem}.gz")) for part, stem in stems),
+    )
+
+
+def _fetch(kind: str, folder: str) -> str:
+    command = f"{kind}('{{root}}/{folder}', download=True)"
+    return f'python -c "from torchvision.datasets import {kind}; {command}"'
+
+
+DIGITS = DatasetSpec(
+    name="digits",
+    title="8x8 handwritten digits of scikit-learn, upsampled to 16x16; needs no file",
+    classes=_DIGIT_NAMES,
+    channels=1,
+    size=16,
+    train_size=1437,
+    test_size=360,
+    mean=(0.3051,),  # fedbench: measured on the 1,437 training images at 16x16
+    std=(0.3189,),  # as the mean
+    augment="none",  # fedbench: 8 source pixels a side; a shift of two is a quarter of the digit
+    version=1,
+    accepts=(Layout("built-in", "none: it comes with scikit-learn", f"{_READERS}.builtin:read"),),
+    fetch="nothing to do: it comes with scikit-learn",
+    source="E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI (CC BY 4.0)",
+)
+
+MNIST = DatasetSpec(
+    name="mnist",
+    title="28x28 grey handwritten digits",
+    classes=_DIGIT_NAMES,
+    channels=1,
+    size=28,
+    train_size=60_000,
+    test_size=10_000,
+    mean=(0.1307,),  # METHODS 0
+    std=(0.3081,),  # METHODS 0
+    augment="none",  # DENSE: pixels as they are
+    version=1,
+    accepts=(_idx("MNIST", "mnist"), _parquet("mnist", "mnist")),
+    fetch=_fetch("MNIST", "mnist"),
+    torchvision="MNIST",
+    download_to="mnist",
+    source="Y. LeCun, C. Cortes, C. Burges: MNIST (CC BY-SA 3.0)",
+)
+
+FASHION_MNIST = DatasetSpec(
+    name="fashion_mnist",
+    title="28x28 grey pictures of clothes",
+    classes=(
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    channels=1,
+    size=28,
+    train_size=60_000,
+    test_size=10_000,
+    mean=(0.2861,),  # METHODS 0
+    std=(0.3530,),  # METHODS 0
+    augment="none",  # DENSE: pixels as they are
+    version=1,
+    accepts=(
+        _idx("FashionMNIST", "fashion_mnist"),
+        _parquet("fashion_mnist", "fashion_mnist"),
+    ),
+    fetch=_fetch("FashionMNIST", "fashion_mnist"),
+    torchvision="FashionMNIST",
+    download_to="fashion_mnist",
+    source="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST, arXiv 1708.07747 (MIT)",
+)
+
+_CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
+
+CIFAR10 = DatasetSpec(
+    name="cifar10",
+    title="32x32 colour photographs of 10 things",
+    classes=tuple(_CIFAR10_NAMES.split()),
+    channels=3,
+    size=32,
+    train_size=50_000,
+    test_size=10_000,
+    mean=(0.4914, 0.4822, 0.4465),  # METHODS 0
+    std=(0.2023, 0.1994, 0.2010),  # METHODS 0
+    augment="flip_crop",  # DENSE, FedLMG: pad 4, crop, horizontal flip
+    version=1,
+    accepts=(
+        _pickles(
+            "cifar-10-batches-py",
+            tuple(f"data_batch_{number}" for number in range(1, 6)),
+            "test_batch",
+            "cifar10",
+        ),
+        _parquet("cifar10", "plain_text", column="img"),
+    ),
+    fetch=_fetch("CIFAR10", "cifar10"),
+    torchvision="CIFAR10",
+    download_to="cifar10",
+    source="A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009 "
+    "(no licence stated)",
+)
+
+_CIFAR100_NAMES = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus "
+    "butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch "
+    "crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo "
+    "keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse "
+    "mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy "
+    "porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper "
+    "snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television "
+    "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+
+CIFAR100 = DatasetSpec(
+    name="cifar100",
+    title="32x32 colour photographs of 100 things",
+    classes=tuple(_CIFAR100_NAMES.split()),
+    channels=3,
+    size=32,
+    train_size=50_000,
+    test_size=10_000,
+    mean=(0.5071, 0.4866, 0.4409),  # METHODS 0
+    std=(0.2673, 0.2564, 0.2762),  # METHODS 0
+    augment="flip_crop",  # as CIFAR-10
+    version=1,
+    accepts=(
+        _pickles("cifar-100-python", ("train",), "test", "cifar100"),
+        _parquet("cifar100", "cifar100", column="img", label="fine_label"),
+    ),
+    fetch=_fetch("CIFAR100", "cifar100"),
+    torchvision="CIFAR100",
+    download_to="cifar100",
+    source=CIFAR10.source,
+)
+
+SVHN = DatasetSpec(
+    name="svhn",
+    title="32x32 colour house numbers, cropped digits; the `extra` part is not used",
+    classes=_DIGIT_NAMES,
+    channels=3,
+    size=32,
+    train_size=73_257,
+    test_size=26_032,
+    mean=(0.4377, 0.4438, 0.4728),  # METHODS 0
+    std=(0.1980, 0.2010, 0.1970),  # METHODS 0
+    augment="crop",  # DSA's authors leave out the flip for digits
+    version=1,
+    accepts=(
+        Layout(
+            name="torchvision",
+            words="svhn/ (or the data root) with train_32x32.mat and test_32x32.mat",
+            reader=f"{_READERS}.svhn:read",
+            places=("svhn", "SVHN", ""),
+            files=(("train", ("train_32x32.mat",)), ("test", ("test_32x32.mat",))),
+        ),
+        _parquet("svhn", "cropped_digits"),
+    ),
+    fetch='python -c "from torchvision.datasets import SVHN; '
+    "[SVHN('{root}/svhn', split, download=True) for split in ('train', 'test')]\"",
+    torchvision="SVHN",
+    download_to="svhn",
+    source="Y. Netzer et al.: Reading Digits in Natural Images with Unsupervised Feature "
+    "Learning, 2011 (non-commercial use)",
+)
+
+NSL_KDD = DatasetSpec(
+    name="nsl_kdd",
+    title="network flows as 12x12 one-channel images: normal and four kinds of attack",
+    classes=("normal", "dos", "probe", "r2l", "u2r"),
+    channels=1,
+    size=12,
+    train_size=125_973,
+    test_size=22_544,
+    mean=(0.0585,),  # fedbench: measured on the 25,192 training flows of KDDTrain+_20Percent
+    std=(0.2237,),  # as the mean
+    augment="none",  # fedbench: a pixel is a feature, its place is its meaning
+    version=1,
+    accepts=(
+        Layout(
+            name="csv",
+            words="nsl_kdd/ with KDDTrain+.txt (or KDDTrain+_20Percent.txt) and KDDTest+.txt, "
+            "plain or .gz: csv without header, 41 features, attack name, difficulty",
+            reader=f"{_READERS}.network:read",
+            places=("nsl_kdd", "NSL_KDD", "NSL-KDD"),
+            files=(
+                (
+                    "train",
+                    (
+                        "KDDTrain+.txt",
+                        "KDDTrain+.txt.gz",
+                        "KDDTrain+_20Percent.txt",
+                        "KDDTrain+_20Percent.txt.gz",
+                    ),
+                ),
+                ("test", ("KDDTest+.txt", "KDDTest+.txt.gz")),
+            ),
+        ),
+    ),
+    fetch="take KDDTrain+.txt and KDDTest+.txt from https://www.unb.ca/cic/datasets/nsl.html "
+    "into {root}/nsl_kdd",
+    source="M. Tavallaee, E. Bagheri, W. Lu, A. Ghorbani: A Detailed Analysis of the KDD CUP 99 "
+    "Data Set, 2009 (University of New Brunswick)",
+)
+
+FOLDER = DatasetSpec(
+    name="folder",
+    title="your own images: train/<class>/*.png|jpg and test/<class>/...",
+    classes=(),
+    channels=None,
+    size=32,  # fedbench: CIFAR's size, which every model family takes
+    train_size=None,
+    test_size=None,
+    mean=(0.5,),  # fedbench: the images are not known; `half` for every data set
+    std=(0.5,),  # as the mean
+    augment="crop",  # fedbench: a flip would change letters and digits; ask for flip_crop
+    version=1,
+    accepts=(
+        Layout(
+            name="folder",
+            words="PATH/train/<class>/ and PATH/test/<class>/ with images "
+            "(png, jpg, jpeg, bmp, webp, gif, tif, tiff, ppm, pgm), subfolders allowed",
+            reader=f"{_READERS}.folder:read",
+            files=(("train", ("train/*/**/*",)), ("test", ("test/*/**/*",))),
+            suffixes=(
+                ".png",
+                ".jpg",
+                ".jpeg",
+                ".bmp",
+                ".webp",
+                ".gif",
+                ".tif",
+                ".tiff",
+                ".ppm",
+                ".pgm",
+            ),
+        ),
+    ),
+    fetch="give `path` the folder that holds train/ and test/, absolute or below {root}",
+    takes_path=True,
+)

@@ -1,0 +1,1 @@
+"""How good a model is: accuracy, calibration, and accuracy as each client would see it."""

@@ -1,0 +1,75 @@
+"""Accuracy, likelihood and calibration of one model on one test set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model's logits say on labelled images.
+
+    Attributes:
+        accuracy: Share of right predictions, in [0, 1].
+        per_class: Recall of each class, in [0, 1]; NaN where a class has no image.
+        nll: Mean negative log-likelihood in nats.
+        ece: Expected calibration error in [0, 1] (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+    """
+
+    accuracy: float
+    per_class: tuple[float, ...]
+    nll: float
+    ece: float
+
+    @property
+    def balanced(self) -> float:
+        """Mean recall over the classes that have images."""
+        known = [value for value in self.per_class if value == value]
+        return sum(known) / len(known)
+
+    def on_mix(self, histogram: Sequence[int]) -> float:
+        """Return the accuracy that a client with this label mix would see.
+
+        Args:
+            histogram: Its images of each class.
+
+        Returns:
+            The mean of per-class accuracies, weighted by the mix, in [0, 1].
+        """
+        pairs = [(count, value) for count, value in zip(histogram, self.per_class, strict=True)
+                 if count and value == value]
+        total = sum(count for count, _ in pairs)
+        return sum(count * value for count, value in pairs) / total if total else float("nan")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores as JSON values; a class without images is null."""
+        return {"accuracy": self.accuracy, "balanced_accuracy": self.balanced, "nll": self.nll,
+                "ece": self.ece,
+                "per_class": [value if value == value else None for value in self.per_class]}
+
+
+def score(logits: Tensor, labels: Tensor, *, classes: int, bins: int) -> Scores:
+    """Score logits against labels.
+
+    Args:
+        logits: (N, classes), or log-probabilities, any float type.
+        labels: (N,) int64.
+        classes: Number of classes.
+        bins: Equal-width confidence bins of the calibration error.
+    """
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    logits, labels = logits.float().cpu(), labels.cpu()
+    right = (logits.argmax(dim=1) == labels).double()
+    counts = torch.bincount(labels, minlength=classes).double()
+    hits = torch.bincount(labels, weights=right, minlength=classes)
+    ece = multiclass_calibration_error(logits.softmax(dim=1), labels, num_classes=classes,
+                                       n_bins=bins)
+    return Scores(accuracy=right.mean().item(), per_class=tuple((hits / counts).tolist()),
+                  nll=cross_entropy(logits, labels).item(), ece=float(ece))

@@ -1,0 +1,136 @@
+"""The artefact store: what a stage produced, by content address, shared by every method.
+
+An artefact's key hashes its name, its settings (which name all data by digest) and the numerical
+context (device type, precision, threads, torch version), so that equal keys mean equal bits. One
+process builds, the others wait for its lock. What is read is checked against the checksum written
+with it; a damaged file is moved aside and built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from fedbench.errors import StoreError
+from fedbench.files import move_aside, write_atomic
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What the store returns.
+
+    Attributes:
+        tensors: By name, memory-mapped where they were read: do not write into them.
+        seconds: Wall seconds of the run that built it.
+        shared: Whether it was there already.
+        key: The content address, 32 hexadecimal digits.
+    """
+
+    tensors: Mapping[str, Tensor]
+    seconds: float
+    shared: bool
+    key: str
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over names, shapes, element types and values, in order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+class ArtefactStore:
+    """A folder of artefacts.
+
+    Args:
+        root: The folder; each name has a subfolder.
+        context: What else changes bits: device type, precision, threads, torch's version.
+        refresh: Build everything anew, once a key and process, as ``--force`` asks.
+    """
+
+    def __init__(self, root: Path, context: Mapping[str, Any], *, refresh: bool = False) -> None:
+        self.root, self.context = root, dict(context)
+        self._refresh = refresh
+        self._trusted: dict[Path, tuple[int, int]] = {}
+
+    def key(self, kind: str, settings: Mapping[str, Any]) -> str:
+        """Return the content address of an artefact, 32 hexadecimal digits."""
+        text = json.dumps([kind, settings, self.context], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def get(self, kind: str, settings: Mapping[str, Any],
+            build: Callable[[], Mapping[str, Tensor]]) -> Artefact:
+        """Return an artefact, building it if no whole one is there.
+
+        Args:
+            kind: What it is, such as ``classifier``; a folder name.
+            settings: Everything that its values depend on, as JSON values.
+            build: Computes the tensors.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        key = self.key(kind, settings)
+        path = self.root / kind / f"{key}.safetensors"
+        if (found := self._read(path, key)) is not None:
+            return found
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if (found := self._read(path, key)) is not None:
+                return found
+            start = time.perf_counter()
+            tensors = {name: value.detach().cpu().contiguous() for name, value in build().items()}
+            seconds = time.perf_counter() - start
+            self._write(path, kind, settings, tensors, seconds)
+        return Artefact(tensors, seconds, shared=False, key=key)
+
+    def _write(self, path: Path, kind: str, settings: Mapping[str, Any],
+               tensors: Mapping[str, Tensor], seconds: float) -> None:
+        note = {"kind": kind, "settings": settings, "context": self.context, "seconds": seconds,
+                "checksum": tensors_digest(tensors)}
+        metadata = {"fedbench": json.dumps(note, sort_keys=True)}
+        write_atomic(path, safetensors.torch.save(dict(tensors), metadata))
+        self._trust(path)
+
+    def _trust(self, path: Path) -> None:
+        stat = path.stat()
+        self._trusted[path] = (stat.st_mtime_ns, stat.st_size)
+
+    def _read(self, path: Path, key: str) -> Artefact | None:
+        if not path.exists() or (self._refresh and path not in self._trusted):
+            return None
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                note = json.loads(file.metadata()["fedbench"])
+            tensors = safetensors.torch.load_file(path)
+            stat = path.stat()
+            if self._trusted.get(path) != (stat.st_mtime_ns, stat.st_size):
+                if tensors_digest(tensors) != note["checksum"]:
+                    raise StoreError("its values do not match its checksum")
+                self._trust(path)
+            return Artefact(tensors, float(note["seconds"]), shared=True, key=key)
+        except FileNotFoundError:
+            return None
+        except (safetensors.SafetensorError, StoreError, KeyError, TypeError,
+                json.JSONDecodeError) as error:
+            aside = move_aside(path)
+            log.warning("artefact %s is damaged (%s); moved to %s and built again",
+                        path.name, error, aside.name)
+            return None

@@ -1,0 +1,60 @@
+"""Storage budgets: between pixels, images, and images per class.
+
+A pixel counts once, whatever its channels (as S1 counts: 500 CIFAR images are 512,000 pixels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedbench.config import Budget
+from fedbench.errors import SettingsError
+
+
+def total_pixels(budget: Budget, *, classes: int, size: int, clients: int) -> int:
+    """Return the pixels that a budget allows over all clients together.
+
+    Args:
+        budget: The budget.
+        classes: Number of classes.
+        size: Height and width of an image in pixels.
+        clients: K.
+    """
+    pixels = budget.pixels or (budget.ipc or 0) * classes * size * size
+    return pixels * (clients if budget.scope == "per_client" else 1)
+
+
+def total_images(budget: Budget, *, classes: int, size: int, clients: int) -> int:
+    """Return the whole images that fit the budget (see ``total_pixels``).
+
+    Raises:
+        SettingsError: Not even one image fits.
+    """
+    pixels = total_pixels(budget, classes=classes, size=size, clients=clients)
+    if pixels < size * size:
+        raise SettingsError(f"a budget of {pixels} pixels holds no image of {size}x{size}; "
+                            f"give at least {size * size} pixels")
+    return pixels // (size * size)
+
+
+def quotas(total: int, holdings: Sequence[int]) -> list[int]:
+    """Share a number of images among clients as evenly as their holdings allow.
+
+    Args:
+        total: Images wanted in sum.
+        holdings: What each client has.
+
+    Returns:
+        For each client at most its holding; their sum is min(total, sum of the holdings). What a
+        small client cannot give, the others give; a remainder goes to the first ones.
+    """
+    shares = [0] * len(holdings)
+    left = min(total, sum(holdings))
+    while left:
+        able = [k for k, held in enumerate(holdings) if shares[k] < held]
+        share, extra = divmod(left, len(able))
+        for place, k in enumerate(able):
+            give = min(share + (place < extra), holdings[k] - shares[k])
+            shares[k] += give
+            left -= give
+    return shares

@@ -1,0 +1,108 @@
+"""What both sides of a cell may use, and none of it is data: settings, shapes, trainers, places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedbench.federation.ledger import Clock
+
+if TYPE_CHECKING:
+    from fedbench.config import Augment, Cell, Model
+    from fedbench.federation.artefacts import ArtefactStore
+    from fedbench.federation.resources import Resource
+    from fedbench.models.net import Net
+    from fedbench.training.pool import TrainerPool
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What every participant knows of the images before it has seen one.
+
+    Attributes:
+        channels: 1 or 3.
+        size: Height and width in pixels.
+        classes: Number of classes.
+        mean: Subtracted from pixels in [0, 1], one value a channel.
+        std: Divides them afterwards, one value a channel.
+        augment: What a recipe's ``standard`` augmentation means here.
+    """
+
+    channels: int
+    size: int
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: Augment
+
+
+@dataclass
+class Progress:
+    """Where a cell is, for whoever watches; every change calls ``show``.
+
+    Attributes:
+        round: The round in hand, from 1; 0 before the first.
+        rounds: How many there are.
+        stage: What is being done, such as ``client 3``.
+        done: Epochs of the fit in hand.
+        total: Its epochs.
+        show: Called with this object after each change.
+    """
+
+    round: int = 0
+    rounds: int = 0
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    show: Callable[[Progress], None] = field(default=lambda _: None, repr=False)
+
+    def enter(self, stage: str, total: int = 0) -> None:
+        """Begin a stage of so many epochs."""
+        self.stage, self.done, self.total = stage, 0, total
+        self.show(self)
+
+    def advance(self, done: int, total: int) -> None:
+        """Say how many of a stage's epochs are done."""
+        self.done, self.total = done, total
+        self.show(self)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The means of one cell.
+
+    Attributes:
+        cell: The settings.
+        shape: The images' shape and normalisation.
+        device: Where tensors are computed with.
+        pool: Lends Lightning Trainers.
+        artefacts: The shared store.
+        scratch: A folder of this cell that survives a kill and is deleted with success.
+        clock: Charges seconds to the sides.
+        resource: Loads a public resource by name.
+        progress: Where the cell is.
+    """
+
+    cell: Cell
+    shape: ImageShape
+    device: torch.device
+    pool: TrainerPool
+    artefacts: ArtefactStore
+    scratch: Path
+    clock: Clock
+    resource: Callable[[str], Resource]
+    progress: Progress = field(default_factory=Progress)
+
+    def build(self, model: Model) -> Net:
+        """Return a network with the weights that every method starts from for its architecture."""
+        from fedbench.models.factory import build
+        from fedbench.seeding import derive
+
+        shape = self.shape
+        seed = derive(self.cell.seed, "initialisation", model.label)
+        return build(model, channels=shape.channels, size=shape.size, classes=shape.classes,
+                     seed=seed)

@@ -1,0 +1,152 @@
+"""The base class of every method: what each side computes and sends.
+
+A method opens no files, logs nowhere, chooses no device, builds no Trainer and sees no test data.
+One object serves both sides of a cell, so it must not carry anything across: it is frozen once it
+is made, and only ``server.state`` and ``client.state`` outlive a call.
+
+A whole method, one-shot averaging:
+
+    class OneShot(Method):
+        name = "one_shot"
+
+        def client_update(self, client, received, round):
+            return Message.of_model(client.train_classifier(client.cell.recipe).state)
+
+        def aggregate(self, server, uploads, round):
+            server.state.update(average(
+                (upload.message.tensors, upload.client.samples) for upload in uploads))
+
+        def models(self, server):
+            net = server.build(server.cell.models[0])
+            load(net, server.state)
+            yield "global", net
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from fedbench.config import Cell, MethodConfig
+from fedbench.errors import FedbenchError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fedbench.federation.message import Message
+    from fedbench.federation.synthetic import SyntheticSet
+    from fedbench.federation.work import Client, ClientInfo, Server
+
+
+@dataclass
+class Upload:
+    """What one client sent in one round.
+
+    Attributes:
+        client: Who sent it.
+        chunks: Its messages, read once, in the order in which they were sent.
+    """
+
+    client: ClientInfo
+    chunks: Iterator[Message]
+
+    @property
+    def message(self) -> Message:
+        """The only message of this upload.
+
+        Raises:
+            FedbenchError: The client sent none or several.
+        """
+        messages = list(self.chunks)
+        if len(messages) != 1:
+            raise FedbenchError(f"client {self.client.id} sent {len(messages)} messages where one "
+                                "was expected; read `chunks`, once")
+        return messages[0]
+
+
+class Method(ABC):
+    """One federated algorithm.
+
+    Args:
+        config: Its settings, an instance of ``Config``.
+    """
+
+    #: What users write.
+    name: ClassVar[str]
+    #: Part of the cell id: raised when results change; refactoring does not.
+    version: ClassVar[int] = 1
+    #: Its settings; every default carries its source.
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    #: Which accuracy heads the row: the model named ``global``, or the mean over all models.
+    headline: ClassVar[Literal["global", "mean"]] = "global"
+    #: Public images, prior, extractor: named in the record.
+    resources: tuple[str, ...] = ()
+    #: Named partial settings, by name.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: Whether the cell's budget applies; if not, it is no part of the cell id.
+    uses_budget: ClassVar[bool] = False
+    #: A row to compare with rather than a contender.
+    control: ClassVar[bool] = False
+
+    def __init__(self, config: MethodConfig) -> None:
+        self.config = config
+        self._frozen = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if getattr(self, "_frozen", False):
+            raise FedbenchError(f"method {self.name!r} sets its attribute {name!r} at work; only "
+                                "server.state and client.state outlive a call")
+        super().__setattr__(name, value)
+
+    def skip(self, cell: Cell) -> str | None:
+        """Return why this cell cannot run, or None; asked at plan time, without data."""
+        return None
+
+    def rounds(self) -> int:
+        """Return the number of communication rounds; 0 for methods that never communicate."""
+        return 1
+
+    def setup(self, server: Server) -> None:  # noqa: B027  (most methods start from nothing)
+        """Fill ``server.state`` before the first round."""
+
+    def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message | None:
+        """Return what a client is sent in a round; None sends nothing and costs nothing."""
+        return None
+
+    def client_update(self, client: Client, received: Message | None,
+                      round: int) -> Message | Iterable[Message] | None:
+        """Work at a client and return what it sends.
+
+        Args:
+            client: With its own data; out of reach afterwards.
+            received: What ``broadcast`` returned for it, serialised and parsed.
+            round: From 0.
+
+        Returns:
+            A message, or an iterable of chunks that are charged and spooled one by one, or None.
+        """
+        return None
+
+    @abstractmethod
+    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
+        """Work at the server.
+
+        Args:
+            server: Its state is committed after this call.
+            uploads: Read once; each client works when its upload is asked for, in order of ids.
+            round: From 0.
+        """
+
+    @abstractmethod
+    def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
+        """Yield the final models by name: ``global``, or several such as ``mirror/resnet8``."""
+
+    def client_model(self, client: Client) -> nn.Module | None:
+        """Return a final model that stays at a client, or None."""
+        return None
+
+    def synthetic(self, server: Server) -> SyntheticSet | None:
+        """Return the shared set of images, an output of the record, or None."""
+        return None

@@ -1,0 +1,57 @@
+"""All clients of a cell, light until they work: an index list each over one set of images.
+
+Only the loop and the harness hold a population. Methods get one open client at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from fedbench.data.dataset import Split
+from fedbench.data.partition import ClientSplit
+from fedbench.errors import DataError
+from fedbench.federation.context import Context
+from fedbench.federation.work import Client, ClientInfo, split_digest
+
+
+class Population:
+    """The clients.
+
+    Args:
+        context: The cell's means.
+        train: All training images.
+        split: Who holds which.
+        fingerprint: The data set's.
+    """
+
+    def __init__(self, context: Context, train: Split, split: ClientSplit,
+                 fingerprint: str) -> None:
+        self._context, self._train, self._split = context, train, split
+        self._fingerprint = fingerprint
+        self.infos = tuple(ClientInfo(k, len(indices), context.cell.client_model(k))
+                           for k, indices in enumerate(split.train))
+        empty = [info.id for info in self.infos if not info.samples]
+        if empty:
+            raise DataError(f"client {empty[0]} holds no training image (so do {len(empty) - 1} "
+                            "others); use fewer clients, a larger beta or a min_size above 0")
+
+    @contextmanager
+    def open(self, client: int, state: dict[str, Tensor], round: int) -> Iterator[Client]:
+        """Give a client its images for the length of the block."""
+        indices = self._split.train[client]
+        worker = Client(self._context, self.infos[client],
+                        self._train.take(torch.from_numpy(indices)),
+                        split_digest(self._fingerprint, indices.tobytes(),
+                                     self._context.cell.data.normalisation), state, round)
+        try:
+            yield worker
+        finally:
+            worker.close()
+
+    def hold_out(self, client: int) -> Split:
+        """Return what a client withholds for validation; it may be empty."""
+        return self._train.take(torch.from_numpy(self._split.validation[client]))

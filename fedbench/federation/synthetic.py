@@ -1,0 +1,64 @@
+"""Shared sets of images: what data-sharing methods leave at the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fedbench.errors import StoreError
+from fedbench.federation.artefacts import tensors_digest
+from fedbench.files import write_atomic
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """Images and labels that a model can be trained on.
+
+    Attributes:
+        images: (N, C, H, W): uint8 pixels, or float32 in normalised space.
+        labels: (N,) int64 class ids.
+        mean: The normalisation's constants, one value a channel.
+        std: Likewise.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def pixels(self) -> int:
+        """Storage in pixels; the channels of one pixel count once."""
+        count, _, height, width = self.images.shape
+        return int(count * height * width)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything as named tensors."""
+        return {"images": self.images.cpu().contiguous(), "labels": self.labels.cpu().contiguous(),
+                "mean": torch.tensor(self.mean), "std": torch.tensor(self.std)}
+
+    def save(self, folder: Path) -> str:
+        """Write the set as ``DIGEST.safetensors`` and return the digest."""
+        tensors = self.tensors()
+        digest = tensors_digest(tensors)
+        write_atomic(folder / f"{digest}.safetensors", safetensors.torch.save(tensors))
+        return digest
+
+    @classmethod
+    def load(cls, path: Path) -> SyntheticSet:
+        """Read a set that ``save`` wrote.
+
+        Raises:
+            StoreError: The file is no synthetic set.
+        """
+        try:
+            tensors = safetensors.torch.load_file(path)
+            return cls(tensors["images"], tensors["labels"],
+                       tuple(tensors["mean"].tolist()), tuple(tensors["std"].tolist()))
+        except (OSError, KeyError, safetensors.SafetensorError) as error:
+            raise StoreError(f"{path} is not a synthetic set: {error}") from error

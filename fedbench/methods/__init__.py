@@ -1,0 +1,1 @@
+"""Federated algorithms, one file each; the file's name is the method's name."""

@@ -1,0 +1,97 @@
+"""All client models side by side, their outputs averaged: the practical ceiling of one shot.
+
+Clients train from a common initialisation (a seed goes down, 8 bytes) and upload weights once.
+Nothing is distilled, so the server has to keep and run every model; METHODS 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fedbench.config import MethodConfig
+from fedbench.federation.message import Message
+from fedbench.federation.method import Method, Upload
+from fedbench.federation.work import Client, ClientInfo, Server, load
+from fedbench.models.net import Net
+
+Vote = Literal["logits", "probabilities"]
+
+
+class EnsembleConfig(MethodConfig):
+    """Settings of the ensemble."""
+
+    vote: Vote = "logits"  # DENSE, Co-Boosting
+    """Average logits, or probabilities (soft vote)."""
+    weights: Literal["uniform", "samples"] = "uniform"  # DENSE, Co-Boosting
+    """Weigh clients alike, or by their number of samples."""
+
+
+class Committee(nn.Module):
+    """Several networks as one.
+
+    Args:
+        nets: Networks with the same inputs and classes.
+        weights: One for each, above 0; scaled to sum to 1.
+        vote: What is averaged.
+    """
+
+    weights: Tensor
+
+    def __init__(self, nets: Iterable[nn.Module], weights: Iterable[float], vote: Vote) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+        self.vote = vote
+        scale = torch.tensor(list(weights), dtype=torch.float32)
+        self.register_buffer("weights", scale / scale.sum())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return averaged logits, or the logarithm of averaged probabilities, (N, classes)."""
+        total = torch.zeros(())
+        for weight, net in zip(self.weights, self.nets, strict=True):
+            logits = net(images)
+            total = weight * (logits if self.vote == "logits" else logits.softmax(1)) + total.to(
+                logits.device)
+        return total if self.vote == "logits" else total.clamp_min(1e-30).log()
+
+
+class Ensemble(Method):
+    """Averaged outputs of all client models."""
+
+    name = "ensemble"
+    Config = EnsembleConfig
+    config: EnsembleConfig
+
+    def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
+        """Send the seed of the common initialisation."""
+        return Message("seed", {"seed": torch.tensor(server.cell.seed)})
+
+    def client_update(self, client: Client, received: Message | None, round: int) -> Message:
+        """Train from the common initialisation and send the result."""
+        return Message.of_model(client.train_classifier(client.cell.recipe).state)
+
+    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
+        """Keep every model."""
+        for upload in uploads:
+            server.state.update({f"{upload.client.id}/{name}": value
+                                 for name, value in upload.message.tensors.items()})
+
+    def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
+        """Yield the committee of the clients that took part."""
+        members = [info for info in server.clients
+                   if any(name.startswith(f"{info.id}/") for name in server.state)]
+        even = self.config.weights == "uniform"
+        yield "global", Committee((member(server, info) for info in members),
+                                  (1 if even else info.samples for info in members),
+                                  self.config.vote)
+
+
+def member(server: Server, info: ClientInfo) -> Net:
+    """Return one client's uploaded network from the server's state."""
+    net, prefix = server.build(info.model), f"{info.id}/"
+    load(net, {name.removeprefix(prefix): value for name, value in server.state.items()
+               if name.startswith(prefix)})
+    return net

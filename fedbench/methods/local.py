@@ -1,0 +1,40 @@
+"""Every client alone: no message at all; METHODS 3.1.
+
+The row's accuracy is the mean over clients on the whole test set; the record also has the best
+and the worst client, and what each sees on its own label mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from torch import nn
+
+from fedbench.federation.method import Method, Upload
+from fedbench.federation.work import Client, Server, load
+
+
+class Local(Method):
+    """Client models that never leave their clients."""
+
+    name = "local"
+    headline: Literal["global", "mean"] = "mean"
+    control = True
+
+    def rounds(self) -> int:
+        """Return 0: nobody communicates."""
+        return 0
+
+    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
+        """Never called: there is no round."""
+
+    def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
+        """Return nothing: the server has no model."""
+        return ()
+
+    def client_model(self, client: Client) -> nn.Module:
+        """Return the client's own model."""
+        net = client.build(client.info.model)
+        load(net, client.train_classifier(client.cell.recipe).state)
+        return net

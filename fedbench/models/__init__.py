@@ -1,0 +1,1 @@
+"""Networks: one architecture family a file, what is known of them, and the factory."""

@@ -1,0 +1,47 @@
+"""Settings to networks: the one place that builds and initialises them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from fedbench.errors import ModelError
+from fedbench.models.families import why_not
+from fedbench.registry import MODELS
+from fedbench.seeding import isolated
+
+if TYPE_CHECKING:
+    from fedbench.config import Model
+    from fedbench.models.net import Net
+
+
+def build(model: Model, *, channels: int, size: int, classes: int, seed: int) -> Net:
+    """Build a network on the CPU, in training mode, with weights that the seed alone decides.
+
+    The global generators are as before afterwards. Nothing is cached: copying a finished network
+    takes as long as building a small one.
+
+    Args:
+        model: Which architecture, with its options.
+        channels: Channels of the images.
+        size: Height, which equals the width, of the images in pixels.
+        classes: Number of logits, at least 1.
+        seed: An integer in [0, 2**63), usually from ``seeding.derive``.
+
+    Raises:
+        ModelError: The images are smaller than the architecture takes.
+    """
+    if (reason := why_not(model, size)) is not None:
+        raise ModelError(reason)
+    family = MODELS.get(model.name)
+    module, _, attribute = family.build.partition(":")
+    make = cast("Callable[..., Net]", getattr(importlib.import_module(module), attribute))
+    options = {option: getattr(model, option) for option in family.options}
+    with isolated(seed):
+        return make(channels=channels, size=size, classes=classes, **options)
+
+
+def parameter_count(net: Net) -> int:
+    """Return the number of weights, P; buffers such as BatchNorm's statistics are not in it."""
+    return sum(parameter.numel() for parameter in net.parameters())

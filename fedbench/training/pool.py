@@ -1,0 +1,140 @@
+"""The pool of Lightning Trainers: the one place of fedbench that makes one.
+
+A Trainer is lent for one fit and taken back, so its size is the depth of nesting and not the
+number of clients. Making one takes three times as long as a short fit.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import signal
+from collections.abc import Iterable, Sized
+from pathlib import Path
+
+import torch
+from lightning import LightningModule, Trainer
+
+from fedbench.config import Precision
+from fedbench.data.loaders import BatchLoader
+from fedbench.errors import SettingsError, TrainingError
+from fedbench.files import move_aside
+from fedbench.seeding import derive, isolated
+from fedbench.training.trainer import Past, hushed, make_trainer, prepare, release, take_past
+from fedbench.training.watch import OnEpoch, Watch
+
+log = logging.getLogger(__name__)
+
+_PAST = "_fedbench_past"
+
+
+class TrainerPool:
+    """Lends silent Trainers for one device and precision. Not thread-safe.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``32-true`` or ``bf16-mixed``.
+    """
+
+    def __init__(self, device: str, precision: Precision) -> None:
+        self.device, self.precision = torch.device(device), precision
+        self._free: list[Trainer] = []
+
+    def fit(self, module: LightningModule, loader: Iterable[object], *,
+            epochs: int | None = None, steps: int | None = None,
+            checkpoint: Path | None = None, checkpoint_every: float = 60.0,
+            keep_optimizer: bool = False, on_epoch: OnEpoch | None = None) -> None:
+        """Train a module in place.
+
+        Afterwards it is on the pool's device and has no gradients. Which of its parts are in train
+        mode is its own affair (``Classifier`` trains in train mode and ends in eval mode). Its own
+        randomness, such as dropout, is seeded from a ``BatchLoader``'s seed and the epoch; the
+        global generators are as before.
+
+        Args:
+            module: With automatic or manual optimisation. If ``training_step`` returns a loss it is
+                watched.
+            loader: Gives the batches of one epoch each time it is iterated.
+            epochs: Passes over the loader; this or ``steps``. 0 leaves the module as it is.
+            steps: Batches; the loader is iterated as often as that takes.
+            checkpoint: Where to save at the end of an epoch. If the file is there, the fit goes on
+                from it, with the same bits as if it had not been interrupted, provided that the
+                module keeps all that it needs in its state dict. Deleted at the end.
+            checkpoint_every: Seconds between two checkpoints.  # fedbench: a lost minute is cheap
+            keep_optimizer: Go on where the module's last fit ended: its optimisers, schedules and
+                counts of epochs and steps.
+            on_epoch: Called with epochs done, their number (0 if unknown) and the mean loss of the
+                last one (NaN if the module returns none).
+
+        Raises:
+            TrainingError: The loss is not finite (at the end of the epoch in which that happens),
+                or the loader is empty.
+            KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
+            SystemExit: SIGTERM, at the end of the epoch; a checkpoint is saved first.
+        """
+        if (epochs is None) == (steps is None):
+            raise SettingsError("a fit takes either `epochs` or `steps`, and not both")
+        if not (epochs or steps):
+            return
+        if isinstance(loader, Sized) and len(loader) == 0:
+            raise TrainingError("there is no batch to train on; give the loader at least one image")
+        past = getattr(module, _PAST, None) if keep_optimizer else None
+        past = past or Past()
+        seed = loader.seed if isinstance(loader, BatchLoader) else 0
+        last_step = None if steps is None else past.steps_done + steps
+        watch = Watch(
+            seed=seed, epochs_before=past.epochs_done,
+            epochs=_passes(loader, steps) if epochs is None else epochs, last_step=last_step,
+            checkpoint=checkpoint, every=checkpoint_every, on_epoch=on_epoch)
+        resume = checkpoint if checkpoint is not None and _fits(checkpoint, module) else None
+        with hushed(), torch.enable_grad(), isolated(derive(seed, "module")):
+            trainer = self._free.pop() if self._free else make_trainer(self.device, self.precision)
+            prepare(trainer, past)
+            trainer.fit_loop.max_epochs = -1 if epochs is None else past.epochs_done + epochs
+            trainer.callbacks = [watch]
+            try:
+                _run(trainer, module, loader, resume)
+                setattr(module, _PAST, take_past(trainer))
+                self._free.append(trainer)
+            finally:
+                release(trainer, module)
+        module.zero_grad()
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+
+
+def _run(trainer: Trainer, module: LightningModule, loader: Iterable[object],
+         resume: Path | None) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C into an exit and ignores it from then on.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _passes(loader: Iterable[object], steps: int | None) -> int:
+    """Return how often a loader is iterated for so many steps; 0 where it has no length."""
+    if steps is None or not isinstance(loader, Sized):
+        return 0
+    return -(-steps // len(loader))
+
+
+def _fits(checkpoint: Path, module: LightningModule) -> bool:
+    """Return whether a checkpoint is there and of this module; any other file is moved aside."""
+    if not checkpoint.exists():
+        return False
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        problem = "belongs to another model"
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        saved, problem = {}, f"cannot be read: {error}"
+    if {name: value.shape for name, value in saved.items()} == shapes:
+        return True
+    log.warning("checkpoint %s %s; training starts over, the file is kept as %s", checkpoint,
+                problem, move_aside(checkpoint))
+    return False

@@ -1,0 +1,157 @@
+"""One silent Lightning Trainer, and how to make it as good as new between two fits.
+
+All private names of Lightning that fedbench relies on are in this file. They were checked in 2.6;
+the tests compare a reused Trainer with a new one bit for bit, and pyproject pins the minor version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.loops.progress import (
+    _BatchProgress,
+    _OptimizationProgress,
+    _Progress,
+    _ReadyCompletedTracker,
+    _SchedulerProgress,
+)
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.utilities.types import LRSchedulerConfig
+from torch.optim import Optimizer
+
+from fedbench.config import Precision
+
+# What Lightning says of things that a pool does on purpose, or that only its authors can mend.
+_HUSHED = (
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen teachers
+    r".*does not have many workers",  # tensors in memory need none
+    r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 with torch 2.11 and later
+    r".*`configure_optimizers` returned `None`",  # modules that only collect statistics
+)
+
+
+def _manual_steps() -> _Progress:
+    return _Progress.from_defaults(_ReadyCompletedTracker)
+
+
+@dataclass
+class Past:
+    """How far a module's training has come: counters and optimisers, which a later fit may take up.
+
+    Attributes:
+        optimizers: Empty before the first fit.
+        schedulers: Likewise.
+        epochs: Lightning's counter of epochs; likewise the others.
+    """
+
+    optimizers: list[Optimizer] = field(default_factory=list)
+    schedulers: list[LRSchedulerConfig] = field(default_factory=list)
+    epochs: _Progress = field(default_factory=_Progress)
+    batches: _BatchProgress = field(default_factory=_BatchProgress)
+    scheduling: _SchedulerProgress = field(default_factory=_SchedulerProgress)
+    automatic: _OptimizationProgress = field(default_factory=_OptimizationProgress)
+    manual: _Progress = field(default_factory=_manual_steps)
+    stepped: int = 0
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs of all fits so far."""
+        return int(self.epochs.current.processed)
+
+    @property
+    def steps_done(self) -> int:
+        """Batches of all fits so far."""
+        return int(self.batches.total.ready)
+
+
+class _Station(SingleDeviceStrategy):
+    """A device where modules stay after their fit, with the optimisers of an earlier one if any."""
+
+    past: Past | None = None
+
+    def setup_optimizers(self, trainer: Trainer) -> None:
+        if self.past is None or not self.past.optimizers:
+            super().setup_optimizers(trainer)
+            return
+        self.optimizers = self.past.optimizers
+        self.lr_scheduler_configs = self.past.schedulers
+
+    def teardown(self) -> None:
+        # Lightning's own moves module and optimisers to the CPU and empties the GPU's cache, which
+        # costs more than a short fit.
+        self.precision_plugin.teardown()
+        self.checkpoint_io.teardown()
+
+
+def make_trainer(device: torch.device, precision: Precision) -> Trainer:
+    """Return a Trainer that logs, prints, saves and validates nothing."""
+    return Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        strategy=_Station(device), precision=precision,
+        # One process, also inside a SLURM job, whose variables Lightning would follow.
+        plugins=[LightningEnvironment()],
+        logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_autolog_hparams=False, num_sanity_val_steps=0,
+        limit_val_batches=0, use_distributed_sampler=False, max_epochs=0)
+
+
+def prepare(trainer: Trainer, past: Past) -> None:
+    """Make a Trainer go on from a past; a new ``Past`` makes it as good as new."""
+    trainer.strategy.past = past
+    fit_loop = trainer.fit_loop
+    epoch_loop = fit_loop.epoch_loop
+    fit_loop.epoch_progress = past.epochs
+    epoch_loop.batch_progress = past.batches
+    epoch_loop.scheduler_progress = past.scheduling
+    epoch_loop.automatic_optimization.optim_progress = past.automatic
+    epoch_loop.manual_optimization.optim_step_progress = past.manual
+    epoch_loop._batches_that_stepped = past.stepped
+    epoch_loop.val_loop.batch_progress = _BatchProgress()
+
+
+def take_past(trainer: Trainer) -> Past:
+    """Return how far the module of a finished fit has come."""
+    fit_loop, strategy = trainer.fit_loop, trainer.strategy
+    epoch_loop = fit_loop.epoch_loop
+    return Past(
+        strategy.optimizers, strategy.lr_scheduler_configs, fit_loop.epoch_progress,
+        epoch_loop.batch_progress, epoch_loop.scheduler_progress,
+        epoch_loop.automatic_optimization.optim_progress,
+        epoch_loop.manual_optimization.optim_step_progress, epoch_loop._batches_that_stepped)
+
+
+def release(trainer: Trainer, module: LightningModule) -> None:
+    """Make a Trainer and the module of its last fit forget each other."""
+    strategy, fit_loop = trainer.strategy, trainer.fit_loop
+    strategy._lightning_module = strategy.model = strategy.past = None
+    strategy.optimizers, strategy.lr_scheduler_configs = [], []
+    fit_loop._combined_loader = fit_loop._data_fetcher = None
+    fit_loop._data_source.instance = None
+    trainer._data_connector._datahook_selector = None
+    trainer.callbacks = []
+    module.trainer = None
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Keep Lightning's tips and notices from the user; warnings of other kinds pass."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in _HUSHED:
+            warnings.filterwarnings("ignore", message)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

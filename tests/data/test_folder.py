@@ -1,0 +1,154 @@
+"""Own image folders: every mode, orientation and shape that a camera or a tool writes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from data_files import load_all, pixels, put, write_picture
+from PIL import Image
+
+from fedbench.errors import DataError
+
+RED = np.full((20, 20, 3), (255, 0, 0), np.uint8)
+BLUE = np.full((20, 20, 3), (0, 0, 255), np.uint8)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    folder = tmp_path / "mine"
+    for split in ("train", "test"):
+        write_picture(folder / split / "red" / "1.png", RED)
+        write_picture(folder / split / "blue" / "1.png", BLUE)
+    return folder
+
+
+def load_folder(mine, said=None, **settings):
+    return load_all("folder", mine.parent, mine.parent / "cache", said, path="mine", **settings)
+
+
+def test_classes_are_sorted_and_colours_kept(mine):
+    data = load_folder(mine)
+    assert data.classes == ("blue", "red")
+    assert data.train.images.shape == (2, 3, 32, 32)
+    assert data.train.labels.tolist() == [0, 1]
+    assert data.train.images[:, :, 5, 5].tolist() == [[0, 0, 255], [255, 0, 0]]
+    assert data.mean == data.std == (0.5, 0.5, 0.5)
+
+
+def test_image_size_is_decoded_from_the_original(mine):
+    image = pixels(1, 3, 64)[0].transpose(1, 2, 0)
+    write_picture(mine / "train" / "blue" / "0.png", image)
+    data = load_folder(mine, image_size=64)
+    np.testing.assert_array_equal(data.train.images[0].permute(1, 2, 0).numpy(), image)
+
+
+def test_shorter_side_is_scaled_and_the_centre_is_cut_out(mine):
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 255
+    write_picture(mine / "train" / "blue" / "0.png", wide)
+    write_picture(mine / "train" / "blue" / "00.png", wide.transpose(1, 0, 2))
+    data = load_folder(mine, image_size=10)
+    assert (data.train.images[:2] == 255).all()
+
+
+def test_exif_orientation_is_applied(mine):
+    upright = np.zeros((32, 32, 3), np.uint8)
+    upright[:16] = 255  # white above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side: turn by 90 degrees clockwise to view
+    stored = Image.fromarray(np.rot90(upright))
+    write_picture(mine / "train" / "blue" / "0.jpg", stored, exif=exif, quality=100)
+    image = load_folder(mine).train.images[0]
+    assert image[:, :15].float().mean() > 250
+    assert image[:, 17:].float().mean() < 5
+
+
+def test_all_grey_gives_one_channel(mine):
+    for number, mode in enumerate(("L", "1", "P", "RGB", "LA")):
+        for split in ("train", "test"):
+            for name in ("red", "blue"):
+                (mine / split / name / "1.png").unlink(missing_ok=True)
+                level = np.full((20, 20), 255 if mode == "1" else 128, np.uint8)
+                write_picture(mine / split / name / f"{number}.png", level, mode)
+    data = load_folder(mine)
+    assert data.train.images.shape == (10, 1, 32, 32)
+    assert data.train.images[:5, 0, 9, 9].tolist() == [128, 255, 128, 128, 128]
+    assert data.mean == (0.5,)
+
+
+def test_one_coloured_test_image_gives_three_channels(mine):
+    for name in ("red", "blue"):
+        for split in ("train", "test"):
+            write_picture(mine / split / name / "1.png", np.full((9, 9), 7, np.uint8))
+    write_picture(mine / "test" / "red" / "2.png", RED)
+    assert load_folder(mine).channels == 3
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        (Image.fromarray(RED).convert("P"), [255, 0, 0]),
+        (Image.new("RGBA", (9, 9), (255, 0, 0, 255)), [255, 0, 0]),
+        (Image.new("RGBA", (9, 9), (255, 0, 0, 0)), [255, 255, 255]),
+        (Image.new("LA", (9, 9), (0, 0)), [255, 255, 255]),
+        (Image.fromarray(np.full((9, 9), 257 * 200, np.uint16)), [200, 200, 200]),
+        (Image.fromarray(np.full((9, 9), 65_535, np.uint16)), [255, 255, 255]),
+    ],
+    ids=["palette", "opaque", "transparent", "transparent grey", "16 bits", "16 bits white"],
+)
+def test_modes(mine, picture, expected):
+    write_picture(mine / "train" / "blue" / "0.png", picture)
+    assert load_folder(mine).train.images[0, :, 4, 4].tolist() == expected
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "JPEG", "bmp", "webp", "gif", "tif", "ppm"])
+def test_formats(mine, suffix):
+    write_picture(mine / "train" / "blue" / f"0.{suffix}", RED)
+    seen = load_folder(mine).train.images[0, :, 9, 9].float()
+    assert (seen - np.array([255.0, 0, 0])).abs().max() <= 4
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", None])
+def test_unreadable_image_is_named(mine, content):
+    path = mine / "train" / "red" / "2.png"
+    whole = write_picture(path, pixels(1, 3, 32)[0].transpose(1, 2, 0)).read_bytes()
+    put(path, whole[:500] if content is None else content)
+    with pytest.raises(DataError, match="cannot be read as an image") as caught:
+        load_folder(mine)
+    assert str(path) in str(caught.value)
+
+
+def test_floating_point_image_is_refused_by_name(mine):
+    path = write_picture(mine / "test" / "red" / "2.tif", np.zeros((9, 9), np.float32))
+    with pytest.raises(DataError, match="floating-point") as caught:
+        load_folder(mine)
+    assert str(path) in str(caught.value)
+
+
+def test_class_without_test_images_is_kept_and_said(mine):
+    write_picture(mine / "train" / "green" / "1.png", RED)
+    said = []
+    data = load_folder(mine, said)
+    assert data.classes == ("blue", "green", "red")
+    assert data.test.labels.tolist() == [0, 2]
+    assert any("'green'" in line and "test" in line for line in said)
+
+
+def test_class_with_test_images_only_is_an_error(mine):
+    write_picture(mine / "test" / "green" / "1.png", RED)
+    with pytest.raises(DataError, match="'green' is only there and not in train/"):
+        load_folder(mine)
+
+
+def test_an_added_image_is_noticed(mine):
+    assert len(load_folder(mine).train) == 2
+    write_picture(mine / "train" / "red" / "2.png", RED)
+    assert len(load_folder(mine).train) == 3
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_missing_half_is_an_error(mine, split):
+    (mine / split).rename(mine / "elsewhere")
+    with pytest.raises(DataError, match=rf"mine lacks {split}/") as caught:
+        load_folder(mine)
+    assert "PATH/train/<class>/" in str(caught.value)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+from data_files import labels, pixels, put, write_cifar10, write_idx, write_picture
+
+from fedbench.data.sources import locate
+from fedbench.data.specs import CIFAR10, DIGITS, FOLDER, MNIST, SVHN
+from fedbench.registry import DATASETS
+
+BUILT_IN = ["cifar10", "cifar100", "digits", "fashion_mnist", "folder", "mnist", "nsl_kdd", "svhn"]
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    both = (pixels(20, 1, 28), labels(20))
+    write_idx(tmp_path / "mnist" / "MNIST" / "raw", both, both)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_spec_is_complete(name):
+    spec = DATASETS.get(name)
+    assert spec.name == name
+    assert spec.title
+    assert spec.layouts
+    assert len(spec.mean) == len(spec.std) == (spec.channels or 1)
+    assert all(0 < value < 1 for value in (*spec.mean, *spec.std))
+    assert len(set(spec.classes)) == len(spec.classes)
+    json.dumps(asdict(spec))
+
+
+def test_class_counts():
+    counts = {name: len(DATASETS.get(name).classes) for name in BUILT_IN}
+    assert counts == {
+        "cifar10": 10, "cifar100": 100, "digits": 10, "fashion_mnist": 10,
+        "folder": 0, "mnist": 10, "nsl_kdd": 5, "svhn": 10,
+    }  # fmt: skip
+
+
+def test_specs_and_sources_import_neither_torch_nor_numpy():
+    code = (
+        "import sys, fedbench.data.sources, fedbench.data.specs; "
+        "print([name for name in ('torch', 'numpy', 'PIL') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_found_files_have_parts_sizes_and_folder(mnist):
+    found = locate(MNIST, mnist)
+    assert found.found
+    assert found.layout is MNIST.accepts[0]
+    assert found.folder == mnist / "mnist" / "MNIST" / "raw"
+    assert [file.part for file in found.files] == [
+        "train images", "train labels", "test images", "test labels",
+    ]  # fmt: skip
+    assert [file.size for file in found.files] == [16 + 20 * 784, 8 + 20, 16 + 20 * 784, 8 + 20]
+    assert found.missing == ()
+
+
+def test_plain_file_comes_before_its_gzip(mnist):
+    put(mnist / "mnist" / "MNIST" / "raw" / "train-images-idx3-ubyte.gz", b"")
+    names = [path.name for path in locate(MNIST, mnist).part("train images")]
+    assert names == ["train-images-idx3-ubyte"]
+
+
+def test_nothing_found(tmp_path):
+    found = locate(SVHN, tmp_path)
+    assert not found.found
+    assert found.files == ()
+    assert str(tmp_path) in found.help
+    assert "train_32x32.mat" in found.help
+
+
+def test_digits_are_always_found(tmp_path):
+    found = locate(DIGITS, tmp_path / "absent")
+    assert found.found
+    assert found.files == ()
+
+
+def test_the_fullest_incomplete_layout_is_reported(tmp_path):
+    both = (pixels(10, 3, 32), labels(10))
+    folder = tmp_path / "cifar10" / "cifar-10-batches-py"
+    write_cifar10(folder, both, both)
+    (folder / "data_batch_4").unlink()
+    put(tmp_path / "cifar10" / "plain_text" / "train-00000-of-00001.parquet", b"")
+    found = locate(CIFAR10, tmp_path)
+    assert not found.found
+    assert found.folder in (folder, tmp_path / "cifar10" / "plain_text")
+    assert len(found.missing) == 1
+    assert str(found.folder) in found.help
+
+
+def test_cached_is_told_for_the_size_that_is_asked(mnist):
+    cache = mnist / "cache"
+    found = locate(MNIST, mnist, cache=cache)
+    assert not found.cached
+    put(found.cache_file(cache), b"")
+    assert locate(MNIST, mnist, cache=cache).cached
+    assert locate(MNIST, mnist, cache=cache, size=28).cached
+    assert not locate(MNIST, mnist, cache=cache, size=32).cached
+
+
+def test_cache_key_follows_size_time_name_and_version(mnist):
+    path = mnist / "mnist" / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+
+    def key(spec=MNIST):
+        return locate(spec, mnist).cache_file(mnist)
+
+    keys = {key(), key(replace(MNIST, version=2))}
+    os.utime(path, ns=(1, 1))  # another file of the same size
+    keys.add(key())
+    path.write_bytes(path.read_bytes() + b"\0")
+    os.utime(path, ns=(1, 1))
+    keys.add(key())
+    assert len(keys) == 4
+    assert key() == key()
+
+
+def test_cache_key_does_not_follow_the_root(mnist, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "moved"
+    before = locate(MNIST, mnist).cache_file(mnist)
+    mnist.rename(other)
+    assert locate(MNIST, other).cache_file(mnist) == before
+
+
+def test_folder_path_may_be_relative_or_absolute(tmp_path):
+    for split in ("train", "test"):
+        write_picture(tmp_path / "mine" / split / "a" / "1.png", pixels(1, 1, 9)[0, 0])
+    for path in ("mine", str(tmp_path / "mine")):
+        assert locate(FOLDER, tmp_path, path).found
+
+
+def test_folder_ignores_hidden_and_other_files(tmp_path):
+    for name in ("train/a/1.png", "train/a/deep/2.JPG", "test/a/1.png"):
+        put(tmp_path / name, b"x")
+    for name in ("train/a/.3.png", "train/.git/4.png", "train/a/Thumbs.db", "train/5.png"):
+        put(tmp_path / name, b"x")
+    found = locate(FOLDER, tmp_path, str(tmp_path))
+    names = sorted(file.path.relative_to(tmp_path).as_posix() for file in found.files)
+    assert names == ["test/a/1.png", "train/a/1.png", "train/a/deep/2.JPG"]
+
+
+def test_absent_folder_says_so(tmp_path):
+    message = locate(FOLDER, tmp_path, "typo").help
+    assert f"{tmp_path / 'typo'} lacks the folder itself" in message
+
+
+def test_folder_without_test_says_so(tmp_path):
+    put(tmp_path / "mine" / "train" / "a" / "1.png", b"x")
+    found = locate(FOLDER, tmp_path, "mine")
+    assert found.missing == ("test/*/**/*",)
+    assert "PATH/test/<class>/" in found.help
