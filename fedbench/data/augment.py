@@ -68,8 +68,10 @@ def apply(images: Tensor, draws: Tensor | None) -> Tensor:
     both = pad(torch.stack([images, images.flip(-1)]), (edge, edge, edge, edge))
     runs = both.view(-1).unfold(0, size, 1)
     plane = wide * wide
-    image, plane_of, row = (torch.arange(length, device=images.device) * stride for length, stride
-                            in ((count, channels * plane), (channels, plane), (size, wide)))
+    image, plane_of, row = (
+        torch.arange(length, device=images.device) * stride
+        for length, stride in ((count, channels * plane), (channels, plane), (size, wide))
+    )
     first = draws[:, 0] * (count * channels * plane) + image + draws[:, 1] * wide + draws[:, 2]
     start = first.view(-1, 1, 1) + plane_of.view(-1, 1) + row
     return runs.index_select(0, start.view(-1)).view(images.shape)

@@ -42,15 +42,28 @@ class BatchLoader:
         TrainingError: There are no images, or not one label for each.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, *, batch_size: int, seed: int,
-                 mean: Sequence[float], std: Sequence[float], augment: Kind,
-                 shuffle: bool = True, first_epoch: int = 0) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        augment: Kind,
+        shuffle: bool = True,
+        first_epoch: int = 0,
+    ) -> None:
         if len(images) != len(labels):
-            raise TrainingError(f"{len(images)} images and {len(labels)} labels; there must be "
-                                "one label for each image")
+            raise TrainingError(
+                f"{len(images)} images and {len(labels)} labels; there must be "
+                "one label for each image"
+            )
         if len(images) == 0:
-            raise TrainingError("there is no image to train on; give the client at least one "
-                                "(partition.min_size)")
+            raise TrainingError(
+                "there is no image to train on; give the client at least one (partition.min_size)"
+            )
         self.images, self.labels, self.seed = images, labels, seed
         self._augment, self._shuffle = augment, shuffle
         self._first_epoch, self._epoch = first_epoch, 0
@@ -82,13 +95,15 @@ class BatchLoader:
         for start, stop in self._bounds:
             chosen = order[start:stop]
             # `index_select` copies whole images; `images[chosen]` is 10 times slower on a CPU.
-            pixels = augmentation.apply(self.images.index_select(0, chosen),
-                                        None if draws is None else draws[start:stop])
+            pixels = augmentation.apply(
+                self.images.index_select(0, chosen), None if draws is None else draws[start:stop]
+            )
             yield _normalise(pixels, self._scale, self._bias), self.labels.index_select(0, chosen)
 
 
-def batches(images: Tensor, batch_size: int, mean: Sequence[float],
-            std: Sequence[float]) -> Iterator[Tensor]:
+def batches(
+    images: Tensor, batch_size: int, mean: Sequence[float], std: Sequence[float]
+) -> Iterator[Tensor]:
     """Yield normalised images in their order, for evaluation.
 
     Args:
@@ -101,8 +116,8 @@ def batches(images: Tensor, batch_size: int, mean: Sequence[float],
         (B, C, S, S) float32 on the images' device.
     """
     scale, bias = _normalisation(mean, std, images.device)
-    for part in images.split(batch_size):
-        yield _normalise(part, scale, bias)
+    for start in range(0, len(images), batch_size):
+        yield _normalise(images[start : start + batch_size], scale, bias)
 
 
 def _bounds(count: int, size: int) -> list[tuple[int, int]]:
@@ -112,8 +127,9 @@ def _bounds(count: int, size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], count], strict=True))
 
 
-def _normalisation(mean: Sequence[float], std: Sequence[float],
-                   device: torch.device) -> tuple[Tensor, Tensor]:
+def _normalisation(
+    mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Return scale and bias, (C, 1, 1) each, that take bytes to normalised values."""
     centre = torch.tensor(mean, dtype=torch.float64).view(-1, 1, 1)
     spread = torch.tensor(std, dtype=torch.float64).view(-1, 1, 1)

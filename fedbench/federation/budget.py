@@ -52,9 +52,9 @@ def quotas(total: int, holdings: Sequence[int]) -> list[int]:
     left = min(total, sum(holdings))
     while left:
         able = [k for k, held in enumerate(holdings) if shares[k] < held]
-        share, extra = divmod(left, len(able))
-        for place, k in enumerate(able):
-            give = min(share + (place < extra), holdings[k] - shares[k])
+        share = left // len(able)
+        for k in able if share else able[:left]:
+            give = min(max(share, 1), holdings[k] - shares[k])
             shares[k] += give
             left -= give
     return shares

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def build(model: Model, *, channels: int, size: int, classes: int, seed: int) -> Net:
     """Build a network on the CPU, in training mode, with weights that the seed alone decides.
 
-    The global generators are as before afterwards. Nothing is cached: copying a finished network
-    takes as long as building a small one.
+    The global generators are as before afterwards. Nothing is cached: copying a small network takes
+    as long as building it.
 
     Args:
         model: Which architecture, with its options.

@@ -6,6 +6,7 @@ import math
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adam, Optimizer
@@ -27,8 +28,9 @@ class Classifier(LightningModule):
         steps_per_epoch: Batches that make an epoch of the schedule.
     """
 
-    def __init__(self, net: nn.Module, recipe: Recipe, *, epochs: int | None = None,
-                 steps_per_epoch: int) -> None:
+    def __init__(
+        self, net: nn.Module, recipe: Recipe, *, epochs: int | None = None, steps_per_epoch: int
+    ) -> None:
         super().__init__()
         self.net, self.recipe = net, recipe
         self.epochs = recipe.epochs if epochs is None else epochs
@@ -51,13 +53,14 @@ class Classifier(LightningModule):
         loss = functional.cross_entropy(self.net(images).float(), labels)
         return loss + self._proximal_term() if self.recipe.proximal > 0 else loss
 
-    def configure_optimizers(self) -> Optimizer | tuple[list[Optimizer], list[dict[str, object]]]:
+    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         """Return the recipe's optimiser, and its schedule unless that is constant."""
         recipe, weights = self.recipe, self.net.parameters()
         optimizer: Optimizer
         if recipe.optimizer == "sgd":
-            optimizer = SGD(weights, lr=recipe.lr, momentum=recipe.momentum,
-                            weight_decay=recipe.weight_decay)
+            optimizer = SGD(
+                weights, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            )
         else:
             optimizer = Adam(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
         if recipe.schedule == "constant":
@@ -65,7 +68,10 @@ class Classifier(LightningModule):
         # A local name, not `self`: the schedule would keep the module alive in a circle.
         epochs, length = max(self.epochs, 1), self.steps_per_epoch
         schedule = LambdaLR(optimizer, lambda step: factor(recipe, step // length, epochs))
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **__: object) -> None:
         """Clip the norm of the gradient to the recipe's bound."""
@@ -82,8 +88,10 @@ class Classifier(LightningModule):
 
     def _proximal_term(self) -> Tensor:
         """Return (μ/2)·‖θ−θ₀‖² over the parameters; buffers have no part in it."""
-        gaps = [(weight - self.get_buffer(f"anchor{number}")).square().sum()
-                for number, weight in enumerate(self.net.parameters())]
+        gaps = [
+            (weight - self.get_buffer(f"anchor{number}")).square().sum()
+            for number, weight in enumerate(self.net.parameters())
+        ]
         return self.recipe.proximal / 2 * torch.stack(gaps).sum()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from fedbench.config import Precision
 from fedbench.data.loaders import BatchLoader
@@ -31,6 +32,8 @@ _PAST = "_fedbench_past"
 class TrainerPool:
     """Lends silent Trainers for one device and precision. Not thread-safe.
 
+    A pool for a GPU makes cuDNN deterministic, for the whole process.
+
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``32-true`` or ``bf16-mixed``.
@@ -39,11 +42,21 @@ class TrainerPool:
     def __init__(self, device: str, precision: Precision) -> None:
         self.device, self.precision = torch.device(device), precision
         self._free: list[Trainer] = []
+        if self.device.type == "cuda":
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
-    def fit(self, module: LightningModule, loader: Iterable[object], *,
-            epochs: int | None = None, steps: int | None = None,
-            checkpoint: Path | None = None, checkpoint_every: float = 60.0,
-            keep_optimizer: bool = False, on_epoch: OnEpoch | None = None) -> None:
+    def fit(
+        self,
+        module: LightningModule,
+        loader: Iterable[object],
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        checkpoint: Path | None = None,
+        checkpoint_every: float = 60.0,
+        keep_optimizer: bool = False,
+        on_epoch: OnEpoch | None = None,
+    ) -> None:
         """Train a module in place.
 
         Afterwards it is on the pool's device and has no gradients. Which of its parts are in train
@@ -70,7 +83,7 @@ class TrainerPool:
             TrainingError: The loss is not finite (at the end of the epoch in which that happens),
                 or the loader is empty.
             KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
-            SystemExit: SIGTERM, at the end of the epoch; a checkpoint is saved first.
+            SystemExit: SIGTERM, after the batch in hand, with code 143; the last checkpoint stays.
         """
         if (epochs is None) == (steps is None):
             raise SettingsError("a fit takes either `epochs` or `steps`, and not both")
@@ -78,20 +91,24 @@ class TrainerPool:
             return
         if isinstance(loader, Sized) and len(loader) == 0:
             raise TrainingError("there is no batch to train on; give the loader at least one image")
-        past = getattr(module, _PAST, None) if keep_optimizer else None
-        past = past or Past()
+        # Taken away from the module, because a fit that fails leaves a past that fits nothing.
+        last = module.__dict__.pop(_PAST, None)
+        past = last if keep_optimizer and last is not None else Past()
         seed = loader.seed if isinstance(loader, BatchLoader) else 0
         last_step = None if steps is None else past.steps_done + steps
         watch = Watch(
-            seed=seed, epochs_before=past.epochs_done,
-            epochs=_passes(loader, steps) if epochs is None else epochs, last_step=last_step,
-            checkpoint=checkpoint, every=checkpoint_every, on_epoch=on_epoch)
+            seed=seed,
+            epochs_before=past.epochs_done,
+            epochs=_passes(loader, steps) if epochs is None else epochs,
+            last_step=last_step,
+            checkpoint=checkpoint,
+            every=checkpoint_every,
+            on_epoch=on_epoch,
+        )
         resume = checkpoint if checkpoint is not None and _fits(checkpoint, module) else None
         with hushed(), torch.enable_grad(), isolated(derive(seed, "module")):
             trainer = self._free.pop() if self._free else make_trainer(self.device, self.precision)
-            prepare(trainer, past)
-            trainer.fit_loop.max_epochs = -1 if epochs is None else past.epochs_done + epochs
-            trainer.callbacks = [watch]
+            prepare(trainer, past, watch, epochs)
             try:
                 _run(trainer, module, loader, resume)
                 setattr(module, _PAST, take_past(trainer))
@@ -103,8 +120,9 @@ class TrainerPool:
             checkpoint.unlink(missing_ok=True)
 
 
-def _run(trainer: Trainer, module: LightningModule, loader: Iterable[object],
-         resume: Path | None) -> None:
+def _run(
+    trainer: Trainer, module: LightningModule, loader: Iterable[object], resume: Path | None
+) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
@@ -113,6 +131,8 @@ def _run(trainer: Trainer, module: LightningModule, loader: Iterable[object],
         if isinstance(stop.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, handler)
             raise KeyboardInterrupt from None
+        if isinstance(stop, SIGTERMException):  # its own code is 0, that of success
+            raise SystemExit(128 + signal.SIGTERM) from None
         raise
 
 
@@ -135,6 +155,10 @@ def _fits(checkpoint: Path, module: LightningModule) -> bool:
         saved, problem = {}, f"cannot be read: {error}"
     if {name: value.shape for name, value in saved.items()} == shapes:
         return True
-    log.warning("checkpoint %s %s; training starts over, the file is kept as %s", checkpoint,
-                problem, move_aside(checkpoint))
+    log.warning(
+        "checkpoint %s %s; training starts over, the file is kept as %s",
+        checkpoint,
+        problem,
+        move_aside(checkpoint),
+    )
     return False

@@ -11,17 +11,19 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loops.progress import (
     _BatchProgress,
     _OptimizationProgress,
+    _ProcessedTracker,
     _Progress,
     _ReadyCompletedTracker,
     _SchedulerProgress,
 )
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim import Optimizer
@@ -33,7 +35,7 @@ _HUSHED = (
     r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen teachers
     r".*does not have many workers",  # tensors in memory need none
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 with torch 2.11 and later
-    r".*`configure_optimizers` returned `None`",  # modules that only collect statistics
+    r".*configure_optimizers` returned `None`",  # modules that only collect statistics
 )
 
 
@@ -63,12 +65,12 @@ class Past:
     @property
     def epochs_done(self) -> int:
         """Epochs of all fits so far."""
-        return int(self.epochs.current.processed)
+        return cast(_ProcessedTracker, self.epochs.current).processed
 
     @property
     def steps_done(self) -> int:
         """Batches of all fits so far."""
-        return int(self.batches.total.ready)
+        return self.batches.total.ready
 
 
 class _Station(SingleDeviceStrategy):
@@ -95,18 +97,36 @@ def make_trainer(device: torch.device, precision: Precision) -> Trainer:
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        strategy=_Station(device), precision=precision,
+        strategy=_Station(device),
+        precision=precision,
         # One process, also inside a SLURM job, whose variables Lightning would follow.
         plugins=[LightningEnvironment()],
-        logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, enable_autolog_hparams=False, num_sanity_val_steps=0,
-        limit_val_batches=0, use_distributed_sampler=False, max_epochs=0)
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_autolog_hparams=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        max_epochs=0,
+    )
 
 
-def prepare(trainer: Trainer, past: Past) -> None:
-    """Make a Trainer go on from a past; a new ``Past`` makes it as good as new."""
-    trainer.strategy.past = past
+def prepare(trainer: Trainer, past: Past, callback: Callback, epochs: int | None) -> None:
+    """Make a Trainer go on from a past; a new ``Past`` makes it as good as new.
+
+    Args:
+        trainer: One that ``release`` has had, or a new one.
+        past: Taken over, and changed by the fit.
+        callback: The only one, besides those that the module brings.
+        epochs: Of this fit; None for as many as the callback lets pass.
+    """
+    cast(_Station, trainer.strategy).past = past
+    # Callbacks are not declared in Lightning's class, and leak from fit to fit.
+    trainer.callbacks = [callback]  # type: ignore[attr-defined]
     fit_loop = trainer.fit_loop
+    fit_loop.max_epochs = -1 if epochs is None else past.epochs_done + epochs
     epoch_loop = fit_loop.epoch_loop
     fit_loop.epoch_progress = past.epochs
     epoch_loop.batch_progress = past.batches
@@ -122,21 +142,28 @@ def take_past(trainer: Trainer) -> Past:
     fit_loop, strategy = trainer.fit_loop, trainer.strategy
     epoch_loop = fit_loop.epoch_loop
     return Past(
-        strategy.optimizers, strategy.lr_scheduler_configs, fit_loop.epoch_progress,
-        epoch_loop.batch_progress, epoch_loop.scheduler_progress,
+        strategy.optimizers,
+        strategy.lr_scheduler_configs,
+        fit_loop.epoch_progress,
+        epoch_loop.batch_progress,
+        epoch_loop.scheduler_progress,
         epoch_loop.automatic_optimization.optim_progress,
-        epoch_loop.manual_optimization.optim_step_progress, epoch_loop._batches_that_stepped)
+        epoch_loop.manual_optimization.optim_step_progress,
+        epoch_loop._batches_that_stepped,
+    )
 
 
 def release(trainer: Trainer, module: LightningModule) -> None:
     """Make a Trainer and the module of its last fit forget each other."""
-    strategy, fit_loop = trainer.strategy, trainer.fit_loop
+    strategy, fit_loop = cast(_Station, trainer.strategy), trainer.fit_loop
     strategy._lightning_module = strategy.model = strategy.past = None
     strategy.optimizers, strategy.lr_scheduler_configs = [], []
     fit_loop._combined_loader = fit_loop._data_fetcher = None
-    fit_loop._data_source.instance = None
+    others = (trainer.validate_loop, trainer.test_loop, trainer.predict_loop)
+    for loop in (fit_loop, fit_loop.epoch_loop.val_loop, *others):
+        loop._data_source.instance = None
     trainer._data_connector._datahook_selector = None
-    trainer.callbacks = []
+    trainer.callbacks = []  # type: ignore[attr-defined]
     module.trainer = None
 
 

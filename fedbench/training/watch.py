@@ -1,4 +1,4 @@
-"""The one callback of every fit: loss, progress, checkpoints, the number of steps, random numbers."""
+"""The one callback of every fit: it checks the loss, reports, saves, stops and seeds."""
 
 from __future__ import annotations
 
@@ -32,8 +32,17 @@ class Watch(Checkpoint):
         on_epoch: Called with epochs done, their number and the mean loss of the last one.
     """
 
-    def __init__(self, *, seed: int, epochs_before: int, epochs: int, last_step: int | None,
-                 checkpoint: Path | None, every: float, on_epoch: OnEpoch | None) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int,
+        epochs_before: int,
+        epochs: int,
+        last_step: int | None,
+        checkpoint: Path | None,
+        every: float,
+        on_epoch: OnEpoch | None,
+    ) -> None:
         self._seed, self._before, self._epochs = seed, epochs_before, epochs
         self._last_step, self._on_epoch = last_step, on_epoch
         self._checkpoint, self._every = checkpoint, every
@@ -50,19 +59,23 @@ class Watch(Checkpoint):
             torch.cuda.manual_seed_all(seed)
         self._total, self._count = None, 0
         # The rate is noted now because schedulers step before the epoch's end is announced.
-        if trainer.optimizers:
-            self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        groups = [group for each in trainer.optimizers for group in each.param_groups]
+        self._rate = float(groups[0]["lr"]) if groups else math.nan
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule,
-                           outputs: Tensor | Mapping[str, Tensor] | None, batch: object,
-                           batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Tensor | Mapping[str, Tensor] | None,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
         """Add up the loss where it is: reading it at every step would make a GPU wait."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if loss is not None:
             self._total = loss if self._total is None else self._total + loss
             self._count += 1
-        if (self._last_step is not None
-                and trainer.fit_loop.total_batch_idx + 1 >= self._last_step):
+        if self._last_step is not None and trainer.fit_loop.total_batch_idx + 1 >= self._last_step:
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,12 +85,13 @@ class Watch(Checkpoint):
             raise TrainingError(
                 f"the training loss became {loss} in epoch {trainer.current_epoch + 1}, at "
                 f"learning rate {self._rate:g}; lower `lr`, or set `clip_norm`"
-                + ("" if trainer.precision == "32-true" else ", or use precision '32-true'"))
+                + ("" if trainer.precision == "32-true" else ", or use precision '32-true'")
+            )
         done = trainer.current_epoch + 1 - self._before
         if self._on_epoch is not None:
             self._on_epoch(done, self._epochs, loss)
         over = trainer.should_stop or done == self._epochs
-        due = time.monotonic() - self._saved >= self._every or trainer.received_sigterm
+        due = time.monotonic() - self._saved >= self._every
         if self._checkpoint is not None and due and not over:
             write_atomic(self._checkpoint, trainer.save_checkpoint)
             self._saved = time.monotonic()

@@ -32,9 +32,14 @@ def test_padding_is_an_eighth_rounded(size, edge):
 
 
 @settings(deadline=None, max_examples=40)
-@given(count=st.integers(1, 9), channels=st.sampled_from([1, 3]), size=st.sampled_from([8, 12, 17]),
-       kind=st.sampled_from(KINDS), seed=st.integers(0, 99),
-       dtype=st.sampled_from([torch.uint8, torch.float32]))
+@given(
+    count=st.integers(1, 9),
+    channels=st.sampled_from([1, 3]),
+    size=st.sampled_from([8, 12, 17]),
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 99),
+    dtype=st.sampled_from([torch.uint8, torch.float32]),
+)
 def test_equals_one_image_at_a_time(count, channels, size, kind, seed, dtype):
     images = torch.randint(1, 256, (count, channels, size, size), generator=generator(seed))
     images = images.to(dtype)

@@ -145,6 +145,20 @@ def test_cifar_batch_of_another_form(tmp_path, cifar10, content):
     fails("cifar10", tmp_path, put(cifar10 / "data_batch_1", content))
 
 
+def test_batch_pickled_again_by_numpy_2_is_read(tmp_path, cifar10):
+    batch = {"data": pixels(4, 3, 32, seed=5).reshape(4, -1), "labels": [9, 8, 7, 6]}
+    put(cifar10 / "data_batch_1", pickle.dumps(batch, protocol=4))
+    data = load_all("cifar10", tmp_path, tmp_path / "cache")
+    np.testing.assert_array_equal(data.train.images[:4].numpy(), pixels(4, 3, 32, seed=5))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32, object])
+def test_batch_with_an_array_of_another_type_is_refused(tmp_path, cifar10, kind):
+    batch = {"data": np.zeros((2, 3072), kind), "labels": [0, 1]}
+    path = put(cifar10 / "data_batch_1", pickle.dumps(batch, protocol=4))
+    fails("cifar10", tmp_path, path, "not of bytes")
+
+
 class Malicious:
     def __init__(self, action, *arguments):
         self.action, self.arguments = action, arguments

@@ -34,7 +34,7 @@ def labels_of(batches):
 def test_every_image_once_and_no_batch_of_one(count, size, shuffle):
     made = loader(count, batch_size=size, shuffle=shuffle)
     parts = labels_of(made)
-    assert sorted(sum(parts, [])) == list(range(count))
+    assert sorted(label for part in parts for label in part) == list(range(count))
     assert len(parts) == len(made)
     sizes = [len(part) for part in parts]
     assert all(length == size for length in sizes[:-1])
@@ -58,8 +58,15 @@ def test_images_keep_their_labels_and_are_normalised():
 
 def test_crops_are_padded_with_black_before_normalisation():
     white = torch.full((200, 3, 8, 8), 255, dtype=torch.uint8)
-    made = BatchLoader(white, torch.zeros(200, dtype=torch.int64), batch_size=200, seed=0,
-                       mean=MEAN, std=STD, augment="crop")
+    made = BatchLoader(
+        white,
+        torch.zeros(200, dtype=torch.int64),
+        batch_size=200,
+        seed=0,
+        mean=MEAN,
+        std=STD,
+        augment="crop",
+    )
     x, _ = next(iter(made))
     values = x[:, 0].unique()
     torch.testing.assert_close(values, torch.tensor([-0.4 / 0.2, 0.6 / 0.2]))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fedbench.config import Model
 from fedbench.models.factory import build
-from fedbench.models.net import Net
+from fedbench.models.net import FlatNet, Net, PooledNet
 from fedbench.registry import MODELS
 
 NAMES = (
@@ -199,6 +199,12 @@ def test_resnet_block_adds_its_input():
     nn.init.zeros_(block.norm2.weight)
     x = torch.rand(1, 16, 4, 4)
     assert torch.equal(block(x), x)
+
+
+def test_features_are_the_flattened_map_or_its_channels_averages():
+    maps = torch.arange(16.0).view(1, 2, 2, 4)
+    assert FlatNet(nn.Identity(), 16, 3).features(maps).tolist() == [list(range(16))]
+    assert PooledNet(nn.Identity(), nn.Linear(2, 3)).features(maps).tolist() == [[3.5, 11.5]]
 
 
 def test_net_is_abstract():

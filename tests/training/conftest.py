@@ -16,16 +16,23 @@ from fedbench.training.classifier import Classifier
 def make_net():
     """A network with all that makes trouble: convolution, BatchNorm buffers, dropout."""
     with isolated(7):
-        return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
-                             nn.Flatten(), nn.Dropout(0.3), nn.Linear(4 * 64, 3))
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(4 * 64, 3),
+        )
 
 
 def make_loader(count=25, seed=0, augment="flip_crop"):
     source = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=source)
     labels = torch.randint(0, 3, (count,), generator=source)
-    return BatchLoader(images, labels, batch_size=8, seed=seed, mean=(0.5,), std=(0.25,),
-                       augment=augment)
+    return BatchLoader(
+        images, labels, batch_size=8, seed=seed, mean=(0.5,), std=(0.25,), augment=augment
+    )
 
 
 def make_classifier(**recipe):
@@ -63,7 +70,8 @@ def same(one, other):
     """Whether two modules have the same bits."""
     first, second = one.state_dict(), other.state_dict()
     return first.keys() == second.keys() and all(
-        torch.equal(value, second[name]) for name, value in first.items())
+        torch.equal(value, second[name]) for name, value in first.items()
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -101,7 +101,7 @@ class _Draw:
         if smallest >= 1 and "min_size" in SCHEMES.get(settings.scheme).parameters:
             fixes.insert(0, f"set min_size to {smallest} or less")
         best = (
-            "every draw put a class on clients that were full already"
+            "every draw left a class without a client that may take it"
             if smallest < 0
             else f"the best draw's smallest client got {smallest}"
         )

@@ -1,0 +1,95 @@
+"""Timing helpers of the speed benchmarks: interleaved repeats, medians, ratios, a table, JSON.
+
+Ratios of runs that stand side by side say something on a machine that others use as well; seconds
+of runs that stand apart do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a benchmark's table.
+
+    Attributes:
+        name: What was compared.
+        value: The number.
+        unit: Its unit; ``x`` for ratios.
+        target: What the project asks for, in words.
+    """
+
+    name: str
+    value: float
+    unit: str
+    target: str = ""
+
+
+def interleave(
+    variants: Mapping[str, Callable[[], object]], repeats: int
+) -> dict[str, list[float]]:
+    """Time variants in turn, after one untimed turn.
+
+    Args:
+        variants: What to call, by name.
+        repeats: Timed turns; the order rotates, so that none always follows the same other.
+
+    Returns:
+        Seconds of each call, by name.
+    """
+    names = list(variants)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(-1, repeats):
+        start = turn % len(names)
+        for name in names[start:] + names[:start]:
+            began = time.perf_counter()
+            variants[name]()
+            if turn >= 0:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def ratio(seconds: Mapping[str, list[float]], one: str, other: str) -> float:
+    """Return the median over turns of how many times ``other`` takes as long as ``one``."""
+    return statistics.median(b / a for a, b in zip(seconds[one], seconds[other], strict=True))
+
+
+def excess_ms(seconds: Mapping[str, list[float]], one: str, other: str) -> float:
+    """Return the median over turns of the milliseconds that ``one`` takes more than ``other``."""
+    return 1000 * statistics.median(
+        a - b for a, b in zip(seconds[one], seconds[other], strict=True)
+    )
+
+
+def report(title: str, rows: list[Row], file: Path | None) -> None:
+    """Print a table, and write it as JSON with where it was measured."""
+    load = os.getloadavg()[0]
+    table = Table(title=title, caption=f"{torch.get_num_threads()} thread(s), load {load:.1f}")
+    for column in ("what", "value", "target"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(row.name, f"{row.value:.3g} {row.unit}", row.target)
+    Console().print(table)
+    if file is not None:
+        machine = {
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "load": load,
+        }
+        content = {"title": title, "machine": machine, "rows": [asdict(row) for row in rows]}
+        file.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,182 @@
+"""What training through the pool costs, beside a bare loop and beside what people usually write.
+
+Run ``python benchmarks/speed/training.py``; it asserts nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from lightning import Trainer
+from timing import Row, excess_ms, interleave, ratio, report
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from fedbench.config import Data, Model, Recipe
+from fedbench.data.dataset import Split
+from fedbench.data.load import load
+from fedbench.data.loaders import BatchLoader
+from fedbench.errors import DataError
+from fedbench.files import data_root
+from fedbench.models.factory import build
+from fedbench.training.classifier import Classifier
+from fedbench.training.pool import TrainerPool
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+RECIPE = Recipe(epochs=1)
+
+
+def images(count: int) -> Split:
+    """Return CIFAR-10 images if the data root has them, or else random ones."""
+    try:
+        with tempfile.TemporaryDirectory() as cache:
+            settings = Data(name="cifar10", train_size=count)
+            data = load(settings, root=data_root(), cache=Path(cache), offline=True)
+            return Split(data.train.images.clone(), data.train.labels.clone())
+    except DataError:
+        print("no CIFAR-10 under FEDBENCH_DATA: random images instead")
+        source = torch.Generator().manual_seed(0)
+        return Split(
+            torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=source),
+            torch.randint(0, 10, (count,), generator=source),
+        )
+
+
+class Photos(Dataset[tuple[torch.Tensor, int]]):
+    """The usual data set: one PIL image after another."""
+
+    def __init__(self, split: Split) -> None:
+        self.images = [transforms.functional.to_pil_image(image) for image in split.images]
+        self.labels = split.labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.images[index]), self.labels[index]
+
+
+def loader(split: Split) -> BatchLoader:
+    return BatchLoader(
+        split.images,
+        split.labels,
+        batch_size=RECIPE.batch_size,
+        seed=0,
+        mean=MEAN[: split.images.shape[1]],
+        std=STD[: split.images.shape[1]],
+        augment="flip_crop",
+    )
+
+
+def through_pool(pool: TrainerPool, net: nn.Module, split: Split) -> None:
+    batches = loader(split)
+    pool.fit(Classifier(net, RECIPE, steps_per_epoch=len(batches)), batches, epochs=1)
+
+
+def bare(net: nn.Module, split: Split) -> None:
+    optimizer = torch.optim.SGD(net.parameters(), lr=RECIPE.lr, momentum=RECIPE.momentum)
+    net.train()
+    for pixels, labels in loader(split):
+        optimizer.zero_grad()
+        functional.cross_entropy(net(pixels), labels).backward()
+        optimizer.step()
+
+
+def new_trainer(net: nn.Module, batches: object, steps: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(Classifier(net, RECIPE, steps_per_epoch=steps), batches)
+
+
+def epoch(repeats: int, count: int) -> list[Row]:
+    """One client's local epoch: ConvNet of width 32, batches of 64."""
+    split = images(count)
+    photos = DataLoader(Photos(split), RECIPE.batch_size, shuffle=True)
+    pools = {name: TrainerPool("cpu", name) for name in ("32-true", "bf16-mixed")}
+
+    def net() -> nn.Module:
+        return build(Model(name="convnet", width=32), channels=3, size=32, classes=10, seed=0)
+
+    seconds = interleave(
+        {
+            "pool": lambda: through_pool(pools["32-true"], net(), split),
+            "bare": lambda: bare(net(), split),
+            "usual": lambda: new_trainer(net(), photos, len(photos)),
+            "bf16": lambda: through_pool(pools["bf16-mixed"], net(), split),
+        },
+        repeats,
+    )
+    return [
+        Row("local epoch through the pool", statistics.median(seconds["pool"]), "s"),
+        Row("pool's throughput / bare loop's", ratio(seconds, "pool", "bare"), "x", ">= 0.95"),
+        Row("pool's / DataLoader, PIL and a new Trainer", ratio(seconds, "pool", "usual"), "x"),
+        Row("bf16-mixed's / fp32's, both through the pool", ratio(seconds, "bf16", "pool"), "x"),
+    ]
+
+
+def fixed(repeats: int) -> list[Row]:
+    """A fit of five steps of a tiny model: what a client-round costs whatever it trains."""
+    source = torch.Generator().manual_seed(0)
+    split = Split(
+        torch.randint(
+            0, 256, (5 * RECIPE.batch_size, 1, 8, 8), dtype=torch.uint8, generator=source
+        ),
+        torch.randint(0, 10, (5 * RECIPE.batch_size,), generator=source),
+    )
+    pool = TrainerPool("cpu", "32-true")
+
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    seconds = interleave(
+        {
+            "pool": lambda: through_pool(pool, net(), split),
+            "bare": lambda: bare(net(), split),
+            "new": lambda: new_trainer(net(), loader(split), 5),
+        },
+        repeats,
+    )
+    return [
+        Row("5 steps, bare loop", 1000 * statistics.median(seconds["bare"]), "ms"),
+        Row("more through the pool", excess_ms(seconds, "pool", "bare"), "ms", "<= 5"),
+        Row("more with a new Trainer", excess_ms(seconds, "new", "bare"), "ms"),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write the table to this file as well")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = fixed(10 * options.repeats) + epoch(options.repeats, options.images)
+    report("Training through the pool", rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What many tests need: a home of their own, tiny cells, and methods that exist for one test."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from fedbench.bench.cell import Runtime, run_cell
+from fedbench.bench.suite import merge
+from fedbench.config import parse
+from fedbench.registry import METHODS
+
+torch.set_num_threads(1)
+
+TINY = {
+    "data": {"name": "digits", "train_size": 120, "test_size": 60},
+    "partition": {"scheme": "iid", "clients": 3},
+    "models": {"name": "convnet", "width": 4, "depth": 2},
+    "recipe": {"epochs": 1, "batch_size": 16},
+    "student": {"epochs": 2, "batch_size": 16},
+    "evaluation": {"curve_size": 30},
+}
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Decoded data sets, shared by all tests of a worker."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def home(tmp_path, cache, monkeypatch):
+    """A folder for everything that a test writes, with the shared cache in it."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    (folder / "cache").symlink_to(cache)
+    monkeypatch.setenv("FEDBENCH_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def runtime(home):
+    return Runtime(home=home, data=Path("nowhere"), device="cpu", threads=1, offline=True)
+
+
+@pytest.fixture
+def tiny():
+    """Return a tiny cell of a method, with settings laid over it."""
+
+    def make(method, **over):
+        return parse(merge(merge(TINY, {"method": method}), over))
+
+    return make
+
+
+@pytest.fixture
+def compute(runtime, tiny):
+    """Run a tiny cell and return its record, which has to be good."""
+
+    def run(method, **over):
+        record = run_cell(tiny(method, **over), runtime, suite="test")
+        assert record.status == "ok", record.traceback
+        return record
+
+    return run
+
+
+@pytest.fixture
+def registered():
+    """Register a method for one test."""
+    names = []
+
+    def add(method):
+        METHODS.add(method.name, method)
+        names.append(method.name)
+        return method
+
+    yield add
+    for name in names:
+        METHODS._loaded.pop(name)

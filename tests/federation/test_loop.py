@@ -1,0 +1,311 @@
+"""The loop: what passes, what is charged, what is out of reach, what survives a kill."""
+
+import pytest
+import torch
+
+import fedbench.methods.fedavg
+from fedbench.bench.cell import load_data, run_cell
+from fedbench.bench.compare import compare
+from fedbench.config import Data
+from fedbench.federation.averaging import average
+from fedbench.federation.loop import participants
+from fedbench.federation.message import Message
+from fedbench.federation.method import Method
+from fedbench.federation.work import load
+
+
+class Plain(Method):
+    """One-shot averaging, for tests to bend."""
+
+    def client_update(self, client, received, round):
+        return Message.of_model(client.build(client.info.model))
+
+    def aggregate(self, server, uploads, round):
+        server.state.update(average((up.message.tensors, up.client.samples) for up in uploads))
+
+    def models(self, server):
+        net = server.build(server.cell.models[0])
+        load(net, {k: v for k, v in server.state.items() if not k.startswith("extra")})
+        yield "global", net
+
+
+def failure(runtime, tiny, method, **over):
+    record = run_cell(tiny(method, **over), runtime, suite="test")
+    assert record.status == "failed"
+    return record.reason
+
+
+@pytest.mark.parametrize("word", ["data", "test", "images", "labels", "validation"])
+def test_a_server_that_reaches_for_data_fails(registered, runtime, tiny, word):
+    class Nosy(Plain):
+        name = "nosy"
+
+        def aggregate(self, server, uploads, round):
+            getattr(server, word)
+
+    registered(Nosy)
+    assert f"PrivacyError: server has no '{word}'" in failure(runtime, tiny, "nosy")
+
+
+def test_a_client_that_reaches_for_test_data_fails(registered, runtime, tiny):
+    class Nosy(Plain):
+        name = "nosy"
+
+        def client_update(self, client, received, round):
+            return Message("x", {"a": client.test.images})
+
+    registered(Nosy)
+    assert "PrivacyError: client has no 'test'" in failure(runtime, tiny, "nosy")
+
+
+def test_a_client_that_was_kept_has_lost_its_data(registered, runtime, tiny):
+    kept = []
+
+    class Hoarder(Plain):
+        name = "hoarder"
+
+        def client_update(self, client, received, round):
+            kept.append(client)
+            return super().client_update(client, received, round)
+
+        def aggregate(self, server, uploads, round):
+            for _ in uploads:
+                assert len(kept[-1].data) >= 0
+
+    registered(Hoarder)
+    assert "client 0 has finished its work" in failure(runtime, tiny, "hoarder")
+
+
+def test_a_method_cannot_carry_things_across(registered, runtime, tiny):
+    class Smuggler(Plain):
+        name = "smuggler"
+
+        def client_update(self, client, received, round):
+            self.loot = client.data.images
+
+    registered(Smuggler)
+    assert "sets its attribute 'loot'" in failure(runtime, tiny, "smuggler")
+
+
+def test_state_is_tensors_and_nothing_else(registered, runtime, tiny):
+    class Careless(Plain):
+        name = "careless"
+
+        def aggregate(self, server, uploads, round):
+            super().aggregate(server, uploads, round)
+            server.state["extra"] = [1, 2]
+
+    registered(Careless)
+    assert "server.state['extra'] is a list" in failure(runtime, tiny, "careless")
+
+
+def test_a_resource_that_is_not_declared_is_refused(registered, runtime, tiny):
+    class Greedy(Plain):
+        name = "greedy"
+
+        def setup(self, server):
+            server.resource("dataset:digits")
+
+    registered(Greedy)
+    assert "is not declared" in failure(runtime, tiny, "greedy")
+
+
+def test_a_declared_resource_is_named_and_its_pixels_counted(registered, compute, runtime):
+    class Public(Plain):
+        name = "public"
+        resources = ("dataset:digits",)
+
+        def setup(self, server):
+            images = server.resource("dataset:digits").tensors["images"]
+            server.state["extra"] = images[:2]
+
+    registered(Public)
+    record = compute("public")
+    assert record.resources == ["dataset:digits"]
+    assert record.shared_pixels == len(load_data(Data(), runtime).train) * 16 * 16
+
+
+def test_each_client_is_sent_its_own_message_and_a_copy(registered, compute):
+    sent, got = {}, {}
+
+    class Personal(Plain):
+        name = "personal"
+
+        def broadcast(self, server, to, round):
+            sent[to.id] = torch.full((2,), float(to.id))
+            return Message("number", {"n": sent[to.id]})
+
+        def client_update(self, client, received, round):
+            got[client.info.id] = received.tensors["n"].clone()
+            received.tensors["n"] += 1
+            return super().client_update(client, received, round)
+
+    registered(Personal)
+    record = compute("personal")
+    assert [got[k].tolist() for k in range(3)] == [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]
+    assert sent[1].tolist() == [1.0, 1.0]
+    assert record.ledger["payload_down"] == 3 * 8
+
+
+def test_uploads_are_lazy_in_client_order_and_chunks_are_charged_one_by_one(registered, compute):
+    events = []
+
+    class Streaming(Plain):
+        name = "streaming"
+
+        def client_update(self, client, received, round):
+            for number in range(3):
+                events.append(f"make {client.info.id}.{number}")
+                yield Message("part", {"n": torch.zeros(10)})
+
+        def aggregate(self, server, uploads, round):
+            for upload in uploads:
+                events.append(f"open {upload.client.id}")
+                assert [chunk.kind for chunk in upload.chunks] == ["part"] * 3
+            server.state.update(server.build(server.cell.models[0]).state_dict())
+
+    registered(Streaming)
+    record = compute("streaming")
+    assert events[:5] == ["make 0.0", "make 0.1", "make 0.2", "open 0", "make 1.0"]
+    assert record.ledger["traffic"]["up/round"]["messages"] == 9
+    assert record.ledger["payload_up"] == 9 * 40
+
+
+def test_clients_work_though_the_server_reads_nothing(registered, compute):
+    class Deaf(Plain):
+        name = "deaf"
+
+        def aggregate(self, server, uploads, round):
+            server.state.update(server.build(server.cell.models[0]).state_dict())
+
+    registered(Deaf)
+    assert compute("deaf").ledger["traffic"]["up/round"]["messages"] == 3
+
+
+def test_one_message_is_demanded_where_chunks_came(registered, runtime, tiny):
+    class Chunky(Plain):
+        name = "chunky"
+
+        def client_update(self, client, received, round):
+            return [Message("a", {}), Message("b", {})]
+
+    registered(Chunky)
+    assert "client 0 sent 2 messages" in failure(runtime, tiny, "chunky")
+
+
+def test_several_final_models_and_client_state_over_rounds(registered, compute):
+    class Two(Plain):
+        name = "two"
+        headline = "mean"
+
+        def rounds(self):
+            return 3
+
+        def client_update(self, client, received, round):
+            seen = client.state.get("seen", torch.zeros(1))
+            assert seen.item() == round
+            client.state["seen"] = seen + 1
+            return super().client_update(client, received, round)
+
+        def models(self, server):
+            for name in ("mirror/a", "mirror/b"):
+                yield name, server.build(server.cell.models[0])
+
+    registered(Two)
+    record = compute("two")
+    assert set(record.metrics["models"]) == {"mirror/a", "mirror/b"}
+    assert record.metrics["accuracy"] == record.metrics["models"]["mirror/a"]["accuracy"]
+    assert set(record.outputs) == {"mirror/a", "mirror/b"}
+
+
+def test_ac_2_bytes_grow_linearly_with_clients(compute):
+    three = compute({"name": "fedavg", "rounds": 2, "epochs": 0})
+    six = compute({"name": "fedavg", "rounds": 2, "epochs": 0}, partition={"clients": 6})
+    for name in ("bytes_up", "bytes_down", "payload_up"):
+        assert six.ledger[name] == 2 * three.ledger[name]
+    assert six.ledger["bytes_up_per_client"] == three.ledger["bytes_up_per_client"]
+
+
+def test_participation_is_seeded_and_partial(compute):
+    drawn = [participants(0, 10, 0.35, round) for round in range(20)]
+    assert drawn == [participants(0, 10, 0.35, round) for round in range(20)]
+    assert all(len(set(chosen)) == 3 and chosen == sorted(chosen) for chosen in drawn)
+    assert len({tuple(chosen) for chosen in drawn}) > 5
+    assert drawn != [participants(1, 10, 0.35, round) for round in range(20)]
+    assert participants(0, 10, 0.01, 0) == participants(0, 10, 0.01, 0)
+    assert len(participants(0, 10, 0.01, 0)) == 1
+    record = compute({"name": "fedavg", "rounds": 2, "epochs": 0}, participation=0.4)
+    assert record.ledger["traffic"]["up/round"]["messages"] == 2
+
+
+@pytest.mark.parametrize("method", ["fedavg", "fedprox"])
+def test_a_killed_cell_resumes_at_its_round_with_the_same_numbers(
+        runtime, tiny, monkeypatch, tmp_path, method):
+    cell = tiny({"name": method, "rounds": 4, "epochs": 1, "validation": "poll"},
+                partition={"validation": 0.2})
+    calm = run_cell(cell, runtime, suite="calm")
+    rounds = []
+
+    def dies_in_round_3(states):
+        rounds.append(1)
+        if len(rounds) == 3:
+            raise RuntimeError("killed")
+        return average(states)
+
+    monkeypatch.setattr(fedbench.methods.fedavg, "average", dies_in_round_3)
+    killed = run_cell(cell, runtime, suite="stormy")
+    assert killed.status == "failed"
+    assert "killed" in killed.reason
+    resumed = run_cell(cell, runtime, suite="stormy")
+    assert len(rounds) == 5  # two rounds, the one that died, and the two that were left
+    assert compare(calm, resumed) == []
+    assert len(resumed.curves) == 4
+
+
+def test_pooled_validation_uploads_hold_outs_once_and_names_the_privilege(compute):
+    record = compute({"name": "fedavg", "rounds": 3, "epochs": 0, "validation": "pooled"},
+                     partition={"validation": 0.25})
+    traffic = record.ledger["traffic"]["up/validation"]
+    assert traffic["messages"] == 3
+    assert traffic["payload"] == sum(record.partition["hold_outs"]) * (256 + 8)
+    assert "down/validation" not in record.ledger["traffic"]
+    assert record.privileges
+
+
+def test_polled_validation_charges_the_model_down_and_two_numbers_up(compute):
+    record = compute({"name": "fedavg", "rounds": 2, "epochs": 0, "validation": "poll"},
+                     partition={"validation": 0.25})
+    up, down = (record.ledger["traffic"][f"{way}/validation"] for way in ("up", "down"))
+    assert up["payload"] == 2 * 3 * 16
+    assert down["messages"] == 6
+    assert down["payload"] == record.ledger["payload_down"] // 2
+    assert record.privileges == []
+
+
+def test_validation_without_asking_for_it_fails(registered, runtime, tiny):
+    class Sneaky(Plain):
+        name = "sneaky"
+
+        def aggregate(self, server, uploads, round):
+            server.validate(server.build(server.cell.models[0]))
+
+    registered(Sneaky)
+    assert "its `validation` is 'none'" in failure(runtime, tiny, "sneaky")
+
+
+def test_observing_tells_the_method_nothing_and_costs_no_bytes(registered, compute):
+    answers = []
+
+    class Watched(Plain):
+        name = "watched"
+
+        def aggregate(self, server, uploads, round):
+            super().aggregate(server, uploads, round)
+            answers.append(server.observe(server.build(server.cell.models[0]), 5, "student"))
+
+    registered(Watched)
+    record = compute("watched")
+    assert answers == [None]
+    assert record.curves[0]["name"] == "student"
+    assert record.curves[0]["step"] == 5
+    assert record.ledger["bytes_up"] == record.curves[0]["bytes"]
