@@ -29,7 +29,8 @@ def _dtype(code: str, *_: object) -> np.dtype[np.uint8]:
     """Stand in for ``numpy.dtype``: bytes alone, so that no array holds Python objects."""
     if code != _BYTES:
         raise pickle.UnpicklingError(f"it holds an array of {code!r}, not of bytes")
-    return np.dtype(np.uint8)
+    # A copy, since the pickle then sets its state: NumPy's own must not change.
+    return np.dtype(np.uint8, copy=True)
 
 
 # `numpy.core` (the files) became `numpy._core` (files pickled again with NumPy 2).

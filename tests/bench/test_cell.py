@@ -1,0 +1,128 @@
+"""One cell from settings to record."""
+
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fedbench.bench.cell import headline, run_cell
+from fedbench.bench.compare import compare
+from fedbench.bench.executors import execute
+from fedbench.bench.plan import planned
+from fedbench.bench.records import find_record
+from fedbench.models.factory import build
+
+
+def test_the_same_cell_twice_has_the_same_numbers(tiny, runtime):
+    cell = tiny({"name": "fedavg", "rounds": 2, "epochs": 1})
+    one = run_cell(cell, runtime, suite="one")
+    again = run_cell(cell, dataclasses.replace(runtime, refresh=True), suite="two")
+    assert compare(one, again) == []
+    other = run_cell(cell.model_copy(update={"seed": 1}), runtime, suite="one")
+    assert compare(one, other)
+
+
+def test_a_cell_leaves_the_global_generators_alone(compute):
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    compute("random_real", budget={"ipc": 1})
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_the_kept_model_has_the_recorded_accuracy(compute, runtime, tiny):
+    from fedbench.bench.cell import load_data
+
+    record = compute("centralised", recipe={"epochs": 5})
+    cell = tiny("centralised")
+    net = build(cell.models[0], channels=1, size=16, classes=10, seed=9)
+    net.load_state_dict(load_file(runtime.home / "test" / "outputs" /
+                                  f"{record.outputs['global']}.safetensors"))
+    data = load_data(cell.data, runtime)
+    mean, std = data.mean[0], data.std[0]
+    net.eval()
+    predicted = net((data.test.images / 255 - mean) / std).argmax(1)
+    right = (predicted == data.test.labels).double().mean().item()
+    assert right == pytest.approx(record.metrics["accuracy"])
+    assert right > 0.2
+
+
+def test_a_failed_cell_leaves_a_record_and_is_tried_again(tiny, runtime, monkeypatch):
+    import fedbench.bench.cell as module
+
+    cell = tiny("local")
+
+    def broken(*args):
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_partition", broken)
+        record = run_cell(cell, runtime, suite="test")
+    assert record.status == "failed"
+    assert "MemoryError: no room" in record.reason
+    assert "broken" in record.traceback
+    assert find_record(runtime.home, "test", cell.cell_id)[1].status == "failed"
+    assert run_cell(cell, runtime, suite="test").status == "ok"
+
+
+def test_a_diverging_recipe_fails_within_the_epoch(tiny, runtime):
+    cell = tiny("centralised", recipe={"lr": 1e30, "epochs": 50})
+    record = run_cell(cell, runtime, suite="test")
+    assert record.status == "failed"
+    assert "TrainingError" in record.reason
+    assert "lr" in record.reason or "learning rate" in record.reason
+
+
+def test_scratch_goes_with_success(compute, runtime):
+    record = compute("fedavg")
+    assert not (runtime.home / "test" / "scratch" / record.cell_id).exists()
+
+
+def test_bf16_runs_and_is_another_cell(compute, tiny):
+    record = compute("centralised", precision="bf16-mixed")
+    assert record.cell_id != tiny("centralised").cell_id
+    assert record.metrics["accuracy"] > 0
+
+
+def test_workers_give_the_numbers_that_one_process_gives(tiny, runtime, home):
+    cells = [tiny("ensemble"), tiny({"name": "fedavg", "preset": "one_shot"}), tiny("local")]
+    alone = {cell.cell_id: run_cell(cell, runtime, suite="alone") for cell in cells}
+    fresh = dataclasses.replace(runtime, home=home.parent / "other")
+    found = list(execute([planned(cell) for cell in cells], fresh, suite="together",
+                         profile=None, workers=2))
+    assert len(found) == 3
+    for record in found:
+        assert record.status == "ok", record.traceback
+        assert compare(alone[record.cell_id], record) == []
+
+
+def test_a_worker_that_dies_is_a_failure_with_a_reason(tiny, runtime, tmp_path):
+    plugin = tmp_path / "deadly.py"
+    plugin.write_text(
+        "import os\n"
+        "from fedbench.methods.local import Local\n"
+        "class Deadly(Local):\n"
+        "    name = 'deadly'\n"
+        "    def client_model(self, client):\n"
+        "        os._exit(9)\n")
+    from fedbench.registry import METHODS, load_plugin
+
+    load_plugin(str(plugin))
+    try:
+        found = list(execute([planned(tiny("deadly"))], runtime, suite="test", profile=None,
+                             workers=1, plugins=[str(plugin)]))
+    finally:
+        METHODS._loaded.pop("deadly")
+    assert [record.status for record in found] == ["failed"]
+    assert "worker process died" in found[0].reason
+
+
+def test_headline_of_a_mean_is_over_models():
+    model = {"accuracy": 0.2, "balanced_accuracy": 0.2, "nll": 1.0, "ece": 0.1,
+             "per_class": [0.2, None], "own_mix": 0.7}
+    rows = {"client/0": model, "client/1": {**model, "accuracy": 0.6, "own_mix": 0.5}}
+    found = headline(rows, "mean")
+    assert found["accuracy"] == pytest.approx(0.4)
+    assert (found["worst_accuracy"], found["best_accuracy"]) == (0.2, 0.6)
+    assert found["worst_client"] == 0.5
+    assert found["per_class"] == [pytest.approx(0.2), None]

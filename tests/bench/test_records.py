@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from fedbench.bench.compare import compare, differences
+from fedbench.bench.records import Record, find_record, read_record, read_records, record_path
+from fedbench.bench.records import write_record as write
+from fedbench.errors import StoreError
+
+PLAIN = Record(cell_id="abc", status="ok", suite="s", settings={"method": {"name": "x"}},
+               versions={}, metrics={"accuracy": 0.1 + 0.2})
+
+
+def test_a_record_survives_the_disk_to_the_last_digit(tmp_path):
+    write(tmp_path / "a.json", PLAIN)
+    assert read_record(tmp_path / "a.json") == PLAIN
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 2}', "[]", '{"other": 1}'])
+def test_a_truncated_or_foreign_record_is_moved_aside(tmp_path, content, caplog):
+    path = record_path(tmp_path, "s", "abc")
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(StoreError, match="not a record"):
+        read_record(path)
+    assert find_record(tmp_path, "s", "abc") is None
+    assert not path.exists()
+    assert path.with_name("abc.json.damaged-0").read_text() == content
+    assert "computed again" in caplog.text
+
+
+def test_the_record_of_another_cell_is_not_taken(tmp_path):
+    write(record_path(tmp_path, "s", "other"), PLAIN)
+    assert find_record(tmp_path, "s", "other") is None
+
+
+def test_records_are_read_in_order_and_damaged_ones_left_out(tmp_path):
+    for name in ("b", "a"):
+        write(tmp_path / f"{name}.json", PLAIN.model_copy(update={"cell_id": name}))
+    (tmp_path / "c.json").write_text("{")
+    assert [record.cell_id for _, record in read_records(tmp_path)] == ["a", "b"]
+
+
+def test_differences_name_every_place():
+    one = {"a": 1, "b": [1, {"c": float("nan")}], "d": 3}
+    other = {"a": 1, "b": [2, {"c": float("nan")}], "e": 3}
+    assert differences(one, other) == [("b[0]", 1, 2), ("d", 3, None), ("e", None, 3)]
+    assert differences([1], [1, 2]) == [("", [1], [1, 2])]
+
+
+def test_times_do_not_count_in_a_comparison():
+    later = PLAIN.model_copy(update={"wall_seconds": 9.0, "environment": {"threads": 3}})
+    assert compare(PLAIN, later) == []
+    assert compare(PLAIN, PLAIN.model_copy(update={"metrics": {"accuracy": 0.3}}))
+
+
+def test_a_record_is_json_with_defined_fields(compute, home):
+    """Every field of a record is defined in docs/records.md."""
+    from pathlib import Path
+
+    record = compute({"name": "fedavg", "rounds": 1, "epochs": 1})
+    path = record_path(home, "test", record.cell_id)
+    values = json.loads(path.read_text())
+    text = (Path(__file__).parents[2] / "docs" / "records.md").read_text()
+    for name in [*values, *(key for key in values["metrics"] if key != "models"),
+                 *values["ledger"]]:
+        assert f"`{name}`" in text, f"docs/records.md does not define {name}"
+    assert len(values["partition"]["histogram"]) == 3
+    assert values["environment"]["threads"] == 1
+    assert values["peak_memory_bytes"] > 50e6

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from fedbench.bench.plan import plan
+from fedbench.bench.suite import Suite, merge, nest, read_suite
+from fedbench.config import validate
+from fedbench.errors import SettingsError
+from fedbench.registry import METHODS
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SMALL = {
+    "name": "small", "seeds": 2, "profile": "tiny",
+    "fixed": {"data": {"name": "digits"}, "models": {"name": "convnet", "width": 8}},
+    "axes": {"partition.beta": [0.1, 0.5], "method": ["local", {"name": "fedavg", "rounds": 2}]},
+    "profiles": {"tiny": {"fixed": {"recipe": {"epochs": 1}}},
+                 "one": {"axes": {"method": ["local"]}, "seeds": 1}},
+}
+
+
+def suite(**over):
+    return validate(Suite, {**SMALL, **over})
+
+
+def test_a_plan_is_every_combination_with_its_profile():
+    cells = plan(suite().sized())
+    assert len(cells) == 8
+    assert {(entry.cell.partition.beta, entry.cell.method.name, entry.cell.seed)
+            for entry in cells} == {(b, m, s) for b in (0.1, 0.5) for m in ("local", "fedavg")
+                                    for s in (0, 1)}
+    assert all(entry.cell.recipe.epochs == 1 and entry.cell.models[0].width == 8
+               for entry in cells)
+
+
+def test_a_profile_replaces_axes_and_seeds():
+    assert len(plan(suite().sized("one"))) == 2
+    assert len(plan(suite().sized("one"), seeds=3)) == 6
+
+
+def test_producers_of_different_groups_come_first():
+    groups = [entry.group for entry in plan(suite().sized())]
+    assert len(set(groups[:4])) == 4
+    assert groups[:4] == groups[4:]
+
+
+def test_exclusions_leave_out_and_equal_cells_are_merged():
+    left = suite(exclude=[{"when": {"method.name": "local", "partition.beta": 0.1},
+                           "reason": "known"}])
+    assert len(plan(left.sized())) == 6
+    twice = suite(axes={"method": ["fedavg", {"name": "fedavg", "rounds": 20}]})
+    assert len(plan(twice.sized())) == 2
+
+
+def test_a_cell_that_cannot_run_is_skipped_with_its_reason():
+    cells = plan(suite(fixed={"models": "vgg16", "data": {"name": "digits"}}).sized())
+    assert all("at least 17x17" in entry.skip for entry in cells)
+
+
+def test_overrides_lie_over_every_cell():
+    cells = plan(suite().sized(), overrides=[nest("recipe.epochs", 7)])
+    assert {entry.cell.recipe.epochs for entry in cells} == {7}
+
+
+@pytest.mark.parametrize(("over", "words"), [
+    ({"axis": {}}, "did you mean 'axes'"),
+    ({"profiles": {"a": {"fixd": {}}}}, "did you mean 'fixed'"),
+    ({"name": "Bad Name"}, "name"),
+    ({"seeds": 0}, "seeds"),
+])
+def test_a_wrong_suite_names_the_place(tmp_path, over, words):
+    import yaml
+
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, **over}))
+    with pytest.raises(SettingsError, match=words) as error:
+        read_suite(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_wrong_combination_is_shown_whole():
+    with pytest.raises(SettingsError, match=r'"beta": -1.*greater than 0'):
+        plan(suite(axes={"partition.beta": [-1], "method": ["local"]}).sized())
+
+
+def test_an_unknown_profile_is_named():
+    with pytest.raises(SettingsError, match="did you mean 'tiny'"):
+        suite().sized("tini")
+
+
+@pytest.mark.parametrize(("content", "words"), [("a: [", "not YAML"), ("- 1", "no settings")])
+def test_what_is_no_suite_is_refused(tmp_path, content, words):
+    (tmp_path / "s.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=words):
+        read_suite(tmp_path / "s.yaml")
+    with pytest.raises(SettingsError, match="there is no suite file"):
+        read_suite(tmp_path / "none.yaml")
+
+
+def test_merging_keeps_what_is_not_named_and_forgets_another_things_settings():
+    base = {"method": {"name": "fedavg", "rounds": 3}, "recipe": {"lr": 1, "epochs": 2}}
+    merged = merge(base, {"method": {"name": "local"}, "recipe": {"epochs": 5}})
+    assert merged == {"method": {"name": "local"}, "recipe": {"lr": 1, "epochs": 5}}
+    assert base["recipe"]["epochs"] == 2
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", ["smoke", "quick", "standard", "paper"])
+def test_every_committed_suite_plans_in_every_profile(path, profile):
+    assert plan(read_suite(path).sized(profile))
+
+
+def test_the_default_suite_has_every_method():
+    cells = plan(read_suite(BENCHMARKS / "digits.yaml").sized())
+    assert {entry.cell.method.name for entry in cells} == set(METHODS.names())
