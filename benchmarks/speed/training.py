@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import warnings
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from fedbench.files import data_root
 from fedbench.models.factory import build
 from fedbench.training.classifier import Classifier
 from fedbench.training.pool import TrainerPool
+from fedbench.training.trainer import hushed
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 RECIPE = Recipe(epochs=1)
@@ -98,8 +98,7 @@ def bare(net: nn.Module, split: Split) -> None:
 
 
 def new_trainer(net: nn.Module, batches: object, steps: int) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with hushed():
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=1,

@@ -1,0 +1,158 @@
+"""Seeds, safe files, the registry and plugins."""
+
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from fedbench import seeding
+from fedbench.errors import SettingsError, StoreError, did_you_mean
+from fedbench.files import move_aside, sweep_parts, write_atomic
+from fedbench.registry import DATASETS, METHODS, Registry, load_plugin
+
+
+def test_seeds_depend_on_every_name_and_its_kind():
+    seeds = {seeding.derive(0, "client", 3), seeding.derive(1, "client", 3),
+             seeding.derive(0, "client", "3"), seeding.derive(0, "client3"),
+             seeding.derive(0, "client", 3, "epoch"), seeding.derive(0)}
+    assert len(seeds) == 6
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_seeds_are_the_same_on_every_machine():
+    assert seeding.derive(0, "client", 3) == 2553069678629871045
+
+
+def test_isolated_seeds_everything_and_puts_it_back():
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    expected = (random.random(), np.random.rand(), torch.rand(1).item())
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    draws = []
+    for _ in range(2):
+        with seeding.isolated(7):
+            draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert draws[0] == draws[1]
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
+
+
+def test_isolated_puts_the_state_back_after_an_error():
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    with pytest.raises(KeyError), seeding.isolated(1):
+        torch.rand(3)
+        raise KeyError
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "deep" / "file"
+    write_atomic(path, "old")
+
+    def fail(part):
+        part.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StoreError, match="No space left"):
+        write_atomic(path, fail)
+    assert path.read_text() == "old"
+    assert [child.name for child in path.parent.iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="FEDBENCH_HOME"):
+        write_atomic(tmp_path / "file" / "below", "x")
+
+
+def test_readers_never_see_half_a_file(tmp_path):
+    path, seen = tmp_path / "f", set()
+    write_atomic(path, b"a" * 100_000)
+    stop = threading.Event()
+
+    def read():
+        while not stop.is_set():
+            seen.add(len(path.read_bytes()))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for _ in range(100):
+        write_atomic(path, b"b" * 100_000)
+    stop.set()
+    thread.join()
+    assert seen == {100_000}
+
+
+def test_damaged_files_are_kept_under_new_names(tmp_path):
+    for number in range(3):
+        (tmp_path / "x.json").write_text(str(number))
+        assert move_aside(tmp_path / "x.json").name == f"x.json.damaged-{number}"
+    assert (tmp_path / "x.json.damaged-1").read_text() == "1"
+
+
+def test_only_old_parts_are_swept(tmp_path):
+    import os
+
+    for name, age in ((".a.part", 7200), (".b.part", 0), ("c.part", 7200)):
+        (tmp_path / name).touch()
+        now = (tmp_path / name).stat().st_mtime - age
+        os.utime(tmp_path / name, (now, now))
+    sweep_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.part", "c.part"]
+
+
+def test_near_names():
+    assert did_you_mean("ciffar10", ["cifar10", "mnist"]) == " (did you mean 'cifar10'?)"
+    assert did_you_mean("zzz", ["cifar10"]) == ""
+
+
+def test_a_registry_refuses_a_second_thing_of_one_name():
+    registry = Registry("toy", "fedbench.toys", {"one": "math:pi"})
+    assert registry.get("one") == pytest.approx(3.14159, abs=1e-4)
+    registry.add("two", 2)
+    registry.add("two", 2)
+    with pytest.raises(SettingsError, match="already"):
+        registry.add("one", 3)
+    with pytest.raises(SettingsError, match="did you mean 'two'"):
+        registry.get("tow")
+    assert registry.names() == ["one", "two"]
+
+
+def test_every_built_in_name_resolves_to_a_thing_of_that_name():
+    from fedbench.registry import MODELS, SCHEMES
+
+    for registry in (METHODS, DATASETS, MODELS, SCHEMES):
+        for name in registry.names():
+            assert registry.get(name).name == name
+
+
+def test_a_plugin_file_adds_its_methods(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from fedbench.methods.local import Local\n"
+                    "class Mine(Local):\n    name = 'mine_of_a_test'\n")
+    try:
+        assert load_plugin(str(path)) == ["mine_of_a_test"]
+        assert load_plugin(str(path)) == ["mine_of_a_test"]
+        assert METHODS.get("mine_of_a_test").rounds(None) == 0
+    finally:
+        METHODS._loaded.pop("mine_of_a_test", None)
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "no plugin file"), ("x = 1", "no method")])
+def test_a_plugin_without_a_method_is_refused(tmp_path, content, words):
+    path = tmp_path / "empty.py"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SettingsError, match=words):
+        load_plugin(str(path))
+    with pytest.raises(SettingsError, match="no plugin module"):
+        load_plugin("no_such_module_anywhere")
+
+
+def test_a_plugin_cannot_take_a_built_in_name(tmp_path):
+    path = tmp_path / "thief.py"
+    path.write_text("from fedbench.methods.local import Local\n"
+                    "class Thief(Local):\n    name = 'fedavg'\n")
+    with pytest.raises(SettingsError, match="already"):
+        load_plugin(str(path))

@@ -1,0 +1,104 @@
+"""Rules of the house that no single module can test: arrows, sizes, and what help may import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fedbench
+
+PACKAGE = Path(fedbench.__file__).parent
+ROOT = PACKAGE.parent
+OPEN = {"config", "seeding", "registry", "errors", "files", "__init__"}
+MAY = {  # who may import whom, besides itself and what is open to all
+    "data": set(),
+    "models": set(),
+    "training": {"data", "models"},
+    "evaluation": {"data", "models"},
+    "federation": {"data", "models", "training", "evaluation"},
+    "synthesis": {"data", "models", "training", "evaluation", "federation"},
+    "methods": {"data", "models", "training", "evaluation", "federation", "synthesis"},
+    "bench": {"data", "models", "training", "evaluation", "federation"},
+    "report": {"bench"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_arrows(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part in OPEN or part == "cli":
+        return
+    for name in imported(path):
+        if name.startswith("fedbench."):
+            other = name.split(".")[1]
+            assert other in OPEN | {part} | MAY[part], f"{path} imports {name}"
+
+
+def test_reports_take_only_torch_free_parts_of_the_bench():
+    for path in (PACKAGE / "report").glob("*.py"):
+        for name in imported(path):
+            if name.startswith("fedbench.bench"):
+                assert name == "fedbench.bench.records"
+
+
+def test_only_the_pool_makes_trainers():
+    for path in FILES:
+        if path.parent.name != "training":
+            assert "Trainer(" not in path.read_text(), path
+
+
+def test_the_global_generators_are_seeded_in_one_place_only():
+    for path in FILES:
+        if path.name != "seeding.py":
+            text = path.read_text()
+            for word in ("torch.manual_seed(", "np.random.seed(", "random.seed(", "seed_everything"):
+                assert word not in text, f"{path} calls {word}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 500
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 100, f"{path}: {node.name}"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["partitions"], ["methods"],
+                                   ["datasets", "--json"], ["report", "nothing"]])
+def test_quick_commands_do_not_import_lightning(words, tmp_path):
+    """Listing methods imports torch for their classes; nothing quick needs Lightning."""
+    code = ("import sys; sys.argv[1:] = %r\n"
+            "from fedbench.cli.main import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "print('LOADED', sorted({'torch', 'lightning', 'wandb'} & set(sys.modules)),"
+            " file=sys.stderr)" % (words,))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          cwd=tmp_path, timeout=120, check=True)
+    loaded = done.stderr.splitlines()[-1]
+    if words != ["methods"]:
+        assert loaded == "LOADED []", loaded
+
+
+def test_committed_files_name_no_machine_and_no_registry():
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True,
+                            check=True).stdout.split()
+    assert "uv.lock" not in listed
+    for name in listed:
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".txt", ".yaml", ".json", "") and path.is_file():
+            text = path.read_text()
+            for word in ("/wo" + "rk/", "--index" + "-url", "--extra-index" + "-url"):
+                assert word not in text, f"{name} names {word}"
