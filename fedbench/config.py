@@ -41,12 +41,14 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, values: Any) -> Any:
+    def _known_keys(cls, values: object) -> object:
         if isinstance(values, dict):
             for key in values:
                 if key not in cls.model_fields:
-                    raise ValueError(f"unknown key {key!r}{did_you_mean(str(key), cls.model_fields)}"
-                                     f"; {cls.__name__} takes: {', '.join(cls.model_fields)}")
+                    raise ValueError(
+                        f"unknown key {key!r}{did_you_mean(str(key), cls.model_fields)}"
+                        f"; {cls.__name__} takes: {', '.join(cls.model_fields)}"
+                    )
         return values
 
 
@@ -74,8 +76,10 @@ class Data(Settings):
         if spec.takes_path and self.path is None:
             raise ValueError(f"data set {self.name!r} needs `path`: the folder that holds it")
         if self.path is not None and not spec.takes_path:
-            raise ValueError(f"data set {self.name!r} takes no `path`; it is looked for below the "
-                             "data root (FEDBENCH_DATA)")
+            raise ValueError(
+                f"data set {self.name!r} takes no `path`; it is looked for below the "
+                "data root (FEDBENCH_DATA)"
+            )
         return self
 
 
@@ -133,14 +137,16 @@ class Model(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill(cls, values: Any) -> Any:
+    def _fill(cls, values: object) -> object:
         if isinstance(values, str):
             values = {"name": values}
         if not isinstance(values, dict):
             return values
         family = MODELS.get(values.get("name", cls.model_fields["name"].default))
-        return {**values, **{key: default for key, default in family.options.items()
-                             if values.get(key) is None}}
+        return {
+            **values,
+            **{key: default for key, default in family.options.items() if values.get(key) is None},
+        }
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -230,7 +236,7 @@ class MethodConfig(Settings):
     their hold-outs uploaded to the server (charged, and named as a privilege)."""
 
 
-def _method(value: Any) -> Any:
+def _method(value: object) -> object:
     """Turn a name or a dictionary into the named method's own settings, its preset expanded."""
     if isinstance(value, MethodConfig):
         return value
@@ -241,13 +247,15 @@ def _method(value: Any) -> Any:
     method = METHODS.get(value["name"])
     preset = value.get("preset")
     if preset is not None and preset not in method.presets:
-        raise ValueError(f"method {method.name!r} has no preset {preset!r}"
-                         f"{did_you_mean(preset, method.presets)}; "
-                         f"it has: {', '.join(method.presets) or 'none'}")
+        raise ValueError(
+            f"method {method.name!r} has no preset {preset!r}"
+            f"{did_you_mean(preset, method.presets)}; "
+            f"it has: {', '.join(method.presets) or 'none'}"
+        )
     return method.Config.model_validate({**method.presets.get(preset or "", {}), **value})
 
 
-def _models(value: Any) -> Any:
+def _models(value: object) -> object:
     return value if isinstance(value, list | tuple) else (value,)
 
 
@@ -274,13 +282,17 @@ class Cell(Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.models) > self.partition.clients:
-            raise ValueError(f"{len(self.models)} models for {self.partition.clients} clients; "
-                             "give at most one for each client")
+            raise ValueError(
+                f"{len(self.models)} models for {self.partition.clients} clients; "
+                "give at most one for each client"
+            )
         if not self.models:
             raise ValueError("a cell needs at least one model")
         if self.method.validation != "none" and self.partition.validation == 0:
-            raise ValueError(f"validation {self.method.validation!r} needs hold-outs; set "
-                             "partition.validation to a share such as 0.1")
+            raise ValueError(
+                f"validation {self.method.validation!r} needs hold-outs; set "
+                "partition.validation to a share such as 0.1"
+            )
         return self
 
     def client_model(self, client: int) -> Model:
@@ -311,8 +323,10 @@ def identity(cell: Cell) -> dict[str, Any]:
         "scheme": SCHEMES.get(cell.partition.scheme).version,
         "method": method.version,
         "models": [MODELS.get(model.name).version for model in cell.models],
-        **{part.__name__.lower(): part.version
-           for part in (Data, Partition, Model, Recipe, Budget, Evaluation, Cell)},
+        **{
+            part.__name__.lower(): part.version
+            for part in (Data, Partition, Model, Recipe, Budget, Evaluation, Cell)
+        },
     }
     return {"settings": settings, "versions": versions}
 
@@ -326,7 +340,7 @@ def parse(values: dict[str, Any]) -> Cell:
     return validate(Cell, values)
 
 
-def validate(kind: type[S], values: Any) -> S:
+def validate(kind: type[S], values: object) -> S:
     """Validate settings of any kind, with readable errors (see ``parse``)."""
     try:
         return kind.model_validate(values)
@@ -341,6 +355,7 @@ def explain(error: ValidationError) -> str:
         place = ".".join(str(part) for part in fault["loc"]) or "settings"
         message = fault["msg"].removeprefix("Value error, ")
         plain = fault["type"] in ("value_error", "missing")
-        lines.append(f"{place}: {message}" if plain
-                     else f"{place}: {message} (got {fault['input']!r})")
+        lines.append(
+            f"{place}: {message}" if plain else f"{place}: {message} (got {fault['input']!r})"
+        )
     return "\n".join(lines)

@@ -22,9 +22,9 @@ def home() -> Path:
 
 
 def data_root() -> Path:
-    """Return the folder that holds data sets: ``$FEDBENCH_DATA``, or ``data``. Only ever read,
+    """Return the folder that holds data sets: ``$FEDBENCH_DATA``, or ``data``.
 
-    except by a download that the user asked for.
+    It is only ever read, except by a download.
     """
     return Path(os.environ.get("FEDBENCH_DATA", "data"))
 
@@ -44,8 +44,10 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> N
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
     except OSError as error:
-        raise StoreError(f"cannot write in {path.parent}: {error.strerror}; free the disk or set "
-                         "FEDBENCH_HOME to a folder that you may write") from error
+        raise StoreError(
+            f"cannot write in {path.parent}: {error.strerror}; free the disk or set "
+            "FEDBENCH_HOME to a folder that you may write"
+        ) from error
     part = Path(name)
     try:
         if callable(content):
@@ -55,8 +57,10 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> N
         part.chmod(0o644)
         part.replace(path)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; free the disk or set "
-                         "FEDBENCH_HOME to a folder that you may write") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror}; free the disk or set "
+            "FEDBENCH_HOME to a folder that you may write"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -15,13 +15,13 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from fedbench.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
-    from fedbench.data.specs import DatasetSpec
     from fedbench.data.schemes import Scheme
+    from fedbench.data.specs import DatasetSpec
     from fedbench.federation.method import Method
     from fedbench.models.families import Family
 
@@ -57,13 +57,16 @@ class Registry(Generic[T]):
         self._scan()
         if name not in self._loaded:
             if name not in self._targets:
-                raise SettingsError(f"there is no {self.kind} {name!r}"
-                                    f"{did_you_mean(name, self.names())}; "
-                                    f"known: {', '.join(self.names())}")
+                raise SettingsError(
+                    f"there is no {self.kind} {name!r}"
+                    f"{did_you_mean(name, self.names())}; "
+                    f"known: {', '.join(self.names())}"
+                )
             module, _, attribute = self._targets[name].partition(":")
             found = importlib.import_module(module)
-            self._loaded[name] = cast(T, getattr(found, attribute) if attribute
-                                      else _methods_in(found)[name])
+            self._loaded[name] = cast(
+                T, getattr(found, attribute) if attribute else _methods_in(found)[name]
+            )
         return self._loaded[name]
 
     def add(self, name: str, thing: T) -> None:
@@ -86,32 +89,61 @@ class Registry(Generic[T]):
         self._scanned = True
         for point in entry_points(group=self.group):
             if point.name in self._targets:
-                raise SettingsError(f"the entry point {point.name!r} of {point.value} takes the "
-                                    f"name of a built-in {self.kind}; rename it")
+                raise SettingsError(
+                    f"the entry point {point.name!r} of {point.value} takes the "
+                    f"name of a built-in {self.kind}; rename it"
+                )
             self._targets[point.name] = point.value
 
 
 def _built_in_methods() -> dict[str, str]:
     folder = Path(__file__).parent / "methods"
-    return {module.name: f"fedbench.methods.{module.name}"
-            for module in pkgutil.iter_modules([str(folder)])}
+    return {
+        module.name: f"fedbench.methods.{module.name}"
+        for module in pkgutil.iter_modules([str(folder)])
+    }
 
 
-_SCHEMES = ("iid", "dirichlet", "dirichlet_capped", "dirichlet_per_client", "dirichlet_groups",
-            "floor_per_class", "shards_window", "shards_fixed", "classes_exact",
-            "classes_round_robin", "half_iid_half_class", "disjoint_classes")
+_SCHEMES = (
+    "iid",
+    "dirichlet",
+    "dirichlet_capped",
+    "dirichlet_per_client",
+    "dirichlet_groups",
+    "floor_per_class",
+    "shards_window",
+    "shards_fixed",
+    "classes_exact",
+    "classes_round_robin",
+    "half_iid_half_class",
+    "disjoint_classes",
+)
 _DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "nsl_kdd", "folder")
-_MODELS = ("convnet", "dense_cnn", "resnet8", "resnet20", "resnet18", "wrn16_4", "mobilenet_v2",
-           "shufflenet_v2", "vgg11", "vgg16")
+_MODELS = (
+    "convnet",
+    "dense_cnn",
+    "resnet8",
+    "resnet20",
+    "resnet18",
+    "wrn16_4",
+    "mobilenet_v2",
+    "shufflenet_v2",
+    "vgg11",
+    "vgg16",
+)
 
 METHODS: Registry[type[Method]] = Registry("method", "fedbench.methods", _built_in_methods())
 DATASETS: Registry[DatasetSpec] = Registry(
-    "data set", "fedbench.datasets", {n: f"fedbench.data.specs:{n.upper()}" for n in _DATASETS})
+    "data set", "fedbench.datasets", {n: f"fedbench.data.specs:{n.upper()}" for n in _DATASETS}
+)
 MODELS: Registry[Family] = Registry(
-    "model", "fedbench.models", {n: f"fedbench.models.families:{n.upper()}" for n in _MODELS})
+    "model", "fedbench.models", {n: f"fedbench.models.families:{n.upper()}" for n in _MODELS}
+)
 SCHEMES: Registry[Scheme] = Registry(
-    "partition scheme", "fedbench.schemes",
-    {n: f"fedbench.data.schemes:{n.upper()}" for n in _SCHEMES})
+    "partition scheme",
+    "fedbench.schemes",
+    {n: f"fedbench.data.schemes:{n.upper()}" for n in _SCHEMES},
+)
 
 
 def load_plugin(target: str) -> list[str]:
@@ -129,8 +161,10 @@ def load_plugin(target: str) -> list[str]:
     module = _import_file(Path(target)) if target.endswith(".py") else _import_module(target)
     found = _methods_in(module)
     if not found:
-        raise SettingsError(f"{target} defines no method: it needs a class that derives from "
-                            "fedbench.federation.method.Method and has a `name`")
+        raise SettingsError(
+            f"{target} defines no method: it needs a class that derives from "
+            "fedbench.federation.method.Method and has a `name`"
+        )
     for name, method in found.items():
         METHODS.add(name, method)
     return list(found)
@@ -140,9 +174,14 @@ def _methods_in(module: ModuleType) -> dict[str, type[Method]]:
     """Return the methods that a module itself defines, by name."""
     from fedbench.federation.method import Method
 
-    return {thing.name: thing for thing in vars(module).values()
-            if isinstance(thing, type) and issubclass(thing, Method)
-            and thing.__module__ == module.__name__ and "name" in vars(thing)}
+    return {
+        thing.name: thing
+        for thing in vars(module).values()
+        if isinstance(thing, type)
+        and issubclass(thing, Method)
+        and thing.__module__ == module.__name__
+        and "name" in vars(thing)
+    }
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -164,10 +203,12 @@ def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise SettingsError(f"there is no plugin module {name!r}: {error}; give a path that ends "
-                            "in .py or install the module") from error
+        raise SettingsError(
+            f"there is no plugin module {name!r}: {error}; give a path that ends "
+            "in .py or install the module"
+        ) from error
 
 
-def describe(thing: Any) -> str:
+def describe(thing: object) -> str:
     """Return the first line of a thing's docstring."""
     return (thing.__doc__ or "").strip().partition("\n")[0]

@@ -14,9 +14,14 @@ from fedbench.registry import DATASETS, METHODS, Registry, load_plugin
 
 
 def test_seeds_depend_on_every_name_and_its_kind():
-    seeds = {seeding.derive(0, "client", 3), seeding.derive(1, "client", 3),
-             seeding.derive(0, "client", "3"), seeding.derive(0, "client3"),
-             seeding.derive(0, "client", 3, "epoch"), seeding.derive(0)}
+    seeds = {
+        seeding.derive(0, "client", 3),
+        seeding.derive(1, "client", 3),
+        seeding.derive(0, "client", "3"),
+        seeding.derive(0, "client3"),
+        seeding.derive(0, "client", 3, "epoch"),
+        seeding.derive(0),
+    }
     assert len(seeds) == 6
     assert all(0 <= seed < 2**63 for seed in seeds)
 
@@ -40,9 +45,14 @@ def test_isolated_seeds_everything_and_puts_it_back():
 def test_isolated_puts_the_state_back_after_an_error():
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
-    with pytest.raises(KeyError), seeding.isolated(1):
-        torch.rand(3)
-        raise KeyError
+
+    def fail():
+        with seeding.isolated(1):
+            torch.rand(3)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -129,8 +139,10 @@ def test_every_built_in_name_resolves_to_a_thing_of_that_name():
 
 def test_a_plugin_file_adds_its_methods(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text("from fedbench.methods.local import Local\n"
-                    "class Mine(Local):\n    name = 'mine_of_a_test'\n")
+    path.write_text(
+        "from fedbench.methods.local import Local\n"
+        "class Mine(Local):\n    name = 'mine_of_a_test'\n"
+    )
     try:
         assert load_plugin(str(path)) == ["mine_of_a_test"]
         assert load_plugin(str(path)) == ["mine_of_a_test"]
@@ -152,7 +164,8 @@ def test_a_plugin_without_a_method_is_refused(tmp_path, content, words):
 
 def test_a_plugin_cannot_take_a_built_in_name(tmp_path):
     path = tmp_path / "thief.py"
-    path.write_text("from fedbench.methods.local import Local\n"
-                    "class Thief(Local):\n    name = 'fedavg'\n")
+    path.write_text(
+        "from fedbench.methods.local import Local\nclass Thief(Local):\n    name = 'fedavg'\n"
+    )
     with pytest.raises(SettingsError, match="already"):
         load_plugin(str(path))

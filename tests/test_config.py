@@ -17,22 +17,40 @@ def defaults():
     from fedbench.config import Budget, Evaluation, Settings
 
     def of(kind: type[Settings]):
-        return {name: field.get_default(call_default_factory=True)
-                for name, field in kind.model_fields.items() if not field.is_required()}
+        return {
+            name: field.get_default(call_default_factory=True)
+            for name, field in kind.model_fields.items()
+            if not field.is_required()
+        }
 
-    parts = {kind.__name__: {"version": kind.version, "defaults": of(kind)}
-             for kind in (Data, Partition, Recipe, Budget, Evaluation)}
-    parts["Cell"] = {"version": Cell.version, "defaults": {
-        name: value for name, value in of(Cell).items() if name != "models"}}
+    parts = {
+        kind.__name__: {"version": kind.version, "defaults": of(kind)}
+        for kind in (Data, Partition, Recipe, Budget, Evaluation)
+    }
+    parts["Cell"] = {
+        "version": Cell.version,
+        "defaults": {name: value for name, value in of(Cell).items() if name != "models"},
+    }
     for name in ("centralised", "ensemble", "fedavg", "fedprox", "local", "random_real"):
         method = METHODS.get(name)
-        parts[f"method {name}"] = {"version": method.version, "defaults": of(method.Config),
-                                   "presets": method.presets}
+        parts[f"method {name}"] = {
+            "version": method.version,
+            "defaults": of(method.Config),
+            "presets": method.presets,
+        }
     for name in MODELS.names():
-        parts[f"model {name}"] = {"version": MODELS.get(name).version,
-                                  "defaults": dict(MODELS.get(name).options)}
-    return json.loads(json.dumps(parts, default=lambda value: value.model_dump(mode="json")
-                                 if hasattr(value, "model_dump") else dict(value)))
+        parts[f"model {name}"] = {
+            "version": MODELS.get(name).version,
+            "defaults": dict(MODELS.get(name).options),
+        }
+    return json.loads(
+        json.dumps(
+            parts,
+            default=lambda value: (
+                value.model_dump(mode="json") if hasattr(value, "model_dump") else dict(value)
+            ),
+        )
+    )
 
 
 def test_a_default_changes_only_with_its_version():
@@ -48,12 +66,18 @@ def test_a_default_changes_only_with_its_version():
 
 def test_ids_do_not_drift():
     """The id of a plain cell: a change recomputes everybody's results, so it must be meant."""
-    assert parse({"method": "fedavg"}).cell_id == json.loads(GOLDEN.with_name(
-        "cell_id.json").read_text())
+    assert parse({"method": "fedavg"}).cell_id == json.loads(
+        GOLDEN.with_name("cell_id.json").read_text()
+    )
 
 
-PLACES = [{"data": {"name": "digits", "train_size": 100}}, {"recipe": {"lr": 0.5}},
-          {"partition": {"beta": 0.1}}, {"seed": 3}, {"precision": "bf16-mixed"}]
+PLACES = [
+    {"data": {"name": "digits", "train_size": 100}},
+    {"recipe": {"lr": 0.5}},
+    {"partition": {"beta": 0.1}},
+    {"seed": 3},
+    {"precision": "bf16-mixed"},
+]
 
 
 @given(st.permutations(PLACES))
@@ -69,16 +93,28 @@ def test_defaults_written_out_or_left_out_are_the_same_cell():
     full = parse(short.model_dump(mode="json"))
     assert full == short
     assert full.cell_id == short.cell_id
-    assert parse({"method": "fedavg", "models": {"name": "convnet", "width": 128}}
-                 ).cell_id == short.cell_id
+    assert (
+        parse({"method": "fedavg", "models": {"name": "convnet", "width": 128}}).cell_id
+        == short.cell_id
+    )
     assert parse({"method": "fedavg", "recipe": {"lr": 0.01}}).cell_id == short.cell_id
 
 
-@pytest.mark.parametrize("change", [
-    {"seed": 1}, {"precision": "bf16-mixed"}, {"participation": 0.5}, {"models": "resnet8"},
-    {"recipe": {"lr": 0.02}}, {"partition": {"beta": 0.4}}, {"data": {"name": "mnist"}},
-    {"method": {"name": "fedavg", "rounds": 3}}, {"method": "ensemble"},
-    {"evaluation": {"ece_bins": 10}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"precision": "bf16-mixed"},
+        {"participation": 0.5},
+        {"models": "resnet8"},
+        {"recipe": {"lr": 0.02}},
+        {"partition": {"beta": 0.4}},
+        {"data": {"name": "mnist"}},
+        {"method": {"name": "fedavg", "rounds": 3}},
+        {"method": "ensemble"},
+        {"evaluation": {"ece_bins": 10}},
+    ],
+)
 def test_every_setting_that_changes_results_changes_the_id(change):
     assert parse({"method": "fedavg", **change}).cell_id != parse({"method": "fedavg"}).cell_id
 
@@ -101,8 +137,12 @@ def test_a_resolved_cell_with_a_preset_parses_to_itself():
 def test_a_raised_version_is_another_id(monkeypatch, part):
     cell = parse({"method": "fedavg"})
     before = cell.cell_id
-    thing = {"scheme": SCHEMES.get("dirichlet_capped"), "reader": DATASETS.get("digits"),
-             "method": METHODS.get("fedavg"), "models": MODELS.get("convnet")}[part]
+    thing = {
+        "scheme": SCHEMES.get("dirichlet_capped"),
+        "reader": DATASETS.get("digits"),
+        "method": METHODS.get("fedavg"),
+        "models": MODELS.get("convnet"),
+    }[part]
     if part == "method":
         monkeypatch.setattr(thing, "version", 99)
     else:
@@ -115,29 +155,39 @@ def test_a_raised_version_is_another_id(monkeypatch, part):
     assert identity(cell)["versions"]
 
 
-@pytest.mark.parametrize(("tree", "words"), [
-    ({"metod": "fedavg"}, ["'metod'", "did you mean 'method'"]),
-    ({"method": "fedavgg"}, ["'fedavgg'", "did you mean 'fedavg'"]),
-    ({"method": {"name": "fedavg", "round": 3}}, ["'round'", "did you mean 'rounds'"]),
-    ({"method": {"name": "fedavg", "preset": "oneshot"}}, ["did you mean 'one_shot'"]),
-    ({"method": "fedavg", "recipe": {"learning_rate": 1}}, ["recipe", "'learning_rate'"]),
-    ({"method": "fedavg", "partition": {"betta": 1}}, ["did you mean 'beta'"]),
-    ({"method": "fedavg", "partition": {"beta": -1}}, ["partition.beta", "greater than 0", "-1"]),
-    ({"method": "fedavg", "partition": {"scheme": "iid", "beta": 0.1}},
-     ["'iid' takes no 'beta'"]),
-    ({"method": "fedavg", "partition": {"scheme": "dirichlet_caped"}},
-     ["did you mean 'dirichlet_capped'"]),
-    ({"method": "fedavg", "models": {"name": "convnet", "widht": 3}}, ["did you mean 'width'"]),
-    ({"method": "fedavg", "models": {"name": "wrn16_4", "width": 3}}, ["takes no 'width'"]),
-    ({"method": "fedavg", "models": "convnets"}, ["did you mean 'convnet'"]),
-    ({"method": "fedavg", "budget": {}}, ["either `ipc` or `pixels`"]),
-    ({"method": "fedavg", "budget": {"ipc": 1, "pixels": 1}}, ["either `ipc` or `pixels`"]),
-    ({"method": "fedavg", "data": {"name": "cifar"}}, ["did you mean 'cifar10'"]),
-    ({"method": "fedavg", "data": {"name": "folder"}}, ["needs `path`"]),
-    ({"method": {"name": "fedavg", "validation": "poll"}}, ["partition.validation"]),
-    ({"method": "fedavg", "models": ["convnet"] * 6}, ["6 models for 5 clients"]),
-    ({}, ["method"]),
-])
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"metod": "fedavg"}, ["'metod'", "did you mean 'method'"]),
+        ({"method": "fedavgg"}, ["'fedavgg'", "did you mean 'fedavg'"]),
+        ({"method": {"name": "fedavg", "round": 3}}, ["'round'", "did you mean 'rounds'"]),
+        ({"method": {"name": "fedavg", "preset": "oneshot"}}, ["did you mean 'one_shot'"]),
+        ({"method": "fedavg", "recipe": {"learning_rate": 1}}, ["recipe", "'learning_rate'"]),
+        ({"method": "fedavg", "partition": {"betta": 1}}, ["did you mean 'beta'"]),
+        (
+            {"method": "fedavg", "partition": {"beta": -1}},
+            ["partition.beta", "greater than 0", "-1"],
+        ),
+        (
+            {"method": "fedavg", "partition": {"scheme": "iid", "beta": 0.1}},
+            ["'iid' takes no 'beta'"],
+        ),
+        (
+            {"method": "fedavg", "partition": {"scheme": "dirichlet_caped"}},
+            ["did you mean 'dirichlet_capped'"],
+        ),
+        ({"method": "fedavg", "models": {"name": "convnet", "widht": 3}}, ["did you mean 'width'"]),
+        ({"method": "fedavg", "models": {"name": "wrn16_4", "width": 3}}, ["takes no 'width'"]),
+        ({"method": "fedavg", "models": "convnets"}, ["did you mean 'convnet'"]),
+        ({"method": "fedavg", "budget": {}}, ["either `ipc` or `pixels`"]),
+        ({"method": "fedavg", "budget": {"ipc": 1, "pixels": 1}}, ["either `ipc` or `pixels`"]),
+        ({"method": "fedavg", "data": {"name": "cifar"}}, ["did you mean 'cifar10'"]),
+        ({"method": "fedavg", "data": {"name": "folder"}}, ["needs `path`"]),
+        ({"method": {"name": "fedavg", "validation": "poll"}}, ["partition.validation"]),
+        ({"method": "fedavg", "models": ["convnet"] * 6}, ["6 models for 5 clients"]),
+        ({}, ["method"]),
+    ],
+)
 def test_errors_name_the_place_the_value_and_the_fix(tree, words):
     with pytest.raises(SettingsError) as error:
         parse(tree)
@@ -151,8 +201,13 @@ def test_settings_are_frozen():
 
 
 def test_models_are_spread_over_clients_in_blocks():
-    cell = parse({"method": "ensemble", "partition": {"clients": 20},
-                  "models": ["resnet8", "wrn16_4", "resnet20"]})
+    cell = parse(
+        {
+            "method": "ensemble",
+            "partition": {"clients": 20},
+            "models": ["resnet8", "wrn16_4", "resnet20"],
+        }
+    )
     names = [cell.client_model(k).name for k in range(20)]
     assert [names.count(name) for name in ("resnet8", "wrn16_4", "resnet20")] == [7, 7, 6]
     assert names == sorted(names, key=["resnet8", "wrn16_4", "resnet20"].index)
@@ -171,4 +226,5 @@ if __name__ == "__main__":
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_text(json.dumps(defaults(), indent=1, sort_keys=True) + "\n")
     GOLDEN.with_name("cell_id.json").write_text(
-        json.dumps(parse({"method": "fedavg"}).cell_id) + "\n")
+        json.dumps(parse({"method": "fedavg"}).cell_id) + "\n"
+    )

@@ -62,7 +62,12 @@ def test_the_global_generators_are_seeded_in_one_place_only():
     for path in FILES:
         if path.name != "seeding.py":
             text = path.read_text()
-            for word in ("torch.manual_seed(", "np.random.seed(", "random.seed(", "seed_everything"):
+            for word in (
+                "torch.manual_seed(",
+                "np.random.seed(",
+                "random.seed(",
+                "seed_everything",
+            ):
                 assert word not in text, f"{path} calls {word}"
 
 
@@ -75,26 +80,44 @@ def test_files_and_functions_stay_small(path):
             assert node.end_lineno - node.lineno < 100, f"{path}: {node.name}"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["partitions"], ["methods"],
-                                   ["datasets", "--json"], ["report", "nothing"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["partitions"],
+        ["methods"],
+        ["datasets", "--json"],
+        ["report", "nothing"],
+    ],
+)
 def test_quick_commands_do_not_import_lightning(words, tmp_path):
     """Listing methods imports torch for their classes; nothing quick needs Lightning."""
-    code = ("import sys; sys.argv[1:] = %r\n"
-            "from fedbench.cli.main import main\n"
-            "try: main()\n"
-            "except SystemExit: pass\n"
-            "print('LOADED', sorted({'torch', 'lightning', 'wandb'} & set(sys.modules)),"
-            " file=sys.stderr)" % (words,))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          cwd=tmp_path, timeout=120, check=True)
+    code = (
+        f"import sys; sys.argv[1:] = {words!r}\n"
+        "from fedbench.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('LOADED', sorted({'torch', 'lightning', 'wandb'} & set(sys.modules)),"
+        " file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+        check=True,
+    )
     loaded = done.stderr.splitlines()[-1]
     if words != ["methods"]:
         assert loaded == "LOADED []", loaded
 
 
 def test_committed_files_name_no_machine_and_no_registry():
-    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True,
-                            check=True).stdout.split()
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "uv.lock" not in listed
     for name in listed:
         path = ROOT / name

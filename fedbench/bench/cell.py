@@ -86,30 +86,44 @@ def run_cell(cell: Cell, runtime: Runtime, *, suite: str, profile: str | None = 
     torch.set_num_threads(threads)
     scratch = runtime.home / suite / "scratch" / cell.cell_id
     labels: dict[str, Any] = {
-        "cell_id": cell.cell_id, "suite": suite, "profile": profile,
+        "cell_id": cell.cell_id,
+        "suite": suite,
+        "profile": profile,
         "control": METHODS.get(cell.method.name).control,
-        "settings": cell.model_dump(mode="json"), "versions": identity(cell)["versions"],
-        "environment": environment(device, threads)}
+        "settings": cell.model_dump(mode="json"),
+        "versions": identity(cell)["versions"],
+        "environment": environment(device, threads),
+    }
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
     try:
         found = _compute(cell, runtime, suite, torch.device(device), threads, scratch)
         record = Record(status="ok", **labels, **found)
     except Exception as error:
-        record = Record(status="failed", reason=f"{type(error).__name__}: {error}",
-                        traceback=traceback.format_exc(), **labels)
-    record = record.model_copy(update={
-        "wall_seconds": time.perf_counter() - start, "peak_memory_bytes": memory.read(),
-        "peak_device_memory_bytes":
-            torch.cuda.max_memory_allocated() if device.startswith("cuda") else 0})
+        record = Record(
+            status="failed",
+            reason=f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+            **labels,
+        )
+    record = record.model_copy(
+        update={
+            "wall_seconds": time.perf_counter() - start,
+            "peak_memory_bytes": memory.read(),
+            "peak_device_memory_bytes": torch.cuda.max_memory_allocated()
+            if device.startswith("cuda")
+            else 0,
+        }
+    )
     write_record(record_path(runtime.home, suite, cell.cell_id), record)
     if record.status == "ok":
         shutil.rmtree(scratch, ignore_errors=True)
     return record
 
 
-def _compute(cell: Cell, runtime: Runtime, suite: str, device: torch.device, threads: int,
-             scratch: Path) -> dict[str, Any]:
+def _compute(
+    cell: Cell, runtime: Runtime, suite: str, device: torch.device, threads: int, scratch: Path
+) -> dict[str, Any]:
     data = load_data(cell.data, runtime)
     split = _partition(cell, data)
     context = _context(cell, runtime, data, device, threads, scratch)
@@ -128,12 +142,21 @@ def _compute(cell: Cell, runtime: Runtime, suite: str, device: torch.device, thr
         shared = synthetic.pixels
     pooled = cell.method.validation == "pooled"
     return {
-        "data": {"fingerprint": data.fingerprint, "train": len(data.train),
-                 "test": len(data.test), "classes": list(data.classes),
-                 "channels": data.channels, "size": data.size},
-        "partition": {"digest": split.digest, "histogram": split.histogram.tolist(),
-                      "hold_outs": [len(part) for part in split.validation]},
-        "metrics": metrics, "curves": federation.curves,
+        "data": {
+            "fingerprint": data.fingerprint,
+            "train": len(data.train),
+            "test": len(data.test),
+            "classes": list(data.classes),
+            "channels": data.channels,
+            "size": data.size,
+        },
+        "partition": {
+            "digest": split.digest,
+            "histogram": split.histogram.tolist(),
+            "hold_outs": [len(part) for part in split.validation],
+        },
+        "metrics": metrics,
+        "curves": federation.curves,
         "ledger": federation.ledger.summary(cell.partition.clients),
         "shared_pixels": shared + sum(context.resource(name).pixels for name in method.resources),
         "resources": list(method.resources),
@@ -160,8 +183,14 @@ class Harness:
         """Score a model on the whole test set, or on another split."""
         context, split = self._context, self._test if split is None else split
         shape, settings = context.shape, context.cell.evaluation
-        logits = outputs(model, split.images, mean=shape.mean, std=shape.std,
-                         device=context.device, batch_size=settings.batch_size)
+        logits = outputs(
+            model,
+            split.images,
+            mean=shape.mean,
+            std=shape.std,
+            device=context.device,
+            batch_size=settings.batch_size,
+        )
         return score(logits, split.labels, classes=shape.classes, bins=settings.ece_bins)
 
     def curve(self, model: nn.Module) -> dict[str, float]:
@@ -169,8 +198,9 @@ class Harness:
         scores = self.scores(model, self._share)
         return {"accuracy": scores.accuracy, "nll": scores.nll}
 
-    def measure(self, federation: Federation, histogram: list[list[int]],
-                folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    def measure(
+        self, federation: Federation, histogram: list[list[int]], folder: Path
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         """Score every final model and keep its weights.
 
         Args:
@@ -206,17 +236,24 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
     names = ("accuracy", "balanced_accuracy", "nll", "ece")
     if rule == "global":
         chosen = models["global"]
-        return {**{name: chosen[name] for name in (*names, "per_class")},
-                "worst_client": chosen["worst_client"]}
+        return {
+            **{name: chosen[name] for name in (*names, "per_class")},
+            "worst_client": chosen["worst_client"],
+        }
     rows = list(models.values())
     summary = {name: sum(row[name] for row in rows) / len(rows) for name in names}
     classes = zip(*(row["per_class"] for row in rows), strict=True)
     per_class = [None if None in values else sum(values) / len(values) for values in classes]
     own = [row["own_mix"] if "own_mix" in row else row["worst_client"] for row in rows]
     accuracies = [row["accuracy"] for row in rows]
-    return {**summary, "per_class": per_class, "worst_client": min(own),
-            "best_accuracy": max(accuracies), "worst_accuracy": min(accuracies),
-            "own_mix": sum(own) / len(own)}
+    return {
+        **summary,
+        "per_class": per_class,
+        "worst_client": min(own),
+        "best_accuracy": max(accuracies),
+        "worst_accuracy": min(accuracies),
+        "own_mix": sum(own) / len(own),
+    }
 
 
 def load_data(settings: Data, runtime: Runtime) -> ImageData:
@@ -225,8 +262,9 @@ def load_data(settings: Data, runtime: Runtime) -> ImageData:
 
 
 @lru_cache(maxsize=4)
-def _load(settings: Data, root: Path, cache: Path, offline: bool,
-          say: Callable[[str], None]) -> ImageData:
+def _load(
+    settings: Data, root: Path, cache: Path, offline: bool, say: Callable[[str], None]
+) -> ImageData:
     return load(settings, root=root, cache=cache, offline=offline, progress=say)
 
 
@@ -234,20 +272,33 @@ def _partition(cell: Cell, data: ImageData) -> ClientSplit:
     return split(data.train.labels.cpu().numpy(), cell.partition, cell.seed, len(data.classes))
 
 
-def _context(cell: Cell, runtime: Runtime, data: ImageData, device: torch.device, threads: int,
-             scratch: Path) -> Context:
+def _context(
+    cell: Cell, runtime: Runtime, data: ImageData, device: torch.device, threads: int, scratch: Path
+) -> Context:
     mean, std = data.constants(cell.data.normalisation)
     shape = ImageShape(data.channels, data.size, len(data.classes), mean, std, data.augment)
-    numerics = {"device": device.type, "precision": cell.precision, "threads": threads,
-                "torch": torch.__version__}
+    numerics = {
+        "device": device.type,
+        "precision": cell.precision,
+        "threads": threads,
+        "torch": torch.__version__,
+    }
     store = ArtefactStore(runtime.home / "artefacts", numerics, refresh=runtime.refresh)
 
     def resource(name: str) -> Resource:
         return _resource(name, cell, runtime, shape)
 
-    return Context(cell=cell, shape=shape, device=device, scratch=scratch, artefacts=store,
-                   pool=TrainerPool(str(device), cell.precision), clock=Clock(Ledger()),
-                   resource=resource, progress=Progress(show=runtime.show))
+    return Context(
+        cell=cell,
+        shape=shape,
+        device=device,
+        scratch=scratch,
+        artefacts=store,
+        pool=TrainerPool(str(device), cell.precision),
+        clock=Clock(Ledger()),
+        resource=resource,
+        progress=Progress(show=runtime.show),
+    )
 
 
 def _resource(name: str, cell: Cell, runtime: Runtime, shape: ImageShape) -> Resource:
@@ -259,17 +310,19 @@ def _resource(name: str, cell: Cell, runtime: Runtime, shape: ImageShape) -> Res
         raise DataError(f"resource {name!r} is of no known kind; known: dataset:NAME")
     images = load_data(Data(name=rest, image_size=shape.size), runtime).train.images
     if images.shape[1] != shape.channels:
-        raise DataError(f"resource {name!r} has {images.shape[1]} channels, the cell has "
-                        f"{shape.channels}; choose a data set with as many")
+        raise DataError(
+            f"resource {name!r} has {images.shape[1]} channels, the cell has "
+            f"{shape.channels}; choose a data set with as many"
+        )
     return Resource(name, {"images": images}, images.shape[0] * shape.size**2)
 
 
 def _keep(model: nn.Module, folder: Path) -> str:
-    state: dict[str, Tensor] = {name: value.detach().cpu().contiguous()
-                                for name, value in model.state_dict().items()}
+    state: dict[str, Tensor] = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
     digest = tensors_digest(state)
     path = folder / f"{digest}.safetensors"
     if not path.exists():
         write_atomic(path, safetensors.torch.save(state))
     return digest
-

@@ -15,8 +15,16 @@ from typing import Any
 
 import fedbench
 
-_PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn",
-             "safetensors", "pydantic")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "numpy",
+    "scikit-learn",
+    "safetensors",
+    "pydantic",
+)
 
 
 def resolve_device(name: str) -> str:
@@ -62,10 +70,15 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     import torch
 
     on_gpu = device.startswith("cuda")
-    return {"device": device.partition(":")[0],
-            "device_name": torch.cuda.get_device_name(device) if on_gpu else _processor(),
-            "threads": threads, "cpus": os.cpu_count(), "system": platform.platform(terse=True),
-            "packages": package_versions(), **commit()}
+    return {
+        "device": device.partition(":")[0],
+        "device_name": torch.cuda.get_device_name(device) if on_gpu else _processor(),
+        "threads": threads,
+        "cpus": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "packages": package_versions(),
+        **commit(),
+    }
 
 
 class PeakMemory:
@@ -89,8 +102,9 @@ class PeakMemory:
 
 
 def _git(folder: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True,
-                          text=True, timeout=10).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(folder), *words], check=True, capture_output=True, text=True, timeout=10
+    ).stdout.strip()
 
 
 def _processor() -> str:

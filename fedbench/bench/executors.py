@@ -17,13 +17,17 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedbench.bench.plan import Planned
-from fedbench.bench.records import Record
+from fedbench.bench.records import Record, record_path, write_record
+from fedbench.config import identity
 from fedbench.registry import load_plugin
 
 if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
     from fedbench.bench.cell import Runtime
     from fedbench.federation.context import Progress
 
@@ -54,9 +58,16 @@ class Event:
     total: int
 
 
-def execute(cells: Sequence[Planned], runtime: Runtime, *, suite: str, profile: str | None,
-            workers: int, plugins: Sequence[str] = (),
-            on_event: Callable[[Event], None] = lambda _: None) -> Iterator[Record]:
+def execute(
+    cells: Sequence[Planned],
+    runtime: Runtime,
+    *,
+    suite: str,
+    profile: str | None,
+    workers: int,
+    plugins: Sequence[str] = (),
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Iterator[Record]:
     """Compute cells and yield their records as they are finished.
 
     Args:
@@ -71,15 +82,19 @@ def execute(cells: Sequence[Planned], runtime: Runtime, *, suite: str, profile: 
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fedbench.bench.cell", "fedbench.training.classifier"])
-    events: Any = context.Queue()
+    events: Queue[Event] = context.Queue()
     quiet = replace(runtime, threads=1, show=_silent, say=_silent)
-    pool = ProcessPoolExecutor(min(workers, max(len(cells), 1)), mp_context=context,
-                               initializer=_begin, initargs=(events, tuple(plugins)))
+    pool = ProcessPoolExecutor(
+        min(workers, max(len(cells), 1)),
+        mp_context=context,
+        initializer=_begin,
+        initargs=(events, tuple(plugins)),
+    )
     try:
         with _listening(events, on_event):
             futures = {pool.submit(_work, entry, quiet, suite, profile): entry for entry in cells}
             for future in as_completed(futures):
-                yield _result(future, futures[future], suite, profile)
+                yield _result(future, futures[future], runtime.home, suite, profile)
     except BaseException:
         for process in list((pool._processes or {}).values()):
             process.terminate()
@@ -88,18 +103,28 @@ def execute(cells: Sequence[Planned], runtime: Runtime, *, suite: str, profile: 
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _result(future: Future[Record], entry: Planned, suite: str, profile: str | None) -> Record:
+def _result(
+    future: Future[Record], entry: Planned, home: Path, suite: str, profile: str | None
+) -> Record:
     try:
         return future.result()
     except BrokenProcessPool:
-        return Record(cell_id=entry.cell_id, status="failed", suite=suite, profile=profile,
-                      settings=entry.cell.model_dump(mode="json"), versions={},
-                      reason="a worker process died, perhaps for want of memory; run the same "
-                             "command again with fewer workers")
+        record = Record(
+            cell_id=entry.cell_id,
+            status="failed",
+            suite=suite,
+            profile=profile,
+            settings=entry.cell.model_dump(mode="json"),
+            versions=identity(entry.cell)["versions"],
+            reason="a worker process died, perhaps for want of memory; run the same "
+            "command again with fewer workers",
+        )
+        write_record(record_path(home, suite, entry.cell_id), record)
+        return record
 
 
 @contextmanager
-def _listening(events: Any, on_event: Callable[[Event], None]) -> Iterator[None]:
+def _listening(events: Queue[Event], on_event: Callable[[Event], None]) -> Iterator[None]:
     stop = threading.Event()
 
     def listen() -> None:
@@ -118,10 +143,10 @@ def _listening(events: Any, on_event: Callable[[Event], None]) -> Iterator[None]
         thread.join()
 
 
-_events: Any = None
+_events: Queue[Event]
 
 
-def _begin(events: Any, plugins: tuple[str, ...]) -> None:
+def _begin(events: Queue[Event], plugins: tuple[str, ...]) -> None:
     """Prepare a worker; the parent alone answers Ctrl-C."""
     global _events
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -140,8 +165,17 @@ def _work(entry: Planned, runtime: Runtime, suite: str, profile: str | None) -> 
         now = time.monotonic()
         if now - last >= _PACE:
             last = now
-            _events.put(Event(os.getpid(), entry.cell_id, progress.round, progress.rounds,
-                              progress.stage, progress.done, progress.total))
+            _events.put(
+                Event(
+                    os.getpid(),
+                    entry.cell_id,
+                    progress.round,
+                    progress.rounds,
+                    progress.stage,
+                    progress.done,
+                    progress.total,
+                )
+            )
 
     return run_cell(entry.cell, replace(runtime, show=show), suite=suite, profile=profile)
 

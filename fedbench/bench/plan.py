@@ -44,19 +44,25 @@ def skip_reason(cell: Cell) -> str | None:
 
 
 def planned(cell: Cell) -> Planned:
-    """Return one cell with its identity and skip reason; a budget that its method does not use
+    """Return one cell with its identity and skip reason.
 
-    is dropped.
+    A budget that its method does not use is dropped.
     """
     if cell.budget is not None and not METHODS.get(cell.method.name).uses_budget:
         cell = cell.model_copy(update={"budget": None})
-    part = cell.model_dump(mode="json", include={"data", "partition", "models", "recipe", "seed",
-                                                 "precision"})
+    part = cell.model_dump(
+        mode="json", include={"data", "partition", "models", "recipe", "seed", "precision"}
+    )
     return Planned(cell, cell.cell_id, skip_reason(cell), json.dumps(part, sort_keys=True))
 
 
-def plan(suite: Suite, *, seeds: int | None = None, overrides: Sequence[Tree] = (),
-         only: Callable[[Cell], bool] = lambda _: True) -> list[Planned]:
+def plan(
+    suite: Suite,
+    *,
+    seeds: int | None = None,
+    overrides: Sequence[Tree] = (),
+    only: Callable[[Cell], bool] = lambda _: True,
+) -> list[Planned]:
     """Expand a suite that has its profile merged in (see ``Suite.sized``).
 
     Args:
@@ -93,10 +99,19 @@ def plan(suite: Suite, *, seeds: int | None = None, overrides: Sequence[Tree] = 
 def write_plan(path: Path, suite: Suite, cells: Sequence[Planned]) -> None:
     """Write what a report needs to know of a plan, as JSON."""
     entries: list[dict[str, Any]] = [
-        {"cell_id": entry.cell_id, "skip": entry.skip,
-         "settings": entry.cell.model_dump(mode="json")} for entry in cells]
-    content = {"suite": suite.name, "title": suite.title, "profile": suite.profile,
-               "cells": entries}
+        {
+            "cell_id": entry.cell_id,
+            "skip": entry.skip,
+            "settings": entry.cell.model_dump(mode="json"),
+        }
+        for entry in cells
+    ]
+    content = {
+        "suite": suite.name,
+        "title": suite.title,
+        "profile": suite.profile,
+        "cells": entries,
+    }
     write_atomic(path, json.dumps(content, indent=1) + "\n")
 
 
@@ -104,5 +119,6 @@ def _parse(suite: Suite, tree: Tree) -> Cell:
     try:
         return parse(tree)
     except SettingsError as error:
-        raise SettingsError(f"suite {suite.name!r}, combination {json.dumps(tree)}: {error}"
-                            ) from error
+        raise SettingsError(
+            f"suite {suite.name!r}, combination {json.dumps(tree)}: {error}"
+        ) from error

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from fedbench.config import Settings, explain
 from fedbench.errors import StoreError
@@ -47,23 +47,23 @@ class Record(Settings):
     """The whole cell, defaults written out."""
     versions: dict[str, Any]
     """Versions of the parts that the identity hashes."""
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
     """Fingerprint, sizes and classes of the data as used."""
-    partition: dict[str, Any] = {}
+    partition: dict[str, Any] = Field(default_factory=dict)
     """Digest, label histogram and hold-outs."""
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, Any] = Field(default_factory=dict)
     """Headline numbers, then every model's."""
-    curves: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = Field(default_factory=list)
     """Points on the fixed share of the test set."""
-    ledger: dict[str, Any] = {}
+    ledger: dict[str, Any] = Field(default_factory=dict)
     """Bytes, rounds and seconds."""
     shared_pixels: int = 0
     """Pixels of the shared or synthetic set, and of public images held beforehand."""
-    resources: list[str] = []
+    resources: list[str] = Field(default_factory=list)
     """Public resources used."""
-    privileges: list[str] = []
+    privileges: list[str] = Field(default_factory=list)
     """What the method was given that others were not."""
-    outputs: dict[str, str] = {}
+    outputs: dict[str, str] = Field(default_factory=dict)
     """Digests of what it left: models and synthetic set, in `outputs/`."""
     wall_seconds: float = 0.0
     """From start to record, evaluation included."""
@@ -71,7 +71,7 @@ class Record(Settings):
     """Largest resident memory of the process during the cell."""
     peak_device_memory_bytes: int = 0
     """Largest memory allocated on an accelerator."""
-    environment: dict[str, Any] = {}
+    environment: dict[str, Any] = Field(default_factory=dict)
     """Device, threads, versions, commit."""
 
     def method_label(self) -> str:

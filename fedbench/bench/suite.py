@@ -43,9 +43,9 @@ class Exclusion(Settings):
 class Profile(Settings):
     """Sizes of a suite. Changes suite settings only."""
 
-    fixed: dict[str, Any] = {}
+    fixed: dict[str, Any] = Field(default_factory=dict)
     """Merged over the suite's `fixed`."""
-    axes: dict[str, list[Any]] = {}
+    axes: dict[str, list[Any]] = Field(default_factory=dict)
     """Replace the suite's axes of the same place."""
     seeds: int | None = Field(None, ge=1)
     """Number of seeds, from 0."""
@@ -58,13 +58,13 @@ class Suite(Settings):
     """Names the folder of its results."""
     title: str = ""
     """One line for the head of its pages."""
-    fixed: dict[str, Any] = {}
+    fixed: dict[str, Any] = Field(default_factory=dict)
     """Settings that all cells share."""
-    axes: dict[str, list[Any]] = {}
+    axes: dict[str, list[Any]] = Field(default_factory=dict)
     """Values to combine, by place."""
     exclude: tuple[Exclusion, ...] = ()
     """Combinations to leave out."""
-    profiles: dict[str, Profile] = {}
+    profiles: dict[str, Profile] = Field(default_factory=dict)
     """Sizes, by name."""
     profile: str = "quick"
     """The profile that is taken where none is named."""
@@ -81,13 +81,21 @@ class Suite(Settings):
         if name not in self.profiles:
             if profile is None and not self.profiles:
                 return self
-            raise SettingsError(f"suite {self.name!r} has no profile {name!r}"
-                                f"{did_you_mean(name, self.profiles)}; "
-                                f"it has: {', '.join(self.profiles)}")
+            raise SettingsError(
+                f"suite {self.name!r} has no profile {name!r}"
+                f"{did_you_mean(name, self.profiles)}; "
+                f"it has: {', '.join(self.profiles)}"
+            )
         chosen = self.profiles[name]
-        return self.model_copy(update={
-            "fixed": merge(self.fixed, chosen.fixed), "axes": {**self.axes, **chosen.axes},
-            "seeds": chosen.seeds or self.seeds, "profiles": {}, "profile": name})
+        return self.model_copy(
+            update={
+                "fixed": merge(self.fixed, chosen.fixed),
+                "axes": {**self.axes, **chosen.axes},
+                "seeds": chosen.seeds or self.seeds,
+                "profiles": {},
+                "profile": name,
+            }
+        )
 
     def trees(self, seeds: int | None = None) -> Iterator[Tree]:
         """Yield the settings of every combination, excluded ones too, seed by seed.
@@ -131,11 +139,13 @@ def read_suite(path: Path) -> Suite:
         raise SettingsError(f"{path}: {error}") from error
 
 
-def nest(place: str, value: Any) -> Tree:
+def nest(place: str, value: object) -> Tree:
     """Return ``{"a": {"b": value}}`` for the place ``a.b``."""
-    for part in reversed(place.split(".")):
-        value = {part: value}
-    return value  # type: ignore[no-any-return]
+    *parents, last = place.split(".")
+    tree: Tree = {last: value}
+    for part in reversed(parents):
+        tree = {part: tree}
+    return tree
 
 
 def merge(tree: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
@@ -147,8 +157,12 @@ def merge(tree: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
     merged = dict(tree)
     for key, value in over.items():
         old = merged.get(key)
-        renamed = (isinstance(old, Mapping) and isinstance(value, Mapping)
-                   and "name" in value and value["name"] != old.get("name", value["name"]))
+        renamed = (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and "name" in value
+            and value["name"] != old.get("name", value["name"])
+        )
         if isinstance(old, Mapping) and isinstance(value, Mapping) and not renamed:
             merged[key] = merge(old, value)
         else:
@@ -156,8 +170,8 @@ def merge(tree: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
     return merged
 
 
-def _matches(tree: Tree, place: str, value: Any) -> bool:
-    found: Any = tree
+def _matches(tree: Tree, place: str, value: object) -> bool:
+    found: object = tree
     for part in place.split("."):
         if isinstance(found, str) and part == "name":
             break

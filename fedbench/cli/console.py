@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +21,6 @@ def fail(message: str) -> None:
     stderr.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print a value as indented JSON on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from fedbench.cli.options import (
 from fedbench.files import home
 from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES, describe
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
@@ -34,12 +37,22 @@ def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
     found = []
     for name in METHODS.names():
         method = METHODS.get(name)
-        fields = {key: field.default for key, field in method.Config.model_fields.items()
-                  if key not in ("name", "preset")}
-        found.append({"name": name, "what": describe(method), "version": method.version,
-                      "control": method.control, "uses_budget": method.uses_budget,
-                      "settings": fields, "presets": {key: dict(value) for key, value
-                                                      in method.presets.items()}})
+        fields = {
+            key: field.default
+            for key, field in method.Config.model_fields.items()
+            if key not in ("name", "preset")
+        }
+        found.append(
+            {
+                "name": name,
+                "what": describe(method),
+                "version": method.version,
+                "control": method.control,
+                "uses_budget": method.uses_budget,
+                "settings": fields,
+                "presets": {key: dict(value) for key, value in method.presets.items()},
+            }
+        )
     _show(found, as_json, "Methods")
 
 
@@ -48,10 +61,18 @@ def datasets(as_json: AsJson = False) -> None:
     found = []
     for name in DATASETS.names():
         spec = DATASETS.get(name)
-        found.append({"name": name, "what": spec.title, "classes": len(spec.classes) or None,
-                      "image": f"{spec.channels or '1 or 3'}x{spec.size}x{spec.size}",
-                      "train": spec.train_size, "test": spec.test_size,
-                      "augment": spec.augment, "source": spec.source})
+        found.append(
+            {
+                "name": name,
+                "what": spec.title,
+                "classes": len(spec.classes) or None,
+                "image": f"{spec.channels or '1 or 3'}x{spec.size}x{spec.size}",
+                "train": spec.train_size,
+                "test": spec.test_size,
+                "augment": spec.augment,
+                "source": spec.source,
+            }
+        )
     _show(found, as_json, "Data sets")
 
 
@@ -62,8 +83,15 @@ def models(as_json: AsJson = False) -> None:
     found = []
     for name in MODELS.names():
         family = MODELS.get(name)
-        found.append({"name": name, "what": family.title, "options": dict(family.options),
-                      "smallest_image": family.smallest(Model(name=name)), "source": family.source})
+        found.append(
+            {
+                "name": name,
+                "what": family.title,
+                "options": dict(family.options),
+                "smallest_image": family.smallest(Model(name=name)),
+                "source": family.source,
+            }
+        )
     _show(found, as_json, "Models")
 
 
@@ -72,8 +100,14 @@ def partitions(as_json: AsJson = False) -> None:
     found = []
     for name in SCHEMES.names():
         scheme = SCHEMES.get(name)
-        found.append({"name": name, "what": scheme.title,
-                      "parameters": sorted(scheme.parameters), "source": scheme.source})
+        found.append(
+            {
+                "name": name,
+                "what": scheme.title,
+                "parameters": sorted(scheme.parameters),
+                "source": scheme.source,
+            }
+        )
     _show(found, as_json, "Partition schemes")
 
 
@@ -97,8 +131,12 @@ def partition(
     from fedbench.report.heatmap import partition_heatmap
 
     tree: dict[str, Any] = {"data": {"name": dataset}, "partition": {}}
-    for place, value in {"data.train_size": train_size, "partition.scheme": scheme,
-                         "partition.beta": beta, "partition.clients": clients}.items():
+    for place, value in {
+        "data.train_size": train_size,
+        "partition.scheme": scheme,
+        "partition.beta": beta,
+        "partition.clients": clients,
+    }.items():
         if value is not None:
             tree = merge(tree, nest(place, value))
     for assignment in assignments(settings):
@@ -107,12 +145,21 @@ def partition(
     data = load_data(wanted, runtime(offline=offline))
     drawn = split(data.train.labels.numpy(), spread, seed, len(data.classes))
     histogram = drawn.histogram.tolist()
-    parameters = {name: getattr(spread, name)
-                  for name in sorted(SCHEMES.get(spread.scheme).parameters)}
+    parameters = {
+        name: getattr(spread, name) for name in sorted(SCHEMES.get(spread.scheme).parameters)
+    }
     if as_json:
-        print_json({"dataset": dataset, "scheme": spread.scheme, "parameters": parameters,
-                    "seed": seed, "digest": drawn.digest, "classes": list(data.classes),
-                    "histogram": histogram})
+        print_json(
+            {
+                "dataset": dataset,
+                "scheme": spread.scheme,
+                "parameters": parameters,
+                "seed": seed,
+                "digest": drawn.digest,
+                "classes": list(data.classes),
+                "histogram": histogram,
+            }
+        )
         return
     words = ", ".join([spread.scheme, *(f"{key}={value}" for key, value in parameters.items())])
     title = f"{dataset}: {words}, seed {seed}"
@@ -123,7 +170,7 @@ def partition(
     stdout.print(f"heatmap: {path}", highlight=False, soft_wrap=True)
 
 
-def _counts(histogram: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Any:
+def _counts(histogram: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
@@ -154,10 +201,12 @@ def _show(found: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None
     stdout.print(table)
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={_words(item)}" if not isinstance(item, Mapping)
-                         else f"{key} ({_words(item)})" for key, item in value.items())
+        return ", ".join(
+            f"{key}={_words(item)}" if not isinstance(item, Mapping) else f"{key} ({_words(item)})"
+            for key, item in value.items()
+        )
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(str(item) for item in value)
     if value is None or value is False:

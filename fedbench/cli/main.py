@@ -14,9 +14,13 @@ from fedbench.cli.console import fail, stderr
 from fedbench.errors import FedbenchError
 
 app = typer.Typer(
-    name="fedbench", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
+    name="fedbench",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Benchmarks federated learning that shares knowledge as data instead of weights.")
+    help="Benchmarks federated learning that shares knowledge as data instead of weights.",
+)
 for group in (run, sweep, inspect, system):
     group.register(app)
 
@@ -29,15 +33,23 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
-                                          help="Print the version and leave.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
 ) -> None:
     from rich.logging import RichHandler
 
     handler = RichHandler(console=stderr, show_path=False, show_time=False)
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s",
-                        handlers=[handler], force=True)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(message)s",
+        handlers=[handler],
+        force=True,
+    )
 
 
 def main() -> None:

@@ -13,11 +13,18 @@ from fedbench.errors import SettingsError
 if TYPE_CHECKING:
     from fedbench.bench.cell import Runtime
 
-Set = Annotated[list[str] | None, typer.Option(
-    "--set", metavar="PLACE=VALUE",
-    help="Any setting, such as --set recipe.lr=0.1; may be repeated.")]
-Plugin = Annotated[list[str] | None, typer.Option(
-    help="A Python file or module with your own methods; may be repeated.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PLACE=VALUE",
+        help="Any setting, such as --set recipe.lr=0.1; may be repeated.",
+    ),
+]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option(help="A Python file or module with your own methods; may be repeated."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never download data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -35,8 +42,10 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
     for word in words or []:
         place, equals, value = word.partition("=")
         if not equals or not place:
-            raise SettingsError(f"--set {word!r} is no assignment; write --set place=value, such "
-                                "as --set recipe.epochs=5")
+            raise SettingsError(
+                f"--set {word!r} is no assignment; write --set place=value, such "
+                "as --set recipe.epochs=5"
+            )
         try:
             found.append(nest(place, yaml.safe_load(value)))
         except yaml.YAMLError as error:
@@ -53,14 +62,26 @@ def load_plugins(targets: list[str] | None) -> list[str]:
     return targets or []
 
 
-def runtime(device: str = "auto", *, threads: int = 0, offline: bool = False,
-            refresh: bool = False, home: Path | None = None) -> Runtime:
+def runtime(
+    device: str = "auto",
+    *,
+    threads: int = 0,
+    offline: bool = False,
+    refresh: bool = False,
+    home: Path | None = None,
+) -> Runtime:
     """Return where and how cells run, from options and the environment."""
     from fedbench.bench.cell import Runtime
     from fedbench.cli.console import stderr
     from fedbench.files import data_root
     from fedbench.files import home as default_home
 
-    return Runtime(home=home or default_home(), data=data_root(), device=device, threads=threads,
-                   offline=offline, refresh=refresh, say=lambda line: stderr.print(line))
-
+    return Runtime(
+        home=home or default_home(),
+        data=data_root(),
+        device=device,
+        threads=threads,
+        offline=offline,
+        refresh=refresh,
+        say=lambda line: stderr.print(line),
+    )

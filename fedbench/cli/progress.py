@@ -46,17 +46,27 @@ def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
         task = bars.add_task(cell.method.name, total=None)
 
         def show(progress: context.Progress) -> None:
-            bars.update(task, completed=progress.done, total=progress.total or None,
-                        description=f"{cell.method.name} · " + describe(
-                            progress.round, progress.rounds, progress.stage))
+            bars.update(
+                task,
+                completed=progress.done,
+                total=progress.total or None,
+                description=f"{cell.method.name} · "
+                + describe(progress.round, progress.rounds, progress.stage),
+            )
 
         return run_cell(cell, replace(means, show=show), suite=suite)
 
 
 def _bars(*, transient: bool) -> Progress:
-    return Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
-                    MofNCompleteColumn(), TimeElapsedColumn(), console=stderr,
-                    transient=transient)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=stderr,
+        transient=transient,
+    )
 
 
 class SweepDisplay:
@@ -71,9 +81,15 @@ class SweepDisplay:
         self._labels, self._total, self._done, self._failed = labels, total, 0, 0
         self._start = time.monotonic()
         self._live = stderr.is_terminal
-        self._bars = Progress(SpinnerColumn(), TextColumn("{task.description}"),
-                              BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-                              TimeRemainingColumn(), console=stderr)
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=stderr,
+        )
         self._all = self._bars.add_task("cells", total=total)
         self._workers: dict[int, TaskID] = {}
 
@@ -95,9 +111,12 @@ class SweepDisplay:
         if event.worker not in self._workers:
             self._workers[event.worker] = self._bars.add_task("", total=None)
         text = describe(event.round, event.rounds, event.stage)
-        self._bars.update(self._workers[event.worker], completed=event.done,
-                          total=event.total or None,
-                          description=f"  {self._labels[event.cell_id]} · {text}")
+        self._bars.update(
+            self._workers[event.worker],
+            completed=event.done,
+            total=event.total or None,
+            description=f"  {self._labels[event.cell_id]} · {text}",
+        )
 
     def finished(self, record: Record) -> None:
         """Count a cell."""
@@ -109,8 +128,14 @@ class SweepDisplay:
             self._bars.update(self._all, completed=self._done, description=f"cells{failed}")
             return
         took = f"{record.wall_seconds:.1f} s"
-        outcome = (f"{100 * record.metrics['accuracy']:.2f} %" if record.status == "ok"
-                   else f"FAILED: {record.reason}")
-        stderr.print(f"[{self._done}/{self._total}] {label}: {outcome} ({took}; "
-                     f"{time.monotonic() - self._start:.0f} s so far)", markup=False,
-                     highlight=False)
+        outcome = (
+            f"{100 * record.metrics['accuracy']:.2f} %"
+            if record.status == "ok"
+            else f"FAILED: {record.reason}"
+        )
+        stderr.print(
+            f"[{self._done}/{self._total}] {label}: {outcome} ({took}; "
+            f"{time.monotonic() - self._start:.0f} s so far)",
+            markup=False,
+            highlight=False,
+        )

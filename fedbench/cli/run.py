@@ -54,8 +54,9 @@ def run(
     settings: Set = None,
     suite: Annotated[Path | None, typer.Option(help="Start from a suite file's settings.")] = None,
     profile: Annotated[str | None, typer.Option(help="The suite's profile.")] = None,
-    record: Annotated[Path | None, typer.Option(
-        help="Reproduce a record, and say whether the numbers agree.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Reproduce a record, and say whether the numbers agree.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute again.")] = False,
     device: Device = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
@@ -71,11 +72,23 @@ def run(
     if record is not None:
         _reproduce(record, device, offline)
         return
-    places = {"data.name": dataset, "data.train_size": train_size, "data.test_size": test_size,
-              "method.name": method, "method.preset": preset, "method.rounds": rounds,
-              "partition.scheme": scheme, "partition.beta": beta, "partition.clients": clients,
-              "recipe.epochs": epochs, "models.name": model, "models.width": width,
-              "budget.ipc": ipc, "precision": precision, "seed": seed}
+    places = {
+        "data.name": dataset,
+        "data.train_size": train_size,
+        "data.test_size": test_size,
+        "method.name": method,
+        "method.preset": preset,
+        "method.rounds": rounds,
+        "partition.scheme": scheme,
+        "partition.beta": beta,
+        "partition.clients": clients,
+        "recipe.epochs": epochs,
+        "models.name": model,
+        "models.width": width,
+        "budget.ipc": ipc,
+        "precision": precision,
+        "seed": seed,
+    }
     cell = build_cell(places, settings, suite, profile)
     means = runtime(device, threads=threads, offline=offline, refresh=force)
     found, path = obtain(cell, means, force=force)
@@ -87,8 +100,9 @@ def run(
         raise typer.Exit(1)
 
 
-def build_cell(places: dict[str, Any], settings: list[str] | None, suite: Path | None,
-               profile: str | None) -> Cell:
+def build_cell(
+    places: dict[str, Any], settings: list[str] | None, suite: Path | None, profile: str | None
+) -> Cell:
     """Return the cell that options describe.
 
     Raises:
@@ -109,8 +123,9 @@ def build_cell(places: dict[str, Any], settings: list[str] | None, suite: Path |
     for assignment in assignments(settings):
         tree = merge(tree, assignment)
     if "method" not in tree:
-        raise SettingsError("no method is named; give --method NAME (`fedbench methods` lists "
-                            "them)")
+        raise SettingsError(
+            "no method is named; give --method NAME (`fedbench methods` lists them)"
+        )
     entry = planned(parse(tree))
     if entry.skip:
         raise SettingsError(f"this cell cannot run: {entry.skip}")
@@ -147,18 +162,32 @@ def show(record: Record, path: Path) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     partition = settings["partition"]
     lines = [
-        ("cell", f"{record.method_label()} on {settings['data']['name']}, "
-                 f"{partition['scheme']}, β={partition['beta']:g}, K={partition['clients']}, "
-                 f"seed {settings['seed']}"),
-        ("accuracy", f"{percent(metrics['accuracy'])} % of {record.data['test']:,} test images "
-                     f"(worst client's label mix {percent(metrics['worst_client'])} %)"),
-        ("bytes up", f"{size(ledger['bytes_up'])} in all, "
-                     f"{size(ledger['bytes_up_per_client'])} a client"),
-        ("bytes down", f"{size(ledger['bytes_down'])} in all, "
-                       f"{size(ledger['bytes_down_per_client'])} a client"),
-        ("seconds", f"clients {ledger['client_seconds']:.1f} (of these "
-                    f"{ledger['shared_seconds']:.1f} shared), server "
-                    f"{ledger['server_seconds']:.1f}, wall {record.wall_seconds:.1f}"),
+        (
+            "cell",
+            f"{record.method_label()} on {settings['data']['name']}, "
+            f"{partition['scheme']}, β={partition['beta']:g}, K={partition['clients']}, "
+            f"seed {settings['seed']}",
+        ),
+        (
+            "accuracy",
+            f"{percent(metrics['accuracy'])} % of {record.data['test']:,} test images "
+            f"(worst client's label mix {percent(metrics['worst_client'])} %)",
+        ),
+        (
+            "bytes up",
+            f"{size(ledger['bytes_up'])} in all, {size(ledger['bytes_up_per_client'])} a client",
+        ),
+        (
+            "bytes down",
+            f"{size(ledger['bytes_down'])} in all, "
+            f"{size(ledger['bytes_down_per_client'])} a client",
+        ),
+        (
+            "seconds",
+            f"clients {ledger['client_seconds']:.1f} (of these "
+            f"{ledger['shared_seconds']:.1f} shared), server "
+            f"{ledger['server_seconds']:.1f}, wall {record.wall_seconds:.1f}",
+        ),
         ("record", str(path)),
     ]
     for name, value in lines:
@@ -181,8 +210,9 @@ def _reproduce(path: Path, device: str, offline: bool) -> None:
         stderr.print("versions of parts have changed since: numbers may differ for good reason")
     if device == "auto":
         device = old.environment.get("device", "auto")
-    means = runtime(device, threads=old.environment.get("threads", 0), offline=offline,
-                    refresh=True)
+    means = runtime(
+        device, threads=old.environment.get("threads", 0), offline=offline, refresh=True
+    )
     shutil.rmtree(means.home / "reproduced" / "scratch" / cell.cell_id, ignore_errors=True)
     new = one_cell(cell, means, suite="reproduced")
     if new.status != "ok":
@@ -194,8 +224,12 @@ def _reproduce(path: Path, device: str, offline: bool) -> None:
     if found:
         stdout.print(f"{len(found)} values differ from the record.")
         for place, before, after in surroundings(old, new):
-            stdout.print(f"  environment {place}: {before} → {after}", highlight=False,
-                         markup=False)
+            stdout.print(
+                f"  environment {place}: {before} → {after}", highlight=False, markup=False
+            )
         raise typer.Exit(1)
-    stdout.print(f"All numbers agree with the record: accuracy "
-                 f"{100 * new.metrics['accuracy']:.2f} %, every digit.", highlight=False)
+    stdout.print(
+        f"All numbers agree with the record: accuracy "
+        f"{100 * new.metrics['accuracy']:.2f} %, every digit.",
+        highlight=False,
+    )

@@ -51,23 +51,36 @@ def sweep(
         raise SettingsError(f"suite {sized.name!r} has no cell left; look at its exclusions")
     means = runtime(device, offline=offline)
     write_plan(means.home / sized.name / "plan.json", sized, cells)
-    done = {entry.cell_id for entry in cells
-            if (found := find_record(means.home, sized.name, entry.cell_id)) is not None
-            and found[1].status == "ok"}
+    done = {
+        entry.cell_id
+        for entry in cells
+        if (found := find_record(means.home, sized.name, entry.cell_id)) is not None
+        and found[1].status == "ok"
+    }
     todo = [entry for entry in cells if entry.skip is None and entry.cell_id not in done]
     skipped = [entry for entry in cells if entry.skip is not None]
     count = workers or os.cpu_count() or 1
-    stderr.print(f"suite {sized.name}, profile {sized.profile}: {len(cells)} cells, "
-                 f"{len(done)} done, {len(skipped)} skipped, {len(todo)} to do with "
-                 f"{min(count, max(len(todo), 1))} workers", highlight=False)
+    stderr.print(
+        f"suite {sized.name}, profile {sized.profile}: {len(cells)} cells, "
+        f"{len(done)} done, {len(skipped)} skipped, {len(todo)} to do with "
+        f"{min(count, max(len(todo), 1))} workers",
+        highlight=False,
+    )
     for entry in skipped:
         stderr.print(f"  skipped {label(entry.cell)}: {entry.skip}", highlight=False)
     _prepare(todo, offline)
     display = SweepDisplay(len(todo), {entry.cell_id: label(entry.cell) for entry in cells})
     failed = []
     with display.showing():
-        for record in execute(todo, means, suite=sized.name, profile=sized.profile, workers=count,
-                              plugins=plugins, on_event=display.event):
+        for record in execute(
+            todo,
+            means,
+            suite=sized.name,
+            profile=sized.profile,
+            workers=count,
+            plugins=plugins,
+            on_event=display.event,
+        ):
             display.finished(record)
             if record.status == "failed":
                 failed.append(record)
@@ -84,8 +97,9 @@ def report(suite: Annotated[str, typer.Argument(help="Name of a suite that has r
 
     path = home() / suite / "plan.json"
     if not path.is_file():
-        raise SettingsError(f"there is no plan {path}; run `fedbench sweep` first, or set "
-                            "FEDBENCH_HOME")
+        raise SettingsError(
+            f"there is no plan {path}; run `fedbench sweep` first, or set FEDBENCH_HOME"
+        )
     _leaderboard(suite, {entry["cell_id"] for entry in json.loads(path.read_text())["cells"]})
 
 
@@ -113,12 +127,14 @@ def _leaderboard(suite: str, ids: set[str]) -> None:
     from fedbench.report.frame import rows
 
     folder = home() / suite
-    found = rows(record for _, record in read_records(folder / "records")
-                 if record.cell_id in ids)
+    found = rows(record for _, record in read_records(folder / "records") if record.cell_id in ids)
     write_atomic(folder / "report" / "table.csv", tables.to_csv(found))
     write_atomic(folder / "report" / "table.md", tables.to_markdown(found))
     for table in tables.to_terminal(found):
         stdout.print(table)
-    stdout.print("† control row. Accuracy at the last step on the whole test set; ± is the "
-                 "standard deviation over n seeds.", highlight=False)
+    stdout.print(
+        "† control row. Accuracy at the last step on the whole test set; ± is the "
+        "standard deviation over n seeds.",
+        highlight=False,
+    )
     stdout.print(f"records, tables: {folder}/", highlight=False, soft_wrap=True)

@@ -32,24 +32,41 @@ def data(as_json: AsJson = False) -> None:
     from fedbench.data.sources import locate
     from fedbench.registry import DATASETS
 
-    found = [locate(DATASETS.get(name), data_root(), cache=home() / "cache")
-             for name in DATASETS.names() if not DATASETS.get(name).takes_path]
+    found = [
+        locate(DATASETS.get(name), data_root(), cache=home() / "cache")
+        for name in DATASETS.names()
+        if not DATASETS.get(name).takes_path
+    ]
     if as_json:
-        print_json([{"name": item.name, "found": item.found, "folder": str(item.folder or ""),
-                     "layout": item.layout.name if item.layout else None,
-                     "bytes": sum(file.size for file in item.files),
-                     "missing": list(item.missing), "cached": item.cached,
-                     "help": item.help} for item in found])
+        print_json(
+            [
+                {
+                    "name": item.name,
+                    "found": item.found,
+                    "folder": str(item.folder or ""),
+                    "layout": item.layout.name if item.layout else None,
+                    "bytes": sum(file.size for file in item.files),
+                    "missing": list(item.missing),
+                    "cached": item.cached,
+                    "help": item.help,
+                }
+                for item in found
+            ]
+        )
         return
     table = Table(title=f"Data below {data_root()} (FEDBENCH_DATA)", title_justify="left")
     for name in ("", "data set", "where", "layout", "MB", "decoded"):
         table.add_column(name, justify="right" if name == "MB" else "left", overflow="fold")
     for item in found:
         size = sum(file.size for file in item.files) / 1e6
-        table.add_row(_OK if item.found else _BAD, item.name,
-                      escape(str(item.folder or ("built in" if item.found else "missing"))),
-                      item.layout.name if item.layout and item.found else "",
-                      f"{size:.1f}" if item.files else "", "yes" if item.cached else "")
+        table.add_row(
+            _OK if item.found else _BAD,
+            item.name,
+            escape(str(item.folder or ("built in" if item.found else "missing"))),
+            item.layout.name if item.layout and item.found else "",
+            f"{size:.1f}" if item.files else "",
+            "yes" if item.cached else "",
+        )
     stdout.print(table)
     for item in found:
         if not item.found:
@@ -60,8 +77,9 @@ def doctor(as_json: AsJson = False) -> None:
     """Check versions, devices, data, write access and the W&B login."""
     found = [*_versions(), *_devices(), *_places(), *_data(), *_tracking()]
     if as_json:
-        print_json([{"check": name, "state": state, "detail": detail}
-                    for name, state, detail in found])
+        print_json(
+            [{"check": name, "state": state, "detail": detail} for name, state, detail in found]
+        )
     else:
         signs = {"ok": _OK, "bad": _BAD, "note": _NOTE}
         for name, state, detail in found:
@@ -103,8 +121,14 @@ def _places() -> list[Check]:
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
-        return [("results", "bad", f"{folder} cannot be written ({error.strerror}); set "
-                                   "FEDBENCH_HOME to a folder that you may write")]
+        return [
+            (
+                "results",
+                "bad",
+                f"{folder} cannot be written ({error.strerror}); set "
+                "FEDBENCH_HOME to a folder that you may write",
+            )
+        ]
     return [("results", "ok", f"{folder.resolve()} can be written")]
 
 
@@ -119,8 +143,14 @@ def _data() -> list[Check]:
             found[locate(spec, data_root(), cache=home() / "cache").found].append(name)
     checks = [("data", "ok", f"{', '.join(found[True])}")]
     if found[False]:
-        checks.append(("data", "note", f"not below {data_root()}: {', '.join(found[False])}; "
-                                       "`fedbench data` says how to get them"))
+        checks.append(
+            (
+                "data",
+                "note",
+                f"not below {data_root()}: {', '.join(found[False])}; "
+                "`fedbench data` says how to get them",
+            )
+        )
     return checks
 
 

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from fedbench.config import Augment, Normalisation
+    from fedbench.config import Normalisation
+    from fedbench.data.augment import Kind
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class ImageData:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    augment: Augment
+    augment: Kind
     fingerprint: str
 
     @property
@@ -70,7 +71,9 @@ class ImageData:
         """Height, which equals the width, in pixels."""
         return int(self.train.images.shape[2])
 
-    def constants(self, normalisation: Normalisation) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def constants(
+        self, normalisation: Normalisation
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return the mean and standard deviation, one value a channel, of a normalisation."""
         if normalisation == "dataset":
             return self.mean, self.std

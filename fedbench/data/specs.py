@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedbench.config import Augment
+    from fedbench.data.augment import Kind
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class DatasetSpec:
     test_size: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    augment: Augment
+    augment: Kind
     version: int
     accepts: tuple[Layout, ...]
     fetch: str

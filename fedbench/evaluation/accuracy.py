@@ -42,16 +42,23 @@ class Scores:
         Returns:
             The mean of per-class accuracies, weighted by the mix, in [0, 1].
         """
-        pairs = [(count, value) for count, value in zip(histogram, self.per_class, strict=True)
-                 if count and value == value]
+        pairs = [
+            (count, value)
+            for count, value in zip(histogram, self.per_class, strict=True)
+            if count and value == value
+        ]
         total = sum(count for count, _ in pairs)
         return sum(count * value for count, value in pairs) / total if total else float("nan")
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as JSON values; a class without images is null."""
-        return {"accuracy": self.accuracy, "balanced_accuracy": self.balanced, "nll": self.nll,
-                "ece": self.ece,
-                "per_class": [value if value == value else None for value in self.per_class]}
+        return {
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced,
+            "nll": self.nll,
+            "ece": self.ece,
+            "per_class": [value if value == value else None for value in self.per_class],
+        }
 
 
 def score(logits: Tensor, labels: Tensor, *, classes: int, bins: int) -> Scores:
@@ -69,7 +76,12 @@ def score(logits: Tensor, labels: Tensor, *, classes: int, bins: int) -> Scores:
     right = (logits.argmax(dim=1) == labels).double()
     counts = torch.bincount(labels, minlength=classes).double()
     hits = torch.bincount(labels, weights=right, minlength=classes)
-    ece = multiclass_calibration_error(logits.softmax(dim=1), labels, num_classes=classes,
-                                       n_bins=bins)
-    return Scores(accuracy=right.mean().item(), per_class=tuple((hits / counts).tolist()),
-                  nll=cross_entropy(logits, labels).item(), ece=float(ece))
+    ece = multiclass_calibration_error(
+        logits.softmax(dim=1), labels, num_classes=classes, n_bins=bins
+    )
+    return Scores(
+        accuracy=right.mean().item(),
+        per_class=tuple((hits / counts).tolist()),
+        nll=cross_entropy(logits, labels).item(),
+        ece=float(ece),
+    )

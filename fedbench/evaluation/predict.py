@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -12,9 +12,16 @@ from fedbench.data.loaders import batches
 
 
 @torch.inference_mode()
-def outputs(model: nn.Module, images: Tensor, *, mean: Sequence[float], std: Sequence[float],
-            device: torch.device, batch_size: int,
-            what: Literal["logits", "features"] = "logits") -> Tensor:
+def outputs(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    batch_size: int,
+    what: Literal["logits", "features"] = "logits",
+) -> Tensor:
     """Return a network's outputs for every image.
 
     Args:
@@ -30,8 +37,11 @@ def outputs(model: nn.Module, images: Tensor, *, mean: Sequence[float], std: Seq
         (N, classes) or (N, d) float32 on the device.
     """
     model.to(device).eval()
-    call: Callable[[Tensor], Tensor] = model if what == "logits" else model.features
+    call: Callable[[Tensor], Tensor] = model if what == "logits" else getattr(model, what)
     images = images.to(device)
-    parts = (batches(images, batch_size, mean, std) if images.dtype == torch.uint8
-             else iter(images.split(batch_size)))
+    parts: Iterable[Tensor] = (
+        batches(images, batch_size, mean, std)
+        if images.dtype == torch.uint8
+        else torch.split(images, batch_size)
+    )
     return torch.cat([call(part) for part in parts]).float()

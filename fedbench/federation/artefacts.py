@@ -75,8 +75,9 @@ class ArtefactStore:
         text = json.dumps([kind, settings, self.context], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def get(self, kind: str, settings: Mapping[str, Any],
-            build: Callable[[], Mapping[str, Tensor]]) -> Artefact:
+    def get(
+        self, kind: str, settings: Mapping[str, Any], build: Callable[[], Mapping[str, Tensor]]
+    ) -> Artefact:
         """Return an artefact, building it if no whole one is there.
 
         Args:
@@ -101,10 +102,21 @@ class ArtefactStore:
             self._write(path, kind, settings, tensors, seconds)
         return Artefact(tensors, seconds, shared=False, key=key)
 
-    def _write(self, path: Path, kind: str, settings: Mapping[str, Any],
-               tensors: Mapping[str, Tensor], seconds: float) -> None:
-        note = {"kind": kind, "settings": settings, "context": self.context, "seconds": seconds,
-                "checksum": tensors_digest(tensors)}
+    def _write(
+        self,
+        path: Path,
+        kind: str,
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        seconds: float,
+    ) -> None:
+        note = {
+            "kind": kind,
+            "settings": settings,
+            "context": self.context,
+            "seconds": seconds,
+            "checksum": tensors_digest(tensors),
+        }
         metadata = {"fedbench": json.dumps(note, sort_keys=True)}
         write_atomic(path, safetensors.torch.save(dict(tensors), metadata))
         self._trust(path)
@@ -128,9 +140,18 @@ class ArtefactStore:
             return Artefact(tensors, float(note["seconds"]), shared=True, key=key)
         except FileNotFoundError:
             return None
-        except (safetensors.SafetensorError, StoreError, KeyError, TypeError,
-                json.JSONDecodeError) as error:
+        except (
+            safetensors.SafetensorError,
+            StoreError,
+            KeyError,
+            TypeError,
+            json.JSONDecodeError,
+        ) as error:
             aside = move_aside(path)
-            log.warning("artefact %s is damaged (%s); moved to %s and built again",
-                        path.name, error, aside.name)
+            log.warning(
+                "artefact %s is damaged (%s); moved to %s and built again",
+                path.name,
+                error,
+                aside.name,
+            )
             return None

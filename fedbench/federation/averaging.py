@@ -29,17 +29,22 @@ def average(states: Iterable[tuple[Mapping[str, Tensor], float]]) -> dict[str, T
     total = 0.0
     for state, weight in states:
         if not sums:
-            sums = {name: torch.zeros(value.shape, dtype=torch.float64)
-                    for name, value in state.items()}
+            sums = {
+                name: torch.zeros(value.shape, dtype=torch.float64) for name, value in state.items()
+            }
             types = {name: value.dtype for name, value in state.items()}
         if state.keys() != sums.keys():
             odd = sorted(state.keys() ^ sums.keys())[0]
-            raise ModelError(f"models of two architectures cannot be averaged: {odd!r} is in one "
-                             "of them only; give all clients one architecture")
+            raise ModelError(
+                f"models of two architectures cannot be averaged: {odd!r} is in one "
+                "of them only; give all clients one architecture"
+            )
         for name, value in state.items():
             if value.shape != sums[name].shape:
-                raise ModelError(f"models of two architectures cannot be averaged: {name!r} has "
-                                 f"shapes {tuple(value.shape)} and {tuple(sums[name].shape)}")
+                raise ModelError(
+                    f"models of two architectures cannot be averaged: {name!r} has "
+                    f"shapes {tuple(value.shape)} and {tuple(sums[name].shape)}"
+                )
             sums[name].add_(value.cpu(), alpha=weight)
         total += weight
     if not sums:

@@ -32,8 +32,10 @@ def total_images(budget: Budget, *, classes: int, size: int, clients: int) -> in
     """
     pixels = total_pixels(budget, classes=classes, size=size, clients=clients)
     if pixels < size * size:
-        raise SettingsError(f"a budget of {pixels} pixels holds no image of {size}x{size}; "
-                            f"give at least {size * size} pixels")
+        raise SettingsError(
+            f"a budget of {pixels} pixels holds no image of {size}x{size}; "
+            f"give at least {size * size} pixels"
+        )
     return pixels // (size * size)
 
 

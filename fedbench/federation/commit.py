@@ -56,11 +56,19 @@ class Commit:
                 name = f"client-{client}-after-{self.rounds_done}.safetensors"
                 write_atomic(folder / name, safetensors.torch.save(_plain(state, "client.state")))
                 self.clients[client] = name
-        note = {"rounds_done": self.rounds_done, "ledger": self.ledger.to_json(),
-                "curves": self.curves, "pooled": self.pooled, "clients": self.clients}
-        write_atomic(folder / "commit.safetensors",
-                     safetensors.torch.save(_plain(self.server, "server.state"),
-                                            {"commit": json.dumps(note)}))
+        note = {
+            "rounds_done": self.rounds_done,
+            "ledger": self.ledger.to_json(),
+            "curves": self.curves,
+            "pooled": self.pooled,
+            "clients": self.clients,
+        }
+        write_atomic(
+            folder / "commit.safetensors",
+            safetensors.torch.save(
+                _plain(self.server, "server.state"), {"commit": json.dumps(note)}
+            ),
+        )
         kept = set(self.clients.values())
         for path in stale:
             if path.name not in kept:
@@ -74,9 +82,14 @@ class Commit:
             return cls()
         with safetensors.safe_open(path, framework="pt") as file:
             note = json.loads(file.metadata()["commit"])
-        return cls(note["rounds_done"], Ledger.from_json(note["ledger"]), note["curves"],
-                   note["pooled"], safetensors.torch.load(path.read_bytes()),
-                   {int(key): name for key, name in note["clients"].items()})
+        return cls(
+            note["rounds_done"],
+            Ledger.from_json(note["ledger"]),
+            note["curves"],
+            note["pooled"],
+            safetensors.torch.load(path.read_bytes()),
+            {int(key): name for key, name in note["clients"].items()},
+        )
 
     def client_state(self, folder: Path, client: int) -> dict[str, Tensor]:
         """Return a client's state as last committed, empty if it never had one."""
@@ -87,6 +100,8 @@ class Commit:
 def _plain(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     for name, value in state.items():
         if not isinstance(value, Tensor):
-            raise FedbenchError(f"{what}[{name!r}] is a {type(value).__name__}; only tensors "
-                                "outlive a call, so that a killed cell can resume")
+            raise FedbenchError(
+                f"{what}[{name!r}] is a {type(value).__name__}; only tensors "
+                "outlive a call, so that a killed cell can resume"
+            )
     return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}

@@ -12,7 +12,8 @@ import torch
 from fedbench.federation.ledger import Clock
 
 if TYPE_CHECKING:
-    from fedbench.config import Augment, Cell, Model
+    from fedbench.config import Cell, Model
+    from fedbench.data.augment import Kind
     from fedbench.federation.artefacts import ArtefactStore
     from fedbench.federation.resources import Resource
     from fedbench.models.net import Net
@@ -37,7 +38,7 @@ class ImageShape:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    augment: Augment
+    augment: Kind
 
 
 @dataclass
@@ -104,5 +105,6 @@ class Context:
 
         shape = self.shape
         seed = derive(self.cell.seed, "initialisation", model.label)
-        return build(model, channels=shape.channels, size=shape.size, classes=shape.classes,
-                     seed=seed)
+        return build(
+            model, channels=shape.channels, size=shape.size, classes=shape.classes, seed=seed
+        )

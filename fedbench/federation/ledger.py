@@ -51,7 +51,8 @@ class Ledger:
     clients: dict[int, list[int]] = field(default_factory=dict)
     rounds: int = 0
     seconds: dict[str, float] = field(
-        default_factory=lambda: {"client": 0.0, "server": 0.0, "harness": 0.0})
+        default_factory=lambda: {"client": 0.0, "server": 0.0, "harness": 0.0}
+    )
     shared_seconds: float = 0.0
 
     def charge(self, direction: Direction, purpose: str, client: int, message: Message) -> bytes:
@@ -66,13 +67,19 @@ class Ledger:
 
     def wire(self, direction: Direction | None = None) -> int:
         """Return the serialised bytes of one direction, or of both."""
-        return sum(entry.wire for key, entry in self.traffic.items()
-                   if direction is None or key.startswith(f"{direction}/"))
+        return sum(
+            entry.wire
+            for key, entry in self.traffic.items()
+            if direction is None or key.startswith(f"{direction}/")
+        )
 
     def payload(self, direction: Direction | None = None) -> int:
         """Return the tensors' bytes of one direction, or of both."""
-        return sum(entry.payload for key, entry in self.traffic.items()
-                   if direction is None or key.startswith(f"{direction}/"))
+        return sum(
+            entry.payload
+            for key, entry in self.traffic.items()
+            if direction is None or key.startswith(f"{direction}/")
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the account as JSON values, the whole of it."""
@@ -81,10 +88,13 @@ class Ledger:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Ledger:
         """Return the account that ``to_json`` wrote."""
-        return cls(traffic={key: Traffic(**entry) for key, entry in values["traffic"].items()},
-                   clients={int(key): list(pair) for key, pair in values["clients"].items()},
-                   rounds=values["rounds"], seconds=dict(values["seconds"]),
-                   shared_seconds=values["shared_seconds"])
+        return cls(
+            traffic={key: Traffic(**entry) for key, entry in values["traffic"].items()},
+            clients={int(key): list(pair) for key, pair in values["clients"].items()},
+            rounds=values["rounds"],
+            seconds=dict(values["seconds"]),
+            shared_seconds=values["shared_seconds"],
+        )
 
     def summary(self, clients: int) -> dict[str, Any]:
         """Return what a record keeps.

@@ -55,8 +55,9 @@ class Federation:
         curve: Measures a model on the fixed share of the test set.
     """
 
-    def __init__(self, method: Method, context: Context, population: Population,
-                 curve: Curve) -> None:
+    def __init__(
+        self, method: Method, context: Context, population: Population, curve: Curve
+    ) -> None:
         self.method, self.context, self.population = method, context, population
         self._curve = curve
         self._folder: Path = context.scratch
@@ -64,8 +65,9 @@ class Federation:
         # One ledger object, which the clock charges: a resumed one is copied into it.
         vars(context.clock.ledger).update(vars(self._commit.ledger))
         self._commit.ledger = self.ledger = context.clock.ledger
-        self.server = Server(context, population.infos, method.resources, self._validate,
-                             self._observe)
+        self.server = Server(
+            context, population.infos, method.resources, self._validate, self._observe
+        )
 
     @property
     def curves(self) -> list[dict[str, Any]]:
@@ -90,8 +92,10 @@ class Federation:
         for info in self.population.infos:
             state = self._commit.client_state(self._folder, info.id)
             rounds = self.method.rounds()
-            with (self.population.open(info.id, state, max(rounds - 1, 0)) as client,
-                  self.context.clock.side("client")):
+            with (
+                self.population.open(info.id, state, max(rounds - 1, 0)) as client,
+                self.context.clock.side("client"),
+            ):
                 model = self.method.client_model(client)
             if model is not None:
                 yield info, model
@@ -110,8 +114,9 @@ class Federation:
         with self.context.clock.side("harness"):
             self._commit.save(self._folder, changed)
 
-    def _uploads(self, round: int, chosen: list[int],
-                 changed: dict[int, dict[str, Tensor]]) -> Iterator[Upload]:
+    def _uploads(
+        self, round: int, chosen: list[int], changed: dict[int, dict[str, Tensor]]
+    ) -> Iterator[Upload]:
         clock, method = self.context.clock, self.method
         for k in chosen:
             info = self.population.infos[k]
@@ -145,8 +150,10 @@ class Federation:
         folder.mkdir(parents=True, exist_ok=True)
         for number, chunk in enumerate(chunks):
             if not isinstance(chunk, Message):
-                raise FedbenchError(f"method {self.method.name!r} sent a {type(chunk).__name__}; "
-                                    "clients send messages, and nothing else")
+                raise FedbenchError(
+                    f"method {self.method.name!r} sent a {type(chunk).__name__}; "
+                    "clients send messages, and nothing else"
+                )
             path = folder / f"client-{client}-{number}.safetensors"
             path.write_bytes(self.ledger.charge("up", "round", client, chunk))
             yield path
@@ -158,15 +165,22 @@ class Federation:
 
     def _observe(self, model: nn.Module, step: int, name: str) -> None:
         with self.context.clock.side("harness"):
-            point = {"name": name, "step": step, "round": self.context.progress.round,
-                     "bytes": self.ledger.wire(), **self._curve(model)}
+            point = {
+                "name": name,
+                "step": step,
+                "round": self.context.progress.round,
+                "bytes": self.ledger.wire(),
+                **self._curve(model),
+            }
             self.curves.append(point)
 
     def _validate(self, model: nn.Module) -> float:
         mode = self.method.config.validation
         if mode == "none":
-            raise SettingsError(f"method {self.method.name!r} measures itself, but its "
-                                "`validation` is 'none'; set it to 'poll' or 'pooled'")
+            raise SettingsError(
+                f"method {self.method.name!r} measures itself, but its "
+                "`validation` is 'none'; set it to 'poll' or 'pooled'"
+            )
         right = total = 0
         for info in self.population.infos:
             hold_out = self.population.hold_out(info.id)
@@ -196,9 +210,14 @@ class Federation:
 
     def _right(self, model: nn.Module, split: Split) -> int:
         shape = self.context.shape
-        logits = outputs(model, split.images, mean=shape.mean, std=shape.std,
-                         device=self.context.device,
-                         batch_size=self.context.cell.evaluation.batch_size)
+        logits = outputs(
+            model,
+            split.images,
+            mean=shape.mean,
+            std=shape.std,
+            device=self.context.device,
+            batch_size=self.context.cell.evaluation.batch_size,
+        )
         return int((logits.argmax(dim=1).cpu() == split.labels.cpu()).sum())
 
 

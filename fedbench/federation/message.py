@@ -42,8 +42,10 @@ class Message:
 
     def serialise(self) -> bytes:
         """Return the message as safetensors bytes, the kind in the metadata."""
-        plain = {name: tensor.detach().cpu().contiguous().clone()  # safetensors refuses shared memory
-                 for name, tensor in self.tensors.items()}
+        plain = {
+            name: tensor.detach().cpu().contiguous().clone()  # safetensors refuses shared memory
+            for name, tensor in self.tensors.items()
+        }
         return safetensors.torch.save(plain, metadata={"kind": self.kind})
 
     @classmethod

@@ -61,8 +61,10 @@ class Upload:
         """
         messages = list(self.chunks)
         if len(messages) != 1:
-            raise FedbenchError(f"client {self.client.id} sent {len(messages)} messages where one "
-                                "was expected; read `chunks`, once")
+            raise FedbenchError(
+                f"client {self.client.id} sent {len(messages)} messages where one "
+                "was expected; read `chunks`, once"
+            )
         return messages[0]
 
 
@@ -96,8 +98,10 @@ class Method(ABC):
 
     def __setattr__(self, name: str, value: object) -> None:
         if getattr(self, "_frozen", False):
-            raise FedbenchError(f"method {self.name!r} sets its attribute {name!r} at work; only "
-                                "server.state and client.state outlive a call")
+            raise FedbenchError(
+                f"method {self.name!r} sets its attribute {name!r} at work; only "
+                "server.state and client.state outlive a call"
+            )
         super().__setattr__(name, value)
 
     def skip(self, cell: Cell) -> str | None:
@@ -115,8 +119,9 @@ class Method(ABC):
         """Return what a client is sent in a round; None sends nothing and costs nothing."""
         return None
 
-    def client_update(self, client: Client, received: Message | None,
-                      round: int) -> Message | Iterable[Message] | None:
+    def client_update(
+        self, client: Client, received: Message | None, round: int
+    ) -> Message | Iterable[Message] | None:
         """Work at a client and return what it sends.
 
         Args:

@@ -28,25 +28,36 @@ class Population:
         fingerprint: The data set's.
     """
 
-    def __init__(self, context: Context, train: Split, split: ClientSplit,
-                 fingerprint: str) -> None:
+    def __init__(
+        self, context: Context, train: Split, split: ClientSplit, fingerprint: str
+    ) -> None:
         self._context, self._train, self._split = context, train, split
         self._fingerprint = fingerprint
-        self.infos = tuple(ClientInfo(k, len(indices), context.cell.client_model(k))
-                           for k, indices in enumerate(split.train))
+        self.infos = tuple(
+            ClientInfo(k, len(indices), context.cell.client_model(k))
+            for k, indices in enumerate(split.train)
+        )
         empty = [info.id for info in self.infos if not info.samples]
         if empty:
-            raise DataError(f"client {empty[0]} holds no training image (so do {len(empty) - 1} "
-                            "others); use fewer clients, a larger beta or a min_size above 0")
+            raise DataError(
+                f"client {empty[0]} holds no training image (so do {len(empty) - 1} "
+                "others); use fewer clients, a larger beta or a min_size above 0"
+            )
 
     @contextmanager
     def open(self, client: int, state: dict[str, Tensor], round: int) -> Iterator[Client]:
         """Give a client its images for the length of the block."""
         indices = self._split.train[client]
-        worker = Client(self._context, self.infos[client],
-                        self._train.take(torch.from_numpy(indices)),
-                        split_digest(self._fingerprint, indices.tobytes(),
-                                     self._context.cell.data.normalisation), state, round)
+        worker = Client(
+            self._context,
+            self.infos[client],
+            self._train.take(torch.from_numpy(indices)),
+            split_digest(
+                self._fingerprint, indices.tobytes(), self._context.cell.data.normalisation
+            ),
+            state,
+            round,
+        )
         try:
             yield worker
         finally:

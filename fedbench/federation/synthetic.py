@@ -39,8 +39,12 @@ class SyntheticSet:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything as named tensors."""
-        return {"images": self.images.cpu().contiguous(), "labels": self.labels.cpu().contiguous(),
-                "mean": torch.tensor(self.mean), "std": torch.tensor(self.std)}
+        return {
+            "images": self.images.cpu().contiguous(),
+            "labels": self.labels.cpu().contiguous(),
+            "mean": torch.tensor(self.mean),
+            "std": torch.tensor(self.std),
+        }
 
     def save(self, folder: Path) -> str:
         """Write the set as ``DIGEST.safetensors`` and return the digest."""
@@ -58,7 +62,11 @@ class SyntheticSet:
         """
         try:
             tensors = safetensors.torch.load_file(path)
-            return cls(tensors["images"], tensors["labels"],
-                       tuple(tensors["mean"].tolist()), tuple(tensors["std"].tolist()))
+            return cls(
+                tensors["images"],
+                tensors["labels"],
+                tuple(tensors["mean"].tolist()),
+                tuple(tensors["std"].tolist()),
+            )
         except (OSError, KeyError, safetensors.SafetensorError) as error:
             raise StoreError(f"{path} is not a synthetic set: {error}") from error

@@ -31,8 +31,9 @@ from fedbench.registry import MODELS
 from fedbench.seeding import Name, derive, generator
 from fedbench.training.classifier import Classifier
 
-_PRIVATE = frozenset({"data", "dataset", "images", "labels", "train", "test", "validation",
-                      "held_out", "population"})
+_PRIVATE = frozenset(
+    {"data", "dataset", "images", "labels", "train", "test", "validation", "held_out", "population"}
+)
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,10 @@ class Work:
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in _PRIVATE:
-            raise PrivacyError(f"{type(self).__name__.lower()} has no {name!r}: only a client "
-                               "holds data, its own, and nobody holds test data")
+            raise PrivacyError(
+                f"{type(self).__name__.lower()} has no {name!r}: only a client "
+                "holds data, its own, and nobody holds test data"
+            )
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     @property
@@ -126,14 +129,26 @@ class Work:
         """
         shape = self.shape
         augment = shape.augment if recipe.augment == "standard" else recipe.augment
-        return BatchLoader(split.images.to(self.device), split.labels.to(self.device),
-                           batch_size=recipe.batch_size,
-                           seed=derive(self.cell.seed, *self._scope, *names),
-                           mean=shape.mean, std=shape.std, augment=augment)
+        return BatchLoader(
+            split.images.to(self.device),
+            split.labels.to(self.device),
+            batch_size=recipe.batch_size,
+            seed=derive(self.cell.seed, *self._scope, *names),
+            mean=shape.mean,
+            std=shape.std,
+            augment=augment,
+        )
 
-    def fit(self, module: LightningModule, data: Iterable[Any], *, name: str,
-            epochs: int | None = None, steps: int | None = None,
-            keep_optimizer: bool = False) -> None:
+    def fit(
+        self,
+        module: LightningModule,
+        data: Iterable[Any],
+        *,
+        name: str,
+        epochs: int | None = None,
+        steps: int | None = None,
+        keep_optimizer: bool = False,
+    ) -> None:
         """Run a Lightning module on a lent Trainer; a killed fit goes on from its last checkpoint.
 
         Args:
@@ -150,12 +165,18 @@ class Work:
         progress = self._context.progress
         progress.enter(name, epochs or 0)
         self._context.pool.fit(
-            module, data, epochs=epochs, steps=steps, keep_optimizer=keep_optimizer,
+            module,
+            data,
+            epochs=epochs,
+            steps=steps,
+            keep_optimizer=keep_optimizer,
             checkpoint=self.scratch / f"{name.replace(' ', '-')}.ckpt",
-            on_epoch=lambda done, total, loss: progress.advance(done, total))
+            on_epoch=lambda done, total, loss: progress.advance(done, total),
+        )
 
-    def train(self, net: nn.Module, split: Split, recipe: Recipe, *, name: str,
-              epochs: int | None = None) -> None:
+    def train(
+        self, net: nn.Module, split: Split, recipe: Recipe, *, name: str, epochs: int | None = None
+    ) -> None:
         """Train a classifier in place by a recipe.
 
         Args:
@@ -170,8 +191,9 @@ class Work:
         module = Classifier(net, recipe, epochs=count, steps_per_epoch=len(loader))
         self.fit(module, loader, name=name, epochs=count)
 
-    def forward(self, model: nn.Module, images: Tensor,
-                what: Literal["logits", "features"] = "logits") -> Tensor:
+    def forward(
+        self, model: nn.Module, images: Tensor, what: Literal["logits", "features"] = "logits"
+    ) -> Tensor:
         """Return a network's outputs, computed in eval mode, in float32 and in batches.
 
         Args:
@@ -182,11 +204,19 @@ class Work:
         Returns:
             (N, classes) or (N, d) float32 on the device.
         """
-        return outputs(model, images, mean=self.shape.mean, std=self.shape.std, what=what,
-                       device=self.device, batch_size=self.cell.evaluation.batch_size)
+        return outputs(
+            model,
+            images,
+            mean=self.shape.mean,
+            std=self.shape.std,
+            what=what,
+            device=self.device,
+            batch_size=self.cell.evaluation.batch_size,
+        )
 
-    def artefact(self, name: str, settings: Mapping[str, Any],
-                 build: Callable[[], Mapping[str, Tensor]]) -> Artefact:
+    def artefact(
+        self, name: str, settings: Mapping[str, Any], build: Callable[[], Mapping[str, Tensor]]
+    ) -> Artefact:
         """Return an artefact of this worker from the store, building it if it is not there.
 
         Args:
@@ -207,9 +237,18 @@ class Work:
         return found
 
     def _origin(self) -> dict[str, Any]:
-        return {"scope": list(self._scope), "seed": self.cell.seed, "shape": [
-            self.shape.channels, self.shape.size, self.shape.classes,
-            list(self.shape.mean), list(self.shape.std), self.shape.augment]}
+        return {
+            "scope": list(self._scope),
+            "seed": self.cell.seed,
+            "shape": [
+                self.shape.channels,
+                self.shape.size,
+                self.shape.classes,
+                list(self.shape.mean),
+                list(self.shape.std),
+                self.shape.augment,
+            ],
+        }
 
 
 class Client(Work):
@@ -223,8 +262,15 @@ class Client(Work):
 
     _side = "client"
 
-    def __init__(self, context: Context, info: ClientInfo, split: Split, digest: str,
-                 state: dict[str, Tensor], round: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        info: ClientInfo,
+        split: Split,
+        digest: str,
+        state: dict[str, Tensor],
+        round: int,
+    ) -> None:
         super().__init__(context, ("client", info.id))
         self.info, self.state, self.round = info, state, round
         self._split: Split | None = split
@@ -238,16 +284,22 @@ class Client(Work):
             PrivacyError: The client has finished its work.
         """
         if self._split is None:
-            raise PrivacyError(f"client {self.info.id} has finished its work, so its data is out "
-                               "of reach; send what the server needs as a message")
+            raise PrivacyError(
+                f"client {self.info.id} has finished its work, so its data is out "
+                "of reach; send what the server needs as a message"
+            )
         return self._split
 
     def close(self) -> None:
         """Let go of the data."""
         self._split = None
 
-    def train_classifier(self, recipe: Recipe, init: Mapping[str, Tensor] | None = None,
-                         snapshots: Sequence[int] = ()) -> Trained:
+    def train_classifier(
+        self,
+        recipe: Recipe,
+        init: Mapping[str, Tensor] | None = None,
+        snapshots: Sequence[int] = (),
+    ) -> Trained:
         """Train this client's architecture on its data, once for all methods that ask for it.
 
         The same recipe, data, round and initial weights give the same artefact. Only trainings
@@ -278,7 +330,9 @@ class Client(Work):
                 "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
                 "model": self.info.model.model_dump(mode="json", exclude_none=True),
                 "versions": [Recipe.version, MODELS.get(self.info.model.name).version],
-                "round": self.round, "snapshots": list(snapshots)}
+                "round": self.round,
+                "snapshots": list(snapshots),
+            }
             found = self.artefact("classifier", settings, build)
             return _trained(found.tensors, snapshots, found.seconds, found.shared)
         start = self._context.clock.ledger.seconds["client"]
@@ -289,15 +343,21 @@ class Client(Work):
 
     def _train(self, net: Net, recipe: Recipe, snapshots: Sequence[int]) -> dict[str, Tensor]:
         if snapshots and not 0 <= min(snapshots) <= max(snapshots) <= recipe.epochs:
-            raise SettingsError(f"snapshots {list(snapshots)} reach beyond the recipe's epochs; "
-                                f"keep them within 0 and {recipe.epochs}")
+            raise SettingsError(
+                f"snapshots {list(snapshots)} reach beyond the recipe's epochs; "
+                f"keep them within 0 and {recipe.epochs}"
+            )
         progress, tensors = self._context.progress, {}
         loader = self.loader(self.data, recipe, "round", self.round)
         module = Classifier(net, recipe, epochs=recipe.epochs, steps_per_epoch=len(loader))
 
         def keep(prefix: str) -> None:
-            tensors.update({f"{prefix}/{key}": value.detach().cpu().clone()
-                            for key, value in net.state_dict().items()})
+            tensors.update(
+                {
+                    f"{prefix}/{key}": value.detach().cpu().clone()
+                    for key, value in net.state_dict().items()
+                }
+            )
 
         def on_epoch(done: int, total: int, loss: float) -> None:
             progress.advance(done, total)
@@ -309,8 +369,9 @@ class Client(Work):
         progress.enter(f"client {self.info.id}", recipe.epochs)
         # A checkpoint holds no snapshots, so a fit that keeps some starts over after a kill.
         place = None if snapshots else self.scratch / f"round-{self.round}.ckpt"
-        self._context.pool.fit(module, loader, epochs=recipe.epochs, checkpoint=place,
-                               on_epoch=on_epoch)
+        self._context.pool.fit(
+            module, loader, epochs=recipe.epochs, checkpoint=place, on_epoch=on_epoch
+        )
         keep("final")
         return tensors
 
@@ -328,9 +389,14 @@ class Server(Work):
 
     _side = "server"
 
-    def __init__(self, context: Context, clients: Sequence[ClientInfo], resources: Sequence[str],
-                 validate: Callable[[nn.Module], float],
-                 observe: Callable[[nn.Module, int, str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        clients: Sequence[ClientInfo],
+        resources: Sequence[str],
+        validate: Callable[[nn.Module], float],
+        observe: Callable[[nn.Module, int, str], None],
+    ) -> None:
         super().__init__(context, ("server",))
         self.state: dict[str, Tensor] = {}
         self.clients = tuple(clients)
@@ -344,8 +410,10 @@ class Server(Work):
             PrivacyError: The method does not declare it, so the record would not name it.
         """
         if name not in self._resources:
-            raise PrivacyError(f"resource {name!r} is not declared; the method's `resources` has: "
-                               f"{', '.join(self._resources) or 'none'}")
+            raise PrivacyError(
+                f"resource {name!r} is not declared; the method's `resources` has: "
+                f"{', '.join(self._resources) or 'none'}"
+            )
         with self._context.clock.side("harness"):
             return self._context.resource(name)
 
@@ -388,13 +456,18 @@ def split_digest(fingerprint: str, indices: bytes, normalisation: str) -> str:
 
 def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(
-        torch.equal(value.cpu(), other[name].cpu()) for name, value in one.items())
+        torch.equal(value.cpu(), other[name].cpu()) for name, value in one.items()
+    )
 
 
-def _trained(tensors: Mapping[str, Tensor], snapshots: Sequence[int], seconds: float,
-             shared: bool) -> Trained:
+def _trained(
+    tensors: Mapping[str, Tensor], snapshots: Sequence[int], seconds: float, shared: bool
+) -> Trained:
     def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items()
-                if name.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): value
+            for name, value in tensors.items()
+            if name.startswith(prefix)
+        }
 
     return Trained(part("final/"), tuple(part(f"{epoch}/") for epoch in snapshots), seconds, shared)

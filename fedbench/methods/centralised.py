@@ -44,8 +44,9 @@ class Centralised(Method):
             return "centralised training takes one architecture; give a single model"
         return None
 
-    def client_update(self, client: Client, received: Message | None,
-                      round: int) -> Iterator[Message]:
+    def client_update(
+        self, client: Client, received: Message | None, round: int
+    ) -> Iterator[Message]:
         """Send all images, as stored pixels, in chunks."""
         images, labels = client.data.images, client.data.labels
         for start in range(0, len(labels), self.config.chunk):
@@ -55,8 +56,10 @@ class Centralised(Method):
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Train one model on everything."""
         chunks = [chunk.tensors for upload in uploads for chunk in upload.chunks]
-        union = Split(torch.cat([chunk["images"] for chunk in chunks]),
-                      torch.cat([chunk["labels"] for chunk in chunks]))
+        union = Split(
+            torch.cat([chunk["images"] for chunk in chunks]),
+            torch.cat([chunk["labels"] for chunk in chunks]),
+        )
         net = server.build(server.cell.models[0])
         recipe = server.cell.recipe
         epochs = round_half_up(recipe.epochs * self.config.epoch_factor)

@@ -54,7 +54,8 @@ class Committee(nn.Module):
         for weight, net in zip(self.weights, self.nets, strict=True):
             logits = net(images)
             total = weight * (logits if self.vote == "logits" else logits.softmax(1)) + total.to(
-                logits.device)
+                logits.device
+            )
         return total if self.vote == "logits" else total.clamp_min(1e-30).log()
 
 
@@ -76,22 +77,40 @@ class Ensemble(Method):
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Keep every model."""
         for upload in uploads:
-            server.state.update({f"{upload.client.id}/{name}": value
-                                 for name, value in upload.message.tensors.items()})
+            server.state.update(
+                {
+                    f"{upload.client.id}/{name}": value
+                    for name, value in upload.message.tensors.items()
+                }
+            )
 
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the committee of the clients that took part."""
-        members = [info for info in server.clients
-                   if any(name.startswith(f"{info.id}/") for name in server.state)]
+        members = [
+            info
+            for info in server.clients
+            if any(name.startswith(f"{info.id}/") for name in server.state)
+        ]
         even = self.config.weights == "uniform"
-        yield "global", Committee((member(server, info) for info in members),
-                                  (1 if even else info.samples for info in members),
-                                  self.config.vote)
+        yield (
+            "global",
+            Committee(
+                (member(server, info) for info in members),
+                (1 if even else info.samples for info in members),
+                self.config.vote,
+            ),
+        )
 
 
 def member(server: Server, info: ClientInfo) -> Net:
     """Return one client's uploaded network from the server's state."""
     net, prefix = server.build(info.model), f"{info.id}/"
-    load(net, {name.removeprefix(prefix): value for name, value in server.state.items()
-               if name.startswith(prefix)})
+    load(
+        net,
+        {
+            name.removeprefix(prefix): value
+            for name, value in server.state.items()
+            if name.startswith(prefix)
+        },
+    )
     return net

@@ -35,8 +35,7 @@ class FedAvg(Method):
 
     name = "fedavg"
     Config = FedAvgConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "one_shot": {"rounds": 1, "epochs": None}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"one_shot": {"rounds": 1, "epochs": None}}
     config: FedAvgConfig
 
     def skip(self, cell: Cell) -> str | None:
@@ -79,8 +78,11 @@ class FedAvg(Method):
 
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the average of the last round, or of the best one by validation."""
-        best = {name.removeprefix("best/"): value for name, value in server.state.items()
-                if name.startswith("best/")}
+        best = {
+            name.removeprefix("best/"): value
+            for name, value in server.state.items()
+            if name.startswith("best/")
+        }
         best.pop("accuracy", None)
         yield "global", self._net(server, best or server.state)
 

@@ -7,7 +7,6 @@ and the worst client, and what each sees on its own label mix.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from torch import nn
 
@@ -19,7 +18,7 @@ class Local(Method):
     """Client models that never leave their clients."""
 
     name = "local"
-    headline: Literal["global", "mean"] = "mean"
+    headline = "mean"
     control = True
 
     def rounds(self) -> int:

@@ -54,9 +54,13 @@ class RandomReal(Method):
         count = len(holdings)
         each = total_images(budget, classes=shape.classes, size=shape.size, clients=1)
         server.state["quotas"] = torch.tensor(
-            [min(each, held) for held in holdings] if budget.scope == "per_client"
-            else quotas(total_images(budget, classes=shape.classes, size=shape.size,
-                                     clients=count), holdings))
+            [min(each, held) for held in holdings]
+            if budget.scope == "per_client"
+            else quotas(
+                total_images(budget, classes=shape.classes, size=shape.size, clients=count),
+                holdings,
+            )
+        )
 
     def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
         """Send the client its quota."""
@@ -65,16 +69,22 @@ class RandomReal(Method):
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:
         """Draw images and send their pixels."""
         assert received is not None
-        chosen = draw(client.data.labels, int(received.tensors["images"]),
-                      client.generator("draw"), by_class=self.config.draw == "by_class")
+        chosen = draw(
+            client.data.labels,
+            int(received.tensors["images"]),
+            client.generator("draw"),
+            by_class=self.config.draw == "by_class",
+        )
         part = client.data.take(chosen)
         return Message("images", {"images": part.images, "labels": part.labels})
 
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Unite the images and train one model on them."""
         parts = [upload.message.tensors for upload in uploads]
-        union = Split(torch.cat([part["images"] for part in parts]),
-                      torch.cat([part["labels"] for part in parts]))
+        union = Split(
+            torch.cat([part["images"] for part in parts]),
+            torch.cat([part["labels"] for part in parts]),
+        )
         net = server.build(server.cell.models[0])
         server.train(net, union, server.cell.student, name="shared set")
         server.state.update({f"net/{name}": value for name, value in net.state_dict().items()})
@@ -83,14 +93,21 @@ class RandomReal(Method):
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the model trained on the shared set."""
         net = server.build(server.cell.models[0])
-        load(net, {name.removeprefix("net/"): value for name, value in server.state.items()
-                   if name.startswith("net/")})
+        load(
+            net,
+            {
+                name.removeprefix("net/"): value
+                for name, value in server.state.items()
+                if name.startswith("net/")
+            },
+        )
         yield "global", net
 
     def synthetic(self, server: Server) -> SyntheticSet:
         """Return the images that the clients sent."""
-        return SyntheticSet(server.state["images"], server.state["labels"], server.shape.mean,
-                            server.shape.std)
+        return SyntheticSet(
+            server.state["images"], server.state["labels"], server.shape.mean, server.shape.std
+        )
 
 
 def draw(labels: Tensor, count: int, generator: torch.Generator, *, by_class: bool) -> Tensor:
@@ -109,7 +126,7 @@ def draw(labels: Tensor, count: int, generator: torch.Generator, *, by_class: bo
     if by_class:
         shuffled = labels.cpu()[order]
         rank = torch.empty_like(order)
-        for value in shuffled.unique():
+        for value in torch.unique(shuffled):
             places = (shuffled == value).nonzero().flatten()
             rank[places] = torch.arange(len(places))
         order = order[rank.argsort(stable=True)]

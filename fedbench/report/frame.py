@@ -57,10 +57,14 @@ def rows(records: Iterable[Record]) -> list[Row]:
     for record in records:
         if record.status == "ok":
             groups.setdefault(_key(record), []).append(record)
-    found = [_row(sorted(group, key=lambda record: record.settings["seed"]))
-             for group in groups.values()]
-    gaps = {row.block: row.values["accuracy_mean"] for row in found
-            if row.values["method"] == "centralised" and row.values["preset"] is None}
+    found = [
+        _row(sorted(group, key=lambda record: record.settings["seed"])) for group in groups.values()
+    ]
+    gaps = {
+        row.block: row.values["accuracy_mean"]
+        for row in found
+        if row.values["method"] == "centralised" and row.values["preset"] is None
+    }
     for row in found:
         best, mine = gaps.get(row.block), row.values["accuracy_mean"]
         if isinstance(best, float) and isinstance(mine, float):
@@ -96,20 +100,36 @@ def _row(records: list[Record]) -> Row:
     budget = settings.get("budget")
     models = {_model_label(model) for model in settings["models"]}
     values: dict[str, Value] = {
-        "suite": first.suite, "dataset": settings["data"]["name"],
-        "scheme": settings["partition"]["scheme"], "beta": _beta(settings["partition"]),
+        "suite": first.suite,
+        "dataset": settings["data"]["name"],
+        "scheme": settings["partition"]["scheme"],
+        "beta": _beta(settings["partition"]),
         "clients": settings["partition"]["clients"],
-        "budget_pixels": budget_pixels(first), "budget_scope": budget["scope"] if budget else None,
-        "model": "+".join(sorted(models)), "profile": first.profile,
-        "method": method["name"], "preset": method.get("preset"), "label": first.method_label(),
+        "budget_pixels": budget_pixels(first),
+        "budget_scope": budget["scope"] if budget else None,
+        "model": "+".join(sorted(models)),
+        "profile": first.profile,
+        "method": method["name"],
+        "preset": method.get("preset"),
+        "label": first.method_label(),
         "n": len(records),
-        "accuracy_mean": _mean(records, "accuracy"), "accuracy_std": _std(records, "accuracy"),
+        "accuracy_mean": _mean(records, "accuracy"),
+        "accuracy_std": _std(records, "accuracy"),
         "gap_to_centralised": None,
         "worst_client_mean": _mean(records, "worst_client"),
-        "nll_mean": _mean(records, "nll"), "ece_mean": _mean(records, "ece"),
-        **{name: _ledger(records, name) for name in
-           ("bytes_up_per_client", "bytes_down_per_client", "bytes_total", "rounds",
-            "client_seconds", "server_seconds")},
+        "nll_mean": _mean(records, "nll"),
+        "ece_mean": _mean(records, "ece"),
+        **{
+            name: _ledger(records, name)
+            for name in (
+                "bytes_up_per_client",
+                "bytes_down_per_client",
+                "bytes_total",
+                "rounds",
+                "client_seconds",
+                "server_seconds",
+            )
+        },
         "shared_pixels": max(record.shared_pixels for record in records),
         "resources": " ".join(first.resources) or None,
         "record_ids": " ".join(record.cell_id for record in records),
@@ -118,15 +138,20 @@ def _row(records: list[Record]) -> Row:
 
 
 def _model_label(model: dict[str, Any]) -> str:
-    extra = [f"{letter}{model[key]}" for key, letter in (("width", "w"), ("depth", "d"),
-                                                         ("norm", ""))
-             if model.get(key) is not None]
+    extra = [
+        f"{letter}{model[key]}"
+        for key, letter in (("width", "w"), ("depth", "d"), ("norm", ""))
+        if model.get(key) is not None
+    ]
     return "-".join([model["name"], *extra])
 
 
 def _beta(partition: dict[str, Any]) -> float | None:
-    return partition["beta"] if "dirichlet" in partition["scheme"] or (
-        partition["scheme"] == "floor_per_class") else None
+    return (
+        partition["beta"]
+        if "dirichlet" in partition["scheme"] or (partition["scheme"] == "floor_per_class")
+        else None
+    )
 
 
 def _mean(records: list[Record], metric: str) -> float | None:
@@ -136,7 +161,9 @@ def _mean(records: list[Record], metric: str) -> float | None:
 
 
 def _std(records: list[Record], metric: str) -> float | None:
-    values = [record.metrics[metric] for record in records if record.metrics.get(metric) is not None]
+    values = [
+        record.metrics[metric] for record in records if record.metrics.get(metric) is not None
+    ]
     return statistics.stdev(values) if len(values) > 1 else None
 
 

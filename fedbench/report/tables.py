@@ -13,15 +13,46 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 #: Columns of ``table.csv``, in order.
-COLUMNS = ("suite", "dataset", "scheme", "beta", "clients", "budget_pixels", "budget_scope",
-           "model", "profile", "method", "preset", "n", "accuracy_mean", "accuracy_std",
-           "gap_to_centralised", "worst_client_mean", "nll_mean", "ece_mean",
-           "bytes_up_per_client", "bytes_down_per_client", "bytes_total", "rounds",
-           "shared_pixels", "resources", "record_ids")
+COLUMNS = (
+    "suite",
+    "dataset",
+    "scheme",
+    "beta",
+    "clients",
+    "budget_pixels",
+    "budget_scope",
+    "model",
+    "profile",
+    "method",
+    "preset",
+    "n",
+    "accuracy_mean",
+    "accuracy_std",
+    "gap_to_centralised",
+    "worst_client_mean",
+    "nll_mean",
+    "ece_mean",
+    "bytes_up_per_client",
+    "bytes_down_per_client",
+    "bytes_total",
+    "rounds",
+    "shared_pixels",
+    "resources",
+    "record_ids",
+)
 
-_DIGITS = {"accuracy_mean": 4, "accuracy_std": 4, "gap_to_centralised": 4, "worst_client_mean": 4,
-           "nll_mean": 4, "ece_mean": 4, "bytes_up_per_client": 0, "bytes_down_per_client": 0,
-           "bytes_total": 0, "rounds": 0}
+_DIGITS = {
+    "accuracy_mean": 4,
+    "accuracy_std": 4,
+    "gap_to_centralised": 4,
+    "worst_client_mean": 4,
+    "nll_mean": 4,
+    "ece_mean": 4,
+    "bytes_up_per_client": 0,
+    "bytes_down_per_client": 0,
+    "bytes_total": 0,
+    "rounds": 0,
+}
 
 
 def to_csv(rows: Iterable[Row]) -> str:
@@ -52,8 +83,7 @@ def to_terminal(rows: Sequence[Row]) -> list[Table]:
     for head, members in blocks(rows):
         table = Table(title=title(head), title_justify="left", title_style="bold")
         for place, heading in enumerate(HEADINGS):
-            table.add_column(heading, justify="left" if place == 0 else "right",
-                             no_wrap=place == 0)
+            table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=place == 0)
         shown_controls = False
         for row in members:
             if row.control and not shown_controls:
@@ -64,19 +94,38 @@ def to_terminal(rows: Sequence[Row]) -> list[Table]:
     return tables
 
 
-HEADINGS = ("method", "accuracy %", "n", "worst client %", "ECE %", "up/client", "down/client",
-            "rounds", "shared px", "client s", "server s")
+HEADINGS = (
+    "method",
+    "accuracy %",
+    "n",
+    "worst client %",
+    "ECE %",
+    "up/client",
+    "down/client",
+    "rounds",
+    "shared px",
+    "client s",
+    "server s",
+)
 
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return a row's cells as a person reads them, in order of ``HEADINGS``."""
     values = row.values
     label = str(values["label"]) + (" †" if row.control else "")
-    return (label, accuracy(values["accuracy_mean"], values["accuracy_std"]), str(values["n"]),
-            percent(values["worst_client_mean"]), percent(values["ece_mean"]),
-            size(values["bytes_up_per_client"]), size(values["bytes_down_per_client"]),
-            _round(values["rounds"], 0), _round(values["shared_pixels"], 0),
-            _round(values["client_seconds"], 1), _round(values["server_seconds"], 1))
+    return (
+        label,
+        accuracy(values["accuracy_mean"], values["accuracy_std"]),
+        str(values["n"]),
+        percent(values["worst_client_mean"]),
+        percent(values["ece_mean"]),
+        size(values["bytes_up_per_client"]),
+        size(values["bytes_down_per_client"]),
+        _round(values["rounds"], 0),
+        _round(values["shared_pixels"], 0),
+        _round(values["client_seconds"], 1),
+        _round(values["server_seconds"], 1),
+    )
 
 
 def title(head: dict[str, Value]) -> str:

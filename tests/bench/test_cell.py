@@ -36,8 +36,9 @@ def test_the_kept_model_has_the_recorded_accuracy(compute, runtime, tiny):
     record = compute("centralised", recipe={"epochs": 5})
     cell = tiny("centralised")
     net = build(cell.models[0], channels=1, size=16, classes=10, seed=9)
-    net.load_state_dict(load_file(runtime.home / "test" / "outputs" /
-                                  f"{record.outputs['global']}.safetensors"))
+    net.load_state_dict(
+        load_file(runtime.home / "test" / "outputs" / f"{record.outputs['global']}.safetensors")
+    )
     data = load_data(cell.data, runtime)
     mean, std = data.mean[0], data.std[0]
     net.eval()
@@ -88,8 +89,9 @@ def test_workers_give_the_numbers_that_one_process_gives(tiny, runtime, home):
     cells = [tiny("ensemble"), tiny({"name": "fedavg", "preset": "one_shot"}), tiny("local")]
     alone = {cell.cell_id: run_cell(cell, runtime, suite="alone") for cell in cells}
     fresh = dataclasses.replace(runtime, home=home.parent / "other")
-    found = list(execute([planned(cell) for cell in cells], fresh, suite="together",
-                         profile=None, workers=2))
+    found = list(
+        execute([planned(cell) for cell in cells], fresh, suite="together", profile=None, workers=2)
+    )
     assert len(found) == 3
     for record in found:
         assert record.status == "ok", record.traceback
@@ -104,13 +106,22 @@ def test_a_worker_that_dies_is_a_failure_with_a_reason(tiny, runtime, tmp_path):
         "class Deadly(Local):\n"
         "    name = 'deadly'\n"
         "    def client_model(self, client):\n"
-        "        os._exit(9)\n")
+        "        os._exit(9)\n"
+    )
     from fedbench.registry import METHODS, load_plugin
 
     load_plugin(str(plugin))
     try:
-        found = list(execute([planned(tiny("deadly"))], runtime, suite="test", profile=None,
-                             workers=1, plugins=[str(plugin)]))
+        found = list(
+            execute(
+                [planned(tiny("deadly"))],
+                runtime,
+                suite="test",
+                profile=None,
+                workers=1,
+                plugins=[str(plugin)],
+            )
+        )
     finally:
         METHODS._loaded.pop("deadly")
     assert [record.status for record in found] == ["failed"]
@@ -118,8 +129,14 @@ def test_a_worker_that_dies_is_a_failure_with_a_reason(tiny, runtime, tmp_path):
 
 
 def test_headline_of_a_mean_is_over_models():
-    model = {"accuracy": 0.2, "balanced_accuracy": 0.2, "nll": 1.0, "ece": 0.1,
-             "per_class": [0.2, None], "own_mix": 0.7}
+    model = {
+        "accuracy": 0.2,
+        "balanced_accuracy": 0.2,
+        "nll": 1.0,
+        "ece": 0.1,
+        "per_class": [0.2, None],
+        "own_mix": 0.7,
+    }
     rows = {"client/0": model, "client/1": {**model, "accuracy": 0.6, "own_mix": 0.5}}
     found = headline(rows, "mean")
     assert found["accuracy"] == pytest.approx(0.4)

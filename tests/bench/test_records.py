@@ -7,8 +7,14 @@ from fedbench.bench.records import Record, find_record, read_record, read_record
 from fedbench.bench.records import write_record as write
 from fedbench.errors import StoreError
 
-PLAIN = Record(cell_id="abc", status="ok", suite="s", settings={"method": {"name": "x"}},
-               versions={}, metrics={"accuracy": 0.1 + 0.2})
+PLAIN = Record(
+    cell_id="abc",
+    status="ok",
+    suite="s",
+    settings={"method": {"name": "x"}},
+    versions={},
+    metrics={"accuracy": 0.1 + 0.2},
+)
 
 
 def test_a_record_survives_the_disk_to_the_last_digit(tmp_path):
@@ -62,8 +68,11 @@ def test_a_record_is_json_with_defined_fields(compute, home):
     path = record_path(home, "test", record.cell_id)
     values = json.loads(path.read_text())
     text = (Path(__file__).parents[2] / "docs" / "records.md").read_text()
-    for name in [*values, *(key for key in values["metrics"] if key != "models"),
-                 *values["ledger"]]:
+    for name in [
+        *values,
+        *(key for key in values["metrics"] if key != "models"),
+        *values["ledger"],
+    ]:
         assert f"`{name}`" in text, f"docs/records.md does not define {name}"
     assert len(values["partition"]["histogram"]) == 3
     assert values["environment"]["threads"] == 1

@@ -10,11 +10,15 @@ from fedbench.registry import METHODS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = {
-    "name": "small", "seeds": 2, "profile": "tiny",
+    "name": "small",
+    "seeds": 2,
+    "profile": "tiny",
     "fixed": {"data": {"name": "digits"}, "models": {"name": "convnet", "width": 8}},
     "axes": {"partition.beta": [0.1, 0.5], "method": ["local", {"name": "fedavg", "rounds": 2}]},
-    "profiles": {"tiny": {"fixed": {"recipe": {"epochs": 1}}},
-                 "one": {"axes": {"method": ["local"]}, "seeds": 1}},
+    "profiles": {
+        "tiny": {"fixed": {"recipe": {"epochs": 1}}},
+        "one": {"axes": {"method": ["local"]}, "seeds": 1},
+    },
 }
 
 
@@ -25,11 +29,10 @@ def suite(**over):
 def test_a_plan_is_every_combination_with_its_profile():
     cells = plan(suite().sized())
     assert len(cells) == 8
-    assert {(entry.cell.partition.beta, entry.cell.method.name, entry.cell.seed)
-            for entry in cells} == {(b, m, s) for b in (0.1, 0.5) for m in ("local", "fedavg")
-                                    for s in (0, 1)}
-    assert all(entry.cell.recipe.epochs == 1 and entry.cell.models[0].width == 8
-               for entry in cells)
+    assert {
+        (entry.cell.partition.beta, entry.cell.method.name, entry.cell.seed) for entry in cells
+    } == {(b, m, s) for b in (0.1, 0.5) for m in ("local", "fedavg") for s in (0, 1)}
+    assert all(entry.cell.recipe.epochs == 1 and entry.cell.models[0].width == 8 for entry in cells)
 
 
 def test_a_profile_replaces_axes_and_seeds():
@@ -44,8 +47,9 @@ def test_producers_of_different_groups_come_first():
 
 
 def test_exclusions_leave_out_and_equal_cells_are_merged():
-    left = suite(exclude=[{"when": {"method.name": "local", "partition.beta": 0.1},
-                           "reason": "known"}])
+    left = suite(
+        exclude=[{"when": {"method.name": "local", "partition.beta": 0.1}, "reason": "known"}]
+    )
     assert len(plan(left.sized())) == 6
     twice = suite(axes={"method": ["fedavg", {"name": "fedavg", "rounds": 20}]})
     assert len(plan(twice.sized())) == 2
@@ -61,12 +65,15 @@ def test_overrides_lie_over_every_cell():
     assert {entry.cell.recipe.epochs for entry in cells} == {7}
 
 
-@pytest.mark.parametrize(("over", "words"), [
-    ({"axis": {}}, "did you mean 'axes'"),
-    ({"profiles": {"a": {"fixd": {}}}}, "did you mean 'fixed'"),
-    ({"name": "Bad Name"}, "name"),
-    ({"seeds": 0}, "seeds"),
-])
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"axis": {}}, "did you mean 'axes'"),
+        ({"profiles": {"a": {"fixd": {}}}}, "did you mean 'fixed'"),
+        ({"name": "Bad Name"}, "name"),
+        ({"seeds": 0}, "seeds"),
+    ],
+)
 def test_a_wrong_suite_names_the_place(tmp_path, over, words):
     import yaml
 

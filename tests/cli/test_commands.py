@@ -8,9 +8,32 @@ from typer.testing import CliRunner
 from fedbench.cli.main import app
 from fedbench.errors import FedbenchError
 
-RUN = ["run", "--dataset", "digits", "--method", "fedavg", "--beta", "0.5", "--clients", "3",
-       "--rounds", "2", "--epochs", "1", "--width", "4", "--train-size", "150", "--test-size",
-       "50", "--device", "cpu", "--threads", "1", "--offline"]
+RUN = [
+    "run",
+    "--dataset",
+    "digits",
+    "--method",
+    "fedavg",
+    "--beta",
+    "0.5",
+    "--clients",
+    "3",
+    "--rounds",
+    "2",
+    "--epochs",
+    "1",
+    "--width",
+    "4",
+    "--train-size",
+    "150",
+    "--test-size",
+    "50",
+    "--device",
+    "cpu",
+    "--threads",
+    "1",
+    "--offline",
+]
 
 
 @pytest.fixture
@@ -30,7 +53,7 @@ def call(home, monkeypatch):
 
 def parsed(output):
     """Return the JSON object that ends an output; lines on standard error come before it."""
-    return json.loads(output[output.index("{"):])
+    return json.loads(output[output.index("{") :])
 
 
 @pytest.fixture
@@ -54,7 +77,8 @@ def test_run_prints_its_record_and_the_second_time_does_not_train(call, home, no
     again = call(*RUN)
     assert "--force computes it again" in again
     assert [line for line in again.splitlines() if line.startswith("accuracy")] == [
-        line for line in first.splitlines() if line.startswith("accuracy")]
+        line for line in first.splitlines() if line.startswith("accuracy")
+    ]
 
 
 def test_force_computes_again_and_gives_the_same_numbers(call, home):
@@ -75,20 +99,23 @@ def test_a_record_is_reproduced_and_a_false_one_is_found_out(call, home):
     assert "metrics.accuracy" in said
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["run", "--dataset", "digits"], "no method is named"),
-    (["run", "--method", "fedavgg"], "did you mean 'fedavg'"),
-    (["run", "--method", "fedavg", "--set", "recipe.lrr=1"], "did you mean 'lr'"),
-    (["run", "--method", "fedavg", "--set", "recipe.lr"], "is no assignment"),
-    (["run", "--method", "fedavg", "--profile", "quick"], "--suite"),
-    (["run", "--method", "local", "--rounds", "3"], "'rounds'"),
-    (["run", "--method", "random_real"], "budget"),
-    (["run", "--record", "nowhere.json"], "no record"),
-    (["run", "--method", "fedavg", "--model", "vgg11"], "at least 17x17"),
-    (["sweep", "nowhere.yaml"], "no suite file"),
-    (["report", "nothing"], "no plan"),
-    (["partition", "--scheme", "iidd"], "did you mean 'iid'"),
-])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--dataset", "digits"], "no method is named"),
+        (["run", "--method", "fedavgg"], "did you mean 'fedavg'"),
+        (["run", "--method", "fedavg", "--set", "recipe.lrr=1"], "did you mean 'lr'"),
+        (["run", "--method", "fedavg", "--set", "recipe.lr"], "is no assignment"),
+        (["run", "--method", "fedavg", "--profile", "quick"], "--suite"),
+        (["run", "--method", "local", "--rounds", "3"], "'rounds'"),
+        (["run", "--method", "random_real"], "budget"),
+        (["run", "--record", "nowhere.json"], "no record"),
+        (["run", "--method", "fedavg", "--model", "vgg11"], "at least 17x17"),
+        (["sweep", "nowhere.yaml"], "no suite file"),
+        (["report", "nothing"], "no plan"),
+        (["partition", "--scheme", "iidd"], "did you mean 'iid'"),
+    ],
+)
 def test_what_a_user_does_wrong_is_said_clearly(call, words, message):
     with pytest.raises(FedbenchError, match=message):
         call(*words)
@@ -110,8 +137,9 @@ def test_an_error_is_one_message_and_exit_code_2(monkeypatch, capsys, home):
 def test_lists_name_everything_as_table_and_as_json(call, kind):
     from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES
 
-    names = {"methods": METHODS, "datasets": DATASETS, "models": MODELS,
-             "partitions": SCHEMES}[kind].names()
+    names = {"methods": METHODS, "datasets": DATASETS, "models": MODELS, "partitions": SCHEMES}[
+        kind
+    ].names()
     found = json.loads(call(kind, "--json"))
     assert [entry["name"] for entry in found] == names
     assert all(entry["what"] for entry in found)
@@ -121,8 +149,18 @@ def test_lists_name_everything_as_table_and_as_json(call, kind):
 
 
 def test_partition_draws_a_table_and_a_heatmap(call, home, tmp_path):
-    said = call("partition", "--dataset", "digits", "--beta", "0.1", "--clients", "4",
-                "--svg", str(tmp_path / "p.svg"), "--offline")
+    said = call(
+        "partition",
+        "--dataset",
+        "digits",
+        "--beta",
+        "0.1",
+        "--clients",
+        "4",
+        "--svg",
+        str(tmp_path / "p.svg"),
+        "--offline",
+    )
     assert "dirichlet_capped" in said
     assert (tmp_path / "p.svg").read_text().lstrip().startswith("<?xml")
     found = json.loads(call("partition", "--beta", "0.1", "--clients", "4", "--json"))
@@ -183,8 +221,9 @@ def test_a_sweep_computes_what_is_missing_and_prints_the_leaderboard(call, home,
     again = call("sweep", str(path), "--profile", "smoke", "--workers", "1", "--offline")
     assert "3 done, 0 skipped, 0 to do" in again
     assert (home / "toy" / "report" / "table.csv").read_text() == table
-    more = call("sweep", str(path), "--profile", "smoke", "--seeds", "2", "--workers", "1",
-                "--offline")
+    more = call(
+        "sweep", str(path), "--profile", "smoke", "--seeds", "2", "--workers", "1", "--offline"
+    )
     assert "6 cells, 3 done, 0 skipped, 3 to do" in more
     assert "±" in more
     assert "±" in call("report", "toy")

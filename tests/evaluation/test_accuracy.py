@@ -27,8 +27,12 @@ def test_calibration_error_is_the_binned_gap():
     confidence, predicted = logits.softmax(1).max(1)
     right = (predicted == labels).float()
     bins = torch.clamp((confidence * 10).ceil().long() - 1, 0, 9)
-    expected = sum(abs(right[bins == b].mean() - confidence[bins == b].mean()).item()
-                   * (bins == b).float().mean().item() for b in range(10) if (bins == b).any())
+    expected = sum(
+        abs(right[bins == b].mean() - confidence[bins == b].mean()).item()
+        * (bins == b).float().mean().item()
+        for b in range(10)
+        if (bins == b).any()
+    )
     assert score(logits, labels, classes=4, bins=10).ece == pytest.approx(expected, abs=1e-4)
 
 

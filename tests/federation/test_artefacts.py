@@ -29,11 +29,14 @@ def test_the_second_request_builds_nothing(tmp_path):
     assert again.seconds == first.seconds
 
 
-@pytest.mark.parametrize(("name", "settings", "context"), [
-    ("other", SETTINGS, {"device": "cpu"}),
-    ("classifier", {**SETTINGS, "lr": 0.2}, {"device": "cpu"}),
-    ("classifier", SETTINGS, {"device": "cuda"}),
-])
+@pytest.mark.parametrize(
+    ("name", "settings", "context"),
+    [
+        ("other", SETTINGS, {"device": "cpu"}),
+        ("classifier", {**SETTINGS, "lr": 0.2}, {"device": "cpu"}),
+        ("classifier", SETTINGS, {"device": "cuda"}),
+    ],
+)
 def test_another_name_setting_or_context_is_another_artefact(tmp_path, name, settings, context):
     calls = []
     ArtefactStore(tmp_path, {"device": "cpu"}).get("classifier", SETTINGS, counting(calls))
@@ -110,7 +113,12 @@ def test_of_two_processes_one_builds_and_one_waits(tmp_path):
 
 def test_a_digest_tells_values_shapes_types_and_names_apart():
     base = {"a": torch.zeros(4)}
-    others = [{"b": torch.zeros(4)}, {"a": torch.zeros(2, 2)}, {"a": torch.ones(4)},
-              {"a": torch.zeros(4, dtype=torch.int32)}, {"a": torch.zeros(4), "b": torch.zeros(0)}]
+    others = [
+        {"b": torch.zeros(4)},
+        {"a": torch.zeros(2, 2)},
+        {"a": torch.ones(4)},
+        {"a": torch.zeros(4, dtype=torch.int32)},
+        {"a": torch.zeros(4), "b": torch.zeros(0)},
+    ]
     digests = {tensors_digest(tensors) for tensors in (base, *others)}
     assert len(digests) == 6

@@ -240,9 +240,12 @@ def test_participation_is_seeded_and_partial(compute):
 
 @pytest.mark.parametrize("method", ["fedavg", "fedprox"])
 def test_a_killed_cell_resumes_at_its_round_with_the_same_numbers(
-        runtime, tiny, monkeypatch, tmp_path, method):
-    cell = tiny({"name": method, "rounds": 4, "epochs": 1, "validation": "poll"},
-                partition={"validation": 0.2})
+    runtime, tiny, monkeypatch, tmp_path, method
+):
+    cell = tiny(
+        {"name": method, "rounds": 4, "epochs": 1, "validation": "poll"},
+        partition={"validation": 0.2},
+    )
     calm = run_cell(cell, runtime, suite="calm")
     rounds = []
 
@@ -263,8 +266,10 @@ def test_a_killed_cell_resumes_at_its_round_with_the_same_numbers(
 
 
 def test_pooled_validation_uploads_hold_outs_once_and_names_the_privilege(compute):
-    record = compute({"name": "fedavg", "rounds": 3, "epochs": 0, "validation": "pooled"},
-                     partition={"validation": 0.25})
+    record = compute(
+        {"name": "fedavg", "rounds": 3, "epochs": 0, "validation": "pooled"},
+        partition={"validation": 0.25},
+    )
     traffic = record.ledger["traffic"]["up/validation"]
     assert traffic["messages"] == 3
     assert traffic["payload"] == sum(record.partition["hold_outs"]) * (256 + 8)
@@ -273,8 +278,10 @@ def test_pooled_validation_uploads_hold_outs_once_and_names_the_privilege(comput
 
 
 def test_polled_validation_charges_the_model_down_and_two_numbers_up(compute):
-    record = compute({"name": "fedavg", "rounds": 2, "epochs": 0, "validation": "poll"},
-                     partition={"validation": 0.25})
+    record = compute(
+        {"name": "fedavg", "rounds": 2, "epochs": 0, "validation": "poll"},
+        partition={"validation": 0.25},
+    )
     up, down = (record.ledger["traffic"][f"{way}/validation"] for way in ("up", "down"))
     assert up["payload"] == 2 * 3 * 16
     assert down["messages"] == 6

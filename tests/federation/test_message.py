@@ -11,9 +11,13 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int64
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.dictionaries(st.text(min_size=1, max_size=8).filter(lambda s: s != "__metadata__"),
-                       st.tuples(st.lists(st.integers(0, 4), max_size=3), st.sampled_from(DTYPES)),
-                       max_size=4))
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=8).filter(lambda s: s != "__metadata__"),
+        st.tuples(st.lists(st.integers(0, 4), max_size=3), st.sampled_from(DTYPES)),
+        max_size=4,
+    )
+)
 def test_a_message_survives_serialisation(shapes):
     tensors = {name: torch.ones(shape).to(dtype) for name, (shape, dtype) in shapes.items()}
     message = Message("stuff", tensors)

@@ -44,8 +44,10 @@ def test_bl_3_a_large_mu_keeps_clients_near_the_start(compute, runtime):
 def distance(runtime, one, other):
     from safetensors.torch import load_file
 
-    a, b = (load_file(runtime.home / "test" / "outputs" / f"{r.outputs['global']}.safetensors")
-            for r in (one, other))
+    a, b = (
+        load_file(runtime.home / "test" / "outputs" / f"{r.outputs['global']}.safetensors")
+        for r in (one, other)
+    )
     return sum((a[name] - b[name]).square().sum().item() for name in a)
 
 
@@ -63,8 +65,9 @@ def test_votes_and_weights_are_what_they_say(tiny):
     mean = Committee(nets, [1, 1], "logits")(images)
     assert torch.allclose(mean, (logits[0] + logits[1]) / 2, atol=1e-6)
     soft = Committee(nets, [3, 1], "probabilities")(images).exp()
-    assert torch.allclose(soft, 0.75 * logits[0].softmax(1) + 0.25 * logits[1].softmax(1),
-                          atol=1e-6)
+    assert torch.allclose(
+        soft, 0.75 * logits[0].softmax(1) + 0.25 * logits[1].softmax(1), atol=1e-6
+    )
 
 
 def test_one_shot_averaging_and_ensemble_share_their_client_trainings(compute):
@@ -84,8 +87,7 @@ def test_the_first_round_of_fedavg_is_shared_too(compute):
 
 
 def test_ensemble_of_mixed_architectures_runs_and_averaging_is_skipped(compute, tiny):
-    models = [{"name": "convnet", "width": 4, "depth": 2},
-              {"name": "resnet8", "width": 4}]
+    models = [{"name": "convnet", "width": 4, "depth": 2}, {"name": "resnet8", "width": 4}]
     assert compute("ensemble", models=models).metrics["accuracy"] > 0
     for method in ("fedavg", "fedprox", "centralised"):
         assert "one architecture" in planned(tiny(method, models=models)).skip
