@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbench.bench.environment import PeakMemory, environment, resolve_device
+from fedbench.bench.lookup import data_sources
 from fedbench.bench.records import Record, record_path, write_record
 from fedbench.config import Cell, Data, identity
 from fedbench.data.dataset import ImageData, Split
@@ -144,6 +145,7 @@ def _compute(
     return {
         "data": {
             "fingerprint": data.fingerprint,
+            "sources": data_sources(cell.data, runtime.data).digest,
             "train": len(data.train),
             "test": len(data.test),
             "classes": list(data.classes),
@@ -258,12 +260,15 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
 
 def load_data(settings: Data, runtime: Runtime) -> ImageData:
     """Return a cell's data; the last ones used in this process are kept."""
-    return _load(settings, runtime.data, runtime.home / "cache", runtime.offline, runtime.say)
+    sources = data_sources(settings, runtime.data).digest
+    return _load(
+        settings, sources, runtime.data, runtime.home / "cache", runtime.offline, runtime.say
+    )
 
 
 @lru_cache(maxsize=4)
 def _load(
-    settings: Data, root: Path, cache: Path, offline: bool, say: Callable[[str], None]
+    settings: Data, sources: str, root: Path, cache: Path, offline: bool, say: Callable[[str], None]
 ) -> ImageData:
     return load(settings, root=root, cache=cache, offline=offline, progress=say)
 

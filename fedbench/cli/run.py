@@ -20,6 +20,7 @@ from fedbench.cli.options import (
     runtime,
 )
 from fedbench.errors import SettingsError
+from fedbench.registry import METHODS
 
 if TYPE_CHECKING:
     from fedbench.bench.cell import Runtime
@@ -43,7 +44,7 @@ def run(
     beta: Annotated[float | None, typer.Option(help="Dirichlet concentration.")] = None,
     clients: Annotated[int | None, typer.Option(help="Number of clients.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds, for methods that have them.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of the clients' recipe.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Local epochs (in each round).")] = None,
     model: Annotated[str | None, typer.Option(help="Model family.")] = None,
     width: Annotated[int | None, typer.Option(help="The model's width.")] = None,
     ipc: Annotated[int | None, typer.Option(help="Budget in images per class.")] = None,
@@ -120,6 +121,10 @@ def build_cell(
     for place, value in places.items():
         if value is not None:
             tree = merge(tree, nest(place, value))
+    epochs = places.get("recipe.epochs")
+    name = tree.get("method", {}).get("name")
+    if epochs is not None and name and "epochs" in METHODS.get(name).Config.model_fields:
+        tree = merge(tree, {"method": {"epochs": epochs}})
     for assignment in assignments(settings):
         tree = merge(tree, assignment)
     if "method" not in tree:
@@ -134,11 +139,12 @@ def build_cell(
 
 def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Record, Path]:
     """Return a cell's record and its place, computing it unless there is a good one."""
-    from fedbench.bench.records import find_record, record_path
+    from fedbench.bench.lookup import good_record
+    from fedbench.bench.records import record_path
     from fedbench.cli.progress import one_cell
 
-    found = find_record(means.home, SUITE, cell.cell_id)
-    if found is not None and found[1].status == "ok" and not force:
+    found = good_record(means.home, SUITE, cell, means.data)
+    if found is not None and not force:
         stderr.print("this cell has a record; --force computes it again")
         return found[1], found[0]
     if force:

@@ -39,8 +39,8 @@ def sweep(
     Example: fedbench sweep benchmarks/digits.yaml --profile smoke
     """
     from fedbench.bench.executors import execute
+    from fedbench.bench.lookup import good_record
     from fedbench.bench.plan import plan, write_plan
-    from fedbench.bench.records import find_record
     from fedbench.bench.suite import read_suite
     from fedbench.cli.progress import SweepDisplay
 
@@ -54,8 +54,7 @@ def sweep(
     done = {
         entry.cell_id
         for entry in cells
-        if (found := find_record(means.home, sized.name, entry.cell_id)) is not None
-        and found[1].status == "ok"
+        if good_record(means.home, sized.name, entry.cell, means.data) is not None
     }
     todo = [entry for entry in cells if entry.skip is None and entry.cell_id not in done]
     skipped = [entry for entry in cells if entry.skip is not None]

@@ -84,6 +84,14 @@ class Sources:
         accepted = "\n".join(f"  accepted: {words}" for words in self.spec.layouts)
         return f"{accepted}\n  to fetch: {self.spec.fetch.replace('{root}', str(self.root))}"
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the layout and the names and sizes of the files, wherever they lie."""
+        base = self.folder or self.root
+        names = [(file.path.relative_to(base).as_posix(), file.size) for file in self.files]
+        text = json.dumps([self.layout.name if self.layout else "", names])
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def part(self, part: str) -> list[Path]:
         """Return the paths of one part's files, sorted by name."""
         return [file.path for file in self.files if file.part == part]

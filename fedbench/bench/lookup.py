@@ -1,0 +1,49 @@
+"""Which cells need no computing: those with a good record of the data that is here now."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from fedbench.bench.records import Record, find_record
+from fedbench.config import Cell, Data
+from fedbench.data.sources import Sources, locate
+from fedbench.files import move_aside
+from fedbench.registry import DATASETS
+
+log = logging.getLogger(__name__)
+
+
+def data_sources(settings: Data, root: Path) -> Sources:
+    """Return the data files that settings ask for, as far as they are here."""
+    return locate(DATASETS.get(settings.name), root, settings.path)
+
+
+def good_record(home: Path, suite: str, cell: Cell, root: Path) -> tuple[Path, Record] | None:
+    """Return a cell's place and record if it is ``ok`` and was made from the files that are here.
+
+    A cell's id names its data set, not its files. A record of other files, such as an image folder
+    that has changed since, is moved aside with a warning. Where the files are not here, a record
+    is taken as it is.
+
+    Args:
+        home: The folder of all results.
+        suite: The folder of the record.
+        cell: What was asked for.
+        root: The data root.
+    """
+    found = find_record(home, suite, cell.cell_id)
+    if found is None or found[1].status != "ok":
+        return None
+    path, record = found
+    now = data_sources(cell.data, root)
+    if now.found and record.data.get("sources") != now.digest:
+        log.warning(
+            "the data files of %s have changed since record %s; it is kept as %s, and the cell "
+            "is computed again",
+            cell.data.name,
+            path.name,
+            move_aside(path).name,
+        )
+        return None
+    return found

@@ -1,0 +1,86 @@
+"""SIGKILL at work: the same command goes on and ends with the numbers of an undisturbed run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fedbench.bench.compare import compare
+from fedbench.bench.records import read_record
+
+WORDS = [
+    "run",
+    "--dataset",
+    "digits",
+    "--method",
+    "fedavg",
+    "--beta",
+    "0.5",
+    "--clients",
+    "3",
+    "--rounds",
+    "12",
+    "--epochs",
+    "4",
+    "--width",
+    "8",
+    "--threads",
+    "1",
+    "--device",
+    "cpu",
+    "--offline",
+]
+
+
+def start(home):
+    env = {**os.environ, "FEDBENCH_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "fedbench.cli.main", *WORDS],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def record(home):
+    return read_record(next((home / "run" / "records").glob("*.json")))
+
+
+def until(found, seconds=120.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found():
+            return
+        time.sleep(0.005)
+    pytest.fail("the process did not come that far")
+
+
+@pytest.mark.timeout(400)
+def test_a_cell_killed_in_a_round_goes_on_there(tmp_path):
+    calm, stormy = tmp_path / "calm", tmp_path / "stormy"
+    process = start(calm)
+    assert process.wait(200) == 0, process.stdout.read()
+    for commits in (1, 2):  # after a first commit, and again after the resumed run's next one
+        process = start(stormy)
+        seen = set()
+
+        def committed(seen=seen, commits=commits):
+            seen.update(
+                path.stat().st_mtime_ns
+                for path in (stormy / "run" / "scratch").glob("*/commit.safetensors")
+            )
+            return len(seen) > commits
+
+        until(committed)
+        process.send_signal(signal.SIGKILL)
+        process.wait(20)
+        assert not list((stormy / "run").glob("records/*.json"))
+    process = start(stormy)
+    assert process.wait(200) == 0, process.stdout.read()
+    assert compare(record(calm), record(stormy)) == []
+    assert len(record(stormy).curves) == 12
+    assert not list((stormy / "run" / "scratch").iterdir())
