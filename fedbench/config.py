@@ -216,8 +216,6 @@ class Budget(Settings):
 class Evaluation(Settings):
     """How final models are measured."""
 
-    batch_size: int = Field(500, ge=1)
-    """Images in a forward pass; changes the speed only."""
     curve_size: int = Field(2000, ge=1)
     """Test images, stratified, on which points of curves are measured."""
     ece_bins: int = Field(15, ge=2)  # Guo et al. 2017
@@ -270,8 +268,9 @@ class Cell(Settings):
     """Share of the clients that take part in each round, at least one."""
     recipe: Recipe = Recipe()
     """How clients (and a centralised model) train."""
+    # CollabDM, with 300 of its 1001 epochs
     student: Recipe = Recipe(weight_decay=5e-4, batch_size=256, epochs=300, schedule="step")
-    """How any model is trained on a shared or synthetic set."""  # CollabDM; METHODS 8: 300 epochs
+    """How any model is trained on a shared or synthetic set."""
     method: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(_method)]
     budget: Budget | None = None
     evaluation: Evaluation = Evaluation()

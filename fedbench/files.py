@@ -6,7 +6,6 @@ damaged file is moved aside, never deleted, so nothing is lost while it is compu
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 import time
@@ -73,15 +72,6 @@ def move_aside(path: Path) -> Path:
             path.replace(target)
             return target
     raise StoreError(f"{path.parent} holds 10000 damaged copies of {path.name}; delete them")
-
-
-def sha256_file(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file, read in chunks of 1 MiB."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def sweep_parts(folder: Path, older_than: float = 3600.0) -> None:

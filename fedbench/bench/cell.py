@@ -191,7 +191,6 @@ class Harness:
             mean=shape.mean,
             std=shape.std,
             device=context.device,
-            batch_size=settings.batch_size,
         )
         return score(logits, split.labels, classes=shape.classes, bins=settings.ece_bins)
 

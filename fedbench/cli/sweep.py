@@ -11,7 +11,7 @@ import typer
 from fedbench.cli.console import fail, stderr, stdout
 from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load_plugins, runtime
 from fedbench.errors import SettingsError
-from fedbench.files import home
+from fedbench.files import home, sweep_parts
 
 if TYPE_CHECKING:
     from fedbench.bench.plan import Planned
@@ -51,6 +51,8 @@ def sweep(
         raise SettingsError(f"suite {sized.name!r} has no cell left; look at its exclusions")
     means = runtime(device, offline=offline)
     write_plan(means.home / sized.name / "plan.json", sized, cells)
+    for part in ("records", "outputs"):
+        sweep_parts(means.home / sized.name / part)
     done = {
         entry.cell_id
         for entry in cells

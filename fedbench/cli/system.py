@@ -7,13 +7,16 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedbench.cli.console import print_json, stdout
+from fedbench.cli.console import print_json, stderr, stdout
 from fedbench.cli.options import AsJson
 from fedbench.files import data_root, home
+
+if TYPE_CHECKING:
+    from fedbench.data.specs import DatasetSpec
 
 _OK, _BAD, _NOTE = "[green]✓[/]", "[red]✗[/]", "[yellow]–[/]"
 
@@ -24,7 +27,13 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def data(as_json: AsJson = False) -> None:
+def data(
+    fetch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Download a data set first; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show which data sets are found where, what is missing, and the command that fetches it."""
     from rich.markup import escape
     from rich.table import Table
@@ -32,6 +41,8 @@ def data(as_json: AsJson = False) -> None:
     from fedbench.data.sources import locate
     from fedbench.registry import DATASETS
 
+    for name in fetch or []:
+        _fetch(DATASETS.get(name))
     found = [
         locate(DATASETS.get(name), data_root(), cache=home() / "cache")
         for name in DATASETS.names()
@@ -71,6 +82,16 @@ def data(as_json: AsJson = False) -> None:
     for item in found:
         if not item.found:
             stdout.print(item.help, highlight=False, markup=False, soft_wrap=True)
+
+
+def _fetch(spec: DatasetSpec) -> None:
+    from fedbench.data.download import download
+    from fedbench.data.sources import locate
+
+    if locate(spec, data_root()).found:
+        stderr.print(f"{spec.name} is here already")
+    else:
+        download(spec, data_root(), stderr.print)
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -137,11 +137,6 @@ def _idx(folder: str, parent: str) -> Layout:
     )
 
 
-def _fetch(kind: str, folder: str) -> str:
-    command = f"{kind}('{{root}}/{folder}', download=True)"
-    return f'python -c "from torchvision.datasets import {kind}; {command}"'
-
-
 DIGITS = DatasetSpec(
     name="digits",
     title="8x8 handwritten digits of scikit-learn, upsampled to 16x16; needs no file",
@@ -167,12 +162,12 @@ MNIST = DatasetSpec(
     size=28,
     train_size=60_000,
     test_size=10_000,
-    mean=(0.1307,),  # METHODS 0
-    std=(0.3081,),  # METHODS 0
+    mean=(0.1307,),  # DENSE, CollabDM and their kin
+    std=(0.3081,),  # DENSE, CollabDM and their kin
     augment="none",  # DENSE: pixels as they are
     version=1,
     accepts=(_idx("MNIST", "mnist"), _parquet("mnist", "mnist")),
-    fetch=_fetch("MNIST", "mnist"),
+    fetch="fedbench data --fetch mnist",
     torchvision="MNIST",
     download_to="mnist",
     source="Y. LeCun, C. Cortes, C. Burges: MNIST (CC BY-SA 3.0)",
@@ -197,15 +192,15 @@ FASHION_MNIST = DatasetSpec(
     size=28,
     train_size=60_000,
     test_size=10_000,
-    mean=(0.2861,),  # METHODS 0
-    std=(0.3530,),  # METHODS 0
+    mean=(0.2861,),  # DENSE, CollabDM and their kin
+    std=(0.3530,),  # DENSE, CollabDM and their kin
     augment="none",  # DENSE: pixels as they are
     version=1,
     accepts=(
         _idx("FashionMNIST", "fashion_mnist"),
         _parquet("fashion_mnist", "fashion_mnist"),
     ),
-    fetch=_fetch("FashionMNIST", "fashion_mnist"),
+    fetch="fedbench data --fetch fashion_mnist",
     torchvision="FashionMNIST",
     download_to="fashion_mnist",
     source="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST, arXiv 1708.07747 (MIT)",
@@ -221,8 +216,8 @@ CIFAR10 = DatasetSpec(
     size=32,
     train_size=50_000,
     test_size=10_000,
-    mean=(0.4914, 0.4822, 0.4465),  # METHODS 0
-    std=(0.2023, 0.1994, 0.2010),  # METHODS 0
+    mean=(0.4914, 0.4822, 0.4465),  # DENSE, CollabDM and their kin
+    std=(0.2023, 0.1994, 0.2010),  # DENSE, CollabDM and their kin
     augment="flip_crop",  # DENSE, FedLMG: pad 4, crop, horizontal flip
     version=1,
     accepts=(
@@ -234,7 +229,7 @@ CIFAR10 = DatasetSpec(
         ),
         _parquet("cifar10", "plain_text", column="img"),
     ),
-    fetch=_fetch("CIFAR10", "cifar10"),
+    fetch="fedbench data --fetch cifar10",
     torchvision="CIFAR10",
     download_to="cifar10",
     source="A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009 "
@@ -260,15 +255,15 @@ CIFAR100 = DatasetSpec(
     size=32,
     train_size=50_000,
     test_size=10_000,
-    mean=(0.5071, 0.4866, 0.4409),  # METHODS 0
-    std=(0.2673, 0.2564, 0.2762),  # METHODS 0
+    mean=(0.5071, 0.4866, 0.4409),  # DENSE, CollabDM and their kin
+    std=(0.2673, 0.2564, 0.2762),  # DENSE, CollabDM and their kin
     augment="flip_crop",  # as CIFAR-10
     version=1,
     accepts=(
         _pickles("cifar-100-python", ("train",), "test", "cifar100"),
         _parquet("cifar100", "cifar100", column="img", label="fine_label"),
     ),
-    fetch=_fetch("CIFAR100", "cifar100"),
+    fetch="fedbench data --fetch cifar100",
     torchvision="CIFAR100",
     download_to="cifar100",
     source=CIFAR10.source,
@@ -282,8 +277,8 @@ SVHN = DatasetSpec(
     size=32,
     train_size=73_257,
     test_size=26_032,
-    mean=(0.4377, 0.4438, 0.4728),  # METHODS 0
-    std=(0.1980, 0.2010, 0.1970),  # METHODS 0
+    mean=(0.4377, 0.4438, 0.4728),  # DENSE, CollabDM and their kin
+    std=(0.1980, 0.2010, 0.1970),  # DENSE, CollabDM and their kin
     augment="crop",  # DSA's authors leave out the flip for digits
     version=1,
     accepts=(
@@ -296,8 +291,7 @@ SVHN = DatasetSpec(
         ),
         _parquet("svhn", "cropped_digits"),
     ),
-    fetch='python -c "from torchvision.datasets import SVHN; '
-    "[SVHN('{root}/svhn', split, download=True) for split in ('train', 'test')]\"",
+    fetch="fedbench data --fetch svhn",
     torchvision="SVHN",
     download_to="svhn",
     source="Y. Netzer et al.: Reading Digits in Natural Images with Unsupervised Feature "

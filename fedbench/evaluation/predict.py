@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 from fedbench.data.loaders import batches
 
+#: Images in a forward pass. On a CPU core maps of 500 images leave the cache: ConvNets of width 32
+#: and 128 were 2.3 and 1.4 times as fast with 64.
+_BATCH = {"cpu": 64}
+_BATCH_ELSEWHERE = 1000
+
 
 @torch.inference_mode()
 def outputs(
@@ -19,7 +24,6 @@ def outputs(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device,
-    batch_size: int,
     what: Literal["logits", "features"] = "logits",
 ) -> Tensor:
     """Return a network's outputs for every image.
@@ -30,7 +34,6 @@ def outputs(
         mean: Normalisation of uint8 pixels, one value a channel.
         std: Likewise.
         device: Where to compute.
-        batch_size: Images in a forward pass.
         what: ``logits``, or penultimate ``features`` of a ``Net``.
 
     Returns:
@@ -39,6 +42,7 @@ def outputs(
     model.to(device).eval()
     call: Callable[[Tensor], Tensor] = model if what == "logits" else getattr(model, what)
     images = images.to(device)
+    batch_size = _BATCH.get(device.type, _BATCH_ELSEWHERE)
     parts: Iterable[Tensor] = (
         batches(images, batch_size, mean, std)
         if images.dtype == torch.uint8

@@ -24,7 +24,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from fedbench.errors import StoreError
-from fedbench.files import move_aside, write_atomic
+from fedbench.files import move_aside, sweep_parts, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ class ArtefactStore:
         with FileLock(path.with_suffix(".lock")):
             if (found := self._read(path, key)) is not None:
                 return found
+            sweep_parts(path.parent)
             start = time.perf_counter()
             tensors = {name: value.detach().cpu().contiguous() for name, value in build().items()}
             seconds = time.perf_counter() - start

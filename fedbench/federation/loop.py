@@ -216,7 +216,6 @@ class Federation:
             mean=shape.mean,
             std=shape.std,
             device=self.context.device,
-            batch_size=self.context.cell.evaluation.batch_size,
         )
         return int((logits.argmax(dim=1).cpu() == split.labels.cpu()).sum())
 

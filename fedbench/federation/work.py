@@ -211,7 +211,6 @@ class Work:
             std=self.shape.std,
             what=what,
             device=self.device,
-            batch_size=self.cell.evaluation.batch_size,
         )
 
     def artefact(

@@ -1,4 +1,4 @@
-"""One model on everybody's images, which the clients upload and pay for; METHODS 3.2.
+"""One model on everybody's images, which the clients upload and pay for.
 
 The same epochs over the union are the same optimiser steps as all clients' together; the preset
 `converged` trains on until nothing more is to be had.
@@ -23,7 +23,7 @@ from fedbench.federation.work import Client, Server, load
 class CentralisedConfig(MethodConfig):
     """Settings of centralised training."""
 
-    epoch_factor: float = Field(1.0, gt=0)  # METHODS 3.2: the clients' steps in sum
+    epoch_factor: float = Field(1.0, gt=0)  # fedbench: the clients' steps in sum
     """Epochs, as a multiple of the recipe's."""
     chunk: int = Field(1000, ge=1)  # fedbench: 3 MB of CIFAR
     """Images in one uploaded message."""

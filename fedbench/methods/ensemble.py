@@ -1,7 +1,7 @@
 """All client models side by side, their outputs averaged: the practical ceiling of one shot.
 
 Clients train from a common initialisation (a seed goes down, 8 bytes) and upload weights once.
-Nothing is distilled, so the server has to keep and run every model; METHODS 3.3.
+Nothing is distilled, so the server has to keep and run every model.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 McMahan et al. 2017, https://arxiv.org/abs/1602.05629. One round of it from a common
 initialisation is one-shot averaging (preset `one_shot`). Buffers of batch normalisation are sent,
-counted and averaged like weights; METHODS 3.4.
+counted and averaged like weights.
 """
 
 from __future__ import annotations

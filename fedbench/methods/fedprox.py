@@ -16,7 +16,7 @@ from fedbench.methods.fedavg import FedAvg, FedAvgConfig
 class FedProxConfig(FedAvgConfig):
     """Settings of FedProx."""
 
-    mu: float = Field(0.01, ge=0)  # fedbench: METHODS 3.6 has the grid .001, .01, .1, 1
+    mu: float = Field(0.01, ge=0)  # fedbench: of the grid .001, .01, .1, 1
     """Weight of the proximal term."""
 
 

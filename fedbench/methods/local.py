@@ -1,4 +1,4 @@
-"""Every client alone: no message at all; METHODS 3.1.
+"""Every client alone: no message at all.
 
 The row's accuracy is the mean over clients on the whole test set; the record also has the best
 and the worst client, and what each sees on its own label mix.

@@ -176,6 +176,16 @@ def test_data_says_what_is_missing_and_what_would_help(call):
     assert "to fetch" in call("data")
 
 
+def test_data_fetches_what_is_missing_only(call, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "fedbench.data.download.download",
+        lambda spec, root, progress: asked.append((spec.name, root.name)),
+    )
+    assert "here already" in call("data", "--fetch", "digits", "--fetch", "svhn")
+    assert asked == [("svhn", "none")]
+
+
 def test_doctor_knows_versions_places_and_logins(call, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "x")
     found = {entry["check"]: entry for entry in json.loads(call("doctor", "--json"))}

@@ -76,7 +76,7 @@ def truncate(path, share=0.6):
 
 def test_nothing_there_names_root_layouts_and_command(tmp_path):
     message = fails("cifar10", tmp_path, tmp_path, "cifar-10-batches-py", "plain_text")
-    assert f"CIFAR10('{tmp_path}/cifar10', download=True)" in message
+    assert "fedbench data --fetch cifar10" in message
     assert "FEDBENCH_DATA" in message
 
 

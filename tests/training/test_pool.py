@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import resource
 import sys
 import warnings
 import weakref
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,6 +89,27 @@ def test_the_pool_reuses_one_trainer_and_drops_a_broken_one(pool):
         fit(broken(), pool)
     fit(spy(), pool)
     assert lent[2] != id(keep_alive[0])
+
+
+@pytest.mark.parametrize("base", [Classifier, Adversary])
+def test_a_reused_trainer_counts_from_zero(base, pool):
+    counters = []
+
+    class Counted(base):
+        def on_train_end(self):
+            loop = self.trainer.fit_loop
+            counters.append((deepcopy(loop.state_dict()), loop.epoch_loop._batches_that_stepped))
+
+    def counted():
+        recipe = make_classifier(schedule="cosine").recipe
+        return Counted() if base is Adversary else Counted(make_net(), recipe, steps_per_epoch=3)
+
+    fit(counted())
+    fit(Adversary(), pool, steps=5)
+    fit(make_classifier(schedule="step"), pool, steps=4)
+    fit(counted(), pool)
+    assert counters[0] == counters[1]
+    assert "epoch_loop.scheduler_progress" in counters[0][0]
 
 
 def test_precision_changes_the_bits():
@@ -241,7 +265,14 @@ def test_dropout_follows_the_loaders_seed(pool):
     assert not same(plain, other)
 
 
-def test_lightning_says_nothing_but_a_module_may(capfd):
+def test_lightning_says_nothing_but_a_module_may(capfd, request):
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).addHandler(handler)
+        request.addfinalizer(partial(logging.getLogger(name).removeHandler, handler))
+
     class Talking(Classifier):
         def training_step(self, batch, batch_idx):
             warnings.warn("mine", UserWarning, stacklevel=1)
@@ -259,6 +290,7 @@ def test_lightning_says_nothing_but_a_module_may(capfd):
         TrainerPool("cpu", "32-true").fit(module, batches, epochs=2)
     assert {str(each.message) for each in caught} == {"mine"}
     assert capfd.readouterr() == ("", "")
+    assert records == []
 
 
 class Plain(LightningModule):
@@ -296,14 +328,15 @@ def test_faults_are_named(pool):
 @pytest.mark.parametrize("make", [*MAKERS.values(), broken])
 def test_modules_and_loaders_are_let_go(make, pool):
     module, loader = make(), make_loader()
-    found = [weakref.ref(each) for each in (module, module.net, loader)]
+    weight = next(module.parameters())
+    found = [weakref.ref(each) for each in (module, module.net, weight, loader)]
     try:
         pool.fit(module, loader, epochs=2)
     except ZeroDivisionError:
         sys.last_value = None
-    del module, loader
+    del module, weight, loader
     gc.collect()
-    assert [each() for each in found] == [None, None, None]
+    assert [each() for each in found] == [None] * 4
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")

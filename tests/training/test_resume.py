@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import Adversary, make_classifier, make_loader, make_net, same
 
+from fedbench.training import watch
 from fedbench.training.classifier import Classifier
 from fedbench.training.pool import TrainerPool
 
@@ -139,23 +140,50 @@ class Signalled(Classifier):
         return super().training_step(batch, batch_idx)
 
 
-def signalled(number):
-    module = Signalled(make_net(), make_classifier().recipe, steps_per_epoch=3)
-    module.number = number
-    return module
-
-
 @pytest.mark.parametrize(
     ("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 )
-def test_signals(number, expected, tmp_path):
+def test_signals(number, expected, tmp_path, monkeypatch, request):
+    # A shell's background job starts with Ctrl-C ignored.
+    monkeypatch.setattr(Signalled, "number", number)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     pool, path = TrainerPool("cpu", "32-true"), tmp_path / "fit.ckpt"
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    module = Signalled(make_net(), make_classifier().recipe, steps_per_epoch=3)
     with pytest.raises(expected) as stopped:
-        pool.fit(signalled(number), make_loader(), epochs=4, checkpoint=path, checkpoint_every=0)
+        pool.fit(module, make_loader(), epochs=4, checkpoint=path, checkpoint_every=0)
     assert getattr(stopped.value, "code", 143) == 143
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert path.exists()
     module = make_classifier()
     pool.fit(module, make_loader(), epochs=4, checkpoint=path)
     assert same(module, undisturbed(make_classifier, epochs=4))
+
+
+def test_ctrl_c_before_the_first_step_is_ctrl_c_as_well(request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
+    class Early(Classifier):
+        def on_fit_start(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    module = Early(make_net(), make_classifier().recipe, steps_per_epoch=3)
+    with pytest.raises(KeyboardInterrupt):
+        TrainerPool("cpu", "32-true").fit(module, make_loader(), epochs=1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_nothing_is_saved_at_the_end(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(watch, "write_atomic", lambda path, content: saved.append(path))
+    for length in ({"epochs": 3}, {"steps": 7}):
+        TrainerPool("cpu", "32-true").fit(
+            make_classifier(),
+            make_loader(),
+            checkpoint=tmp_path / "f",
+            checkpoint_every=0,
+            **length,
+        )
+    assert len(saved) == 4

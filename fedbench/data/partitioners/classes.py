@@ -17,7 +17,7 @@ from fedbench.errors import PartitionError
 
 
 def classes_exact(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
-    """Give every client exactly S of the classes that have images (METHODS 1.5).
+    """Give every client exactly S of the classes that have images.
 
     Clients choose in turn the classes with the fewest owners so far, ties at random. So two
     classes differ by one owner at most, and every class has one as soon as K x S reaches their
@@ -44,7 +44,7 @@ def classes_exact(labels: np.ndarray, settings: Partition, rng: Rng, classes: in
 def classes_round_robin(
     labels: np.ndarray, settings: Partition, rng: Rng, classes: int
 ) -> list[Indices]:
-    """Give client i the classes i, i+1, ..., i+S-1 (mod C) (METHODS 1.8, FedD3).
+    """Give client i the classes i, i+1, ..., i+S-1 (mod C) (FedD3).
 
     With fewer than C-S+1 clients some classes have no owner, and their images go to nobody.
 
@@ -85,7 +85,7 @@ def _split_evenly(
 def disjoint_classes(
     labels: np.ndarray, settings: Partition, rng: Rng, classes: int
 ) -> list[Indices]:
-    """Give every class to one client (METHODS 1.7): runs of neighbours, as equal as they can be.
+    """Give every class to one client: runs of neighbours, as equal as they can be.
 
     Among all cuts of the class order into K runs this one has the least sum of squared sizes. For
     balanced classes and K that divides C that is ``half_iid_half_class`` with a share of 0. The

@@ -113,7 +113,7 @@ class _Draw:
 
 
 def dirichlet(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
-    """Spread each class by Dir(beta) over the clients; no cap (METHODS 1.2, FL-bench).
+    """Spread each class by Dir(beta) over the clients; no cap (FL-bench).
 
     Raises:
         PartitionError: No draw gave every client ``min_size`` images.
@@ -125,7 +125,7 @@ def dirichlet(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -
 def dirichlet_capped(
     labels: np.ndarray, settings: Partition, rng: Rng, classes: int
 ) -> list[Indices]:
-    """Spread each class by Dir(beta) over the clients below N/K images (METHODS 1.2, DENSE).
+    """Spread each class by Dir(beta) over the clients below N/K images (DENSE).
 
     Raises:
         PartitionError: No draw gave every client ``min_size`` images.
@@ -138,7 +138,7 @@ def dirichlet_capped(
 def dirichlet_groups(
     labels: np.ndarray, settings: Partition, rng: Rng, classes: int
 ) -> list[Indices]:
-    """Draw inside groups of 10 clients, then re-cut all into K equal parts (METHODS 1.2, FedDF).
+    """Draw inside groups of 10 clients, then re-cut all into K equal parts (FedDF).
 
     Each group deals its own random share of the images with the cap, and accepts no client below
     half its average. The lists are put end to end and cut anew, so a client straddles draws.
@@ -162,7 +162,7 @@ def dirichlet_groups(
 def floor_per_class(
     labels: np.ndarray, settings: Partition, rng: Rng, classes: int
 ) -> list[Indices]:
-    """Give everyone ``floor`` images of every class, the rest as capped (METHODS 1.3, CollabDM).
+    """Give everyone ``floor`` images of every class, the rest as capped (CollabDM).
 
     Cap and ``min_size`` count the rest only; the cap is N/K of all images.
 

@@ -11,14 +11,14 @@ from fedbench.data.partitioners.common import Indices, Rng
 
 
 def iid(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
-    """Cut a random permutation into parts whose sizes differ by one at most (METHODS 1.1)."""
+    """Cut a random permutation into parts whose sizes differ by one at most."""
     return np.array_split(rng.permutation(len(labels)).astype(np.int64), settings.clients)
 
 
 def half_iid_half_class(
     labels: np.ndarray, settings: Partition, rng: Rng, classes: int
 ) -> list[Indices]:
-    """Deal a random share u evenly and cut the rest, sorted by label, into K chunks (METHODS 1.6).
+    """Deal a random share u evenly and cut the rest, sorted by label, into K chunks.
 
     u=1 is IID, u=0 gives neighbouring labels. Chunk borders fall on class borders only if u=0,
     the classes are balanced and K divides their number.

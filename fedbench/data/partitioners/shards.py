@@ -19,7 +19,7 @@ from fedbench.errors import PartitionError
 
 
 def shards_window(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
-    """Cut ``shards`` windows for each client out of the sorted list (METHODS 1.5).
+    """Cut ``shards`` windows for each client out of the sorted list.
 
     Raises:
         PartitionError: More shards than images.
@@ -63,7 +63,7 @@ def windows(
 
 
 def shards_fixed(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
-    """Cut the sorted list into K x S equal shards and draw S for each client (METHODS 1.5).
+    """Cut the sorted list into K x S equal shards and draw S for each client.
 
     The N mod K x S images at the list's end, which belong to the last class, go to nobody.
 
