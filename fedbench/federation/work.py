@@ -156,7 +156,7 @@ class Work:
             data: An iterable of batches, such as ``loader`` returns.
             name: Tells the fits of one worker apart: progress shows it, resuming relies on it.
             epochs: Passes over the data; this or ``steps``.
-            steps: Optimiser steps.
+            steps: Batches; the data is iterated as often as that takes.
             keep_optimizer: Go on with the module's optimiser of the fit before.
 
         Raises:

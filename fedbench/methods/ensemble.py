@@ -50,13 +50,11 @@ class Committee(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return averaged logits, or the logarithm of averaged probabilities, (N, classes)."""
-        total = torch.zeros(())
-        for weight, net in zip(self.weights, self.nets, strict=True):
-            logits = net(images)
-            total = weight * (logits if self.vote == "logits" else logits.softmax(1)) + total.to(
-                logits.device
-            )
-        return total if self.vote == "logits" else total.clamp_min(1e-30).log()
+        votes = torch.stack([net(images) for net in self.nets])
+        if self.vote == "probabilities":
+            votes = votes.softmax(dim=-1)
+        mean = torch.einsum("k,kbc->bc", self.weights, votes)
+        return mean if self.vote == "logits" else mean.clamp_min(1e-30).log()
 
 
 class Ensemble(Method):
