@@ -167,18 +167,28 @@ def release(trainer: Trainer, module: LightningModule) -> None:
     module.trainer = None
 
 
+class _Hush(logging.Filter):
+    """Holds back notices while fits run. Changing levels would clear every logger's cache."""
+
+    depth = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self.depth == 0 or record.levelno >= logging.WARNING
+
+
+_HUSH = _Hush()
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(f"{_name}.utilities.rank_zero").addFilter(_HUSH)
+
+
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
     """Keep Lightning's tips and notices from the user; warnings of other kinds pass."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
+    _HUSH.depth += 1
     with warnings.catch_warnings():
         for message in _HUSHED:
             warnings.filterwarnings("ignore", message)
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            _HUSH.depth -= 1
