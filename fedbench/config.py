@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from fedbench.errors import SettingsError, did_you_mean
-from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES
+from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES, plugin_digest
 
 Normalisation = Literal["dataset", "half", "none"]
 Augment = Literal["standard", "none", "crop", "flip_crop"]
@@ -192,8 +192,19 @@ class Recipe(Settings):
     """Largest norm of the gradient; None does not clip."""
     augment: Augment = "standard"
     """`standard` is the data set's own; `crop` pads by an eighth; `flip_crop` flips as well."""
-    proximal: float = Field(0.0, ge=0)
-    """μ of FedProx: (μ/2)·‖θ−θ₀‖² is added to the loss, θ₀ being the starting weights."""
+
+
+class Student(Recipe):
+    """How any model is trained on a shared or synthetic set."""
+
+    weight_decay: float = Field(5e-4, ge=0)  # CollabDM, DM
+    """L2 penalty on all weights."""
+    batch_size: int = Field(256, ge=1)  # CollabDM, DM
+    """Images in a step."""
+    epochs: int = Field(300, ge=0)  # fedbench: CollabDM has 1001
+    """Passes over the shared set."""
+    schedule: Literal["constant", "cosine", "step"] = "step"  # CollabDM: x0.1 at half
+    """`step` divides by 10 at each milestone."""
 
 
 class Budget(Settings):
@@ -268,8 +279,7 @@ class Cell(Settings):
     """Share of the clients that take part in each round, at least one."""
     recipe: Recipe = Recipe()
     """How clients (and a centralised model) train."""
-    # CollabDM, with 300 of its 1001 epochs
-    student: Recipe = Recipe(weight_decay=5e-4, batch_size=256, epochs=300, schedule="step")
+    student: Student = Student()
     """How any model is trained on a shared or synthetic set."""
     method: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(_method)]
     budget: Budget | None = None
@@ -324,9 +334,11 @@ def identity(cell: Cell) -> dict[str, Any]:
         "models": [MODELS.get(model.name).version for model in cell.models],
         **{
             part.__name__.lower(): part.version
-            for part in (Data, Partition, Model, Recipe, Budget, Evaluation, Cell)
+            for part in (Data, Partition, Model, Recipe, Student, Budget, Evaluation, Cell)
         },
     }
+    if (plugin := plugin_digest(method)) is not None:
+        versions["plugin"] = plugin
     return {"settings": settings, "versions": versions}
 
 

@@ -8,6 +8,7 @@ with ``--plugin FILE_OR_MODULE``.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from fedbench.models.families import Family
 
 T = TypeVar("T")
+
+_PLUGIN = "fedbench_plugin_"
 
 
 class Registry(Generic[T]):
@@ -65,7 +68,7 @@ class Registry(Generic[T]):
             module, _, attribute = self._targets[name].partition(":")
             found = importlib.import_module(module)
             self._loaded[name] = cast(
-                T, getattr(found, attribute) if attribute else _methods_in(found)[name]
+                T, getattr(found, attribute) if attribute else _method_of(found, name)
             )
         return self._loaded[name]
 
@@ -170,6 +173,28 @@ def load_plugin(target: str) -> list[str]:
     return list(found)
 
 
+def _method_of(module: ModuleType, name: str) -> type[Method]:
+    """Return the method that a file of ``fedbench/methods/`` is named after."""
+    found = _methods_in(module)
+    if name not in found:
+        raise SettingsError(
+            f"{module.__file__} defines {', '.join(found) or 'no method'}; a method's file has "
+            f"its name, so name the class {name!r} or rename the file"
+        )
+    return found[name]
+
+
+def plugin_digest(thing: type) -> str | None:
+    """Return the SHA-256 of the plugin file that defines a class, or None for installed code.
+
+    An edited plugin is another method: its cells are computed again.
+    """
+    if not thing.__module__.startswith(_PLUGIN):
+        return None
+    source = sys.modules[thing.__module__].__file__
+    return hashlib.sha256(Path(str(source)).read_bytes()).hexdigest()
+
+
 def _methods_in(module: ModuleType) -> dict[str, type[Method]]:
     """Return the methods that a module itself defines, by name."""
     from fedbench.federation.method import Method
@@ -187,7 +212,7 @@ def _methods_in(module: ModuleType) -> dict[str, type[Method]]:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise SettingsError(f"there is no plugin file {path}")
-    name = f"fedbench_plugin_{path.stem}"
+    name = f"{_PLUGIN}{path.stem}"
     if name in sys.modules and sys.modules[name].__file__ == str(path.resolve()):
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path.resolve())

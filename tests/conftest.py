@@ -5,8 +5,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fedbench.bench.cell import Runtime, run_cell
 from fedbench.bench.suite import merge
@@ -23,6 +25,11 @@ TINY = {
     "student": {"epochs": 2, "batch_size": 16},
     "evaluation": {"curve_size": 30},
 }
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +73,20 @@ def compute(runtime, tiny):
         return record
 
     return run
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Write a data root with an image folder: small grey images in two classes."""
+    source = np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 4)):
+        for label in ("cat", "dog"):
+            place = tmp_path / "data" / "pets" / part / label
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = source.integers(0, 255, (20, 16), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    return tmp_path / "data"
 
 
 @pytest.fixture

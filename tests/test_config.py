@@ -1,13 +1,14 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbench.config import Cell, Data, Model, Partition, Recipe, identity, parse, validate
+from fedbench.config import Cell, Data, Model, Partition, Recipe, Student, identity, parse, validate
 from fedbench.errors import SettingsError
-from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES
+from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES, load_plugin
 
 GOLDEN = Path(__file__).parent / "golden" / "defaults.json"
 
@@ -25,18 +26,30 @@ def defaults():
 
     parts = {
         kind.__name__: {"version": kind.version, "defaults": of(kind)}
-        for kind in (Data, Partition, Recipe, Budget, Evaluation)
+        for kind in (Data, Partition, Model, Recipe, Student, Budget, Evaluation)
     }
     parts["Cell"] = {
         "version": Cell.version,
         "defaults": {name: value for name, value in of(Cell).items() if name != "models"},
     }
-    for name in ("centralised", "ensemble", "fedavg", "fedprox", "local", "random_real"):
+    for name in METHODS.names():
         method = METHODS.get(name)
         parts[f"method {name}"] = {
             "version": method.version,
             "defaults": of(method.Config),
             "presets": method.presets,
+        }
+    for name in DATASETS.names():
+        spec = DATASETS.get(name)
+        parts[f"data set {name}"] = {
+            "version": spec.version,
+            "defaults": {"mean": spec.mean, "std": spec.std, "augment": spec.augment},
+        }
+    for name in SCHEMES.names():
+        scheme = SCHEMES.get(name)
+        parts[f"scheme {name}"] = {
+            "version": scheme.version,
+            "defaults": {"parameters": sorted(scheme.parameters), "function": scheme.function},
         }
     for name in MODELS.names():
         parts[f"model {name}"] = {
@@ -193,6 +206,27 @@ def test_errors_name_the_place_the_value_and_the_fix(tree, words):
         parse(tree)
     for word in words:
         assert word in str(error.value)
+
+
+def test_partial_settings_of_the_student_keep_the_students_own_defaults():
+    cell = parse({"method": "fedavg", "student": {"epochs": 3}})
+    assert (cell.student.batch_size, cell.student.schedule) == (256, "step")
+    assert cell.student.weight_decay == 5e-4
+
+
+def test_an_edited_plugin_is_another_method(tmp_path):
+    path = tmp_path / "edited.py"
+    source = "from fedbench.methods.local import Local\nclass E(Local):\n    name = 'edited'\n"
+    ids = []
+    for text in (source, source + "# changed\n", source):
+        path.write_text(text)
+        load_plugin(str(path))
+        try:
+            ids.append(parse({"method": "edited"}).cell_id)
+        finally:
+            METHODS._loaded.pop("edited")
+            sys.modules.pop("fedbench_plugin_edited")
+    assert ids[0] == ids[2] != ids[1]
 
 
 def test_settings_are_frozen():

@@ -30,6 +30,7 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
         elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
 
@@ -40,8 +41,8 @@ def test_imports_follow_the_arrows(path):
     if part in OPEN or part == "cli":
         return
     for name in imported(path):
-        if name.startswith("fedbench."):
-            other = name.split(".")[1]
+        other = name.split(".")[1] if name.startswith("fedbench.") else "__init__"
+        if (PACKAGE / other).exists() or (PACKAGE / f"{other}.py").exists():
             assert other in OPEN | {part} | MAY[part], f"{path} imports {name}"
 
 
@@ -49,7 +50,7 @@ def test_reports_take_only_torch_free_parts_of_the_bench():
     for path in (PACKAGE / "report").glob("*.py"):
         for name in imported(path):
             if name.startswith("fedbench.bench"):
-                assert name == "fedbench.bench.records"
+                assert name.startswith("fedbench.bench.records")
 
 
 def test_only_the_pool_makes_trainers():
@@ -92,7 +93,7 @@ def test_files_and_functions_stay_small(path):
     ],
 )
 def test_quick_commands_do_not_import_lightning(words, tmp_path):
-    """Listing methods imports torch for their classes; nothing quick needs Lightning."""
+    """Listing methods imports torch for their classes; nothing else quick does."""
     code = (
         f"import sys; sys.argv[1:] = {words!r}\n"
         "from fedbench.cli.main import main\n"
@@ -110,8 +111,7 @@ def test_quick_commands_do_not_import_lightning(words, tmp_path):
         check=True,
     )
     loaded = done.stderr.splitlines()[-1]
-    if words != ["methods"]:
-        assert loaded == "LOADED []", loaded
+    assert loaded == ("LOADED ['torch']" if words == ["methods"] else "LOADED []")
 
 
 def test_committed_files_name_no_machine_and_no_registry():

@@ -6,8 +6,9 @@ folder, and the next run goes on there.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import os
 import shutil
 import time
 import traceback
@@ -17,21 +18,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from torch import Tensor, nn
+from filelock import FileLock
 
-from fedbench.bench.environment import PeakMemory, environment, resolve_device
-from fedbench.bench.lookup import data_sources
-from fedbench.bench.records import Record, record_path, write_record
+from fedbench.bench.environment import PeakMemory, available_cores, environment, resolve_device
+from fedbench.bench.harness import Harness
+from fedbench.bench.lookup import data_sources, good_record
+from fedbench.bench.records import Record, keep_record
 from fedbench.config import Cell, Data, identity
-from fedbench.data.dataset import ImageData, Split
+from fedbench.data.dataset import ImageData
 from fedbench.data.load import load
 from fedbench.data.partition import ClientSplit, split
-from fedbench.data.subset import stratified
-from fedbench.evaluation.accuracy import Scores, score
-from fedbench.evaluation.predict import outputs
-from fedbench.federation.artefacts import ArtefactStore, tensors_digest
+from fedbench.errors import DataError, FedbenchError, PrivacyError
+from fedbench.federation.artefacts import ArtefactStore
+from fedbench.federation.budget import total_pixels
 from fedbench.federation.context import Context, ImageShape, Progress
 from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.loop import Federation
@@ -81,9 +81,21 @@ def run_cell(cell: Cell, runtime: Runtime, *, suite: str, profile: str | None = 
     Returns:
         The record, ``ok`` or ``failed``; a failure stops nothing else.
     """
+    asked = time.time()
+    lock = FileLock(runtime.home / suite / "locks" / f"{cell.cell_id}.lock")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    with lock:
+        # Another process may have computed it while this one waited.
+        found = good_record(runtime.home, suite, cell, runtime.data)
+        if found is not None and found[0].stat().st_mtime >= asked:
+            return found[1]
+        return _run(cell, runtime, suite, profile)
+
+
+def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Record:
     start, memory = time.perf_counter(), PeakMemory()
     device = resolve_device(runtime.device)
-    threads = runtime.threads or os.cpu_count() or 1
+    threads = runtime.threads or available_cores()
     torch.set_num_threads(threads)
     scratch = runtime.home / suite / "scratch" / cell.cell_id
     labels: dict[str, Any] = {
@@ -95,8 +107,9 @@ def run_cell(cell: Cell, runtime: Runtime, *, suite: str, profile: str | None = 
         "versions": identity(cell)["versions"],
         "environment": environment(device, threads),
     }
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
     try:
         found = _compute(cell, runtime, suite, torch.device(device), threads, scratch)
         record = Record(status="ok", **labels, **found)
@@ -111,12 +124,10 @@ def run_cell(cell: Cell, runtime: Runtime, *, suite: str, profile: str | None = 
         update={
             "wall_seconds": time.perf_counter() - start,
             "peak_memory_bytes": memory.read(),
-            "peak_device_memory_bytes": torch.cuda.max_memory_allocated()
-            if device.startswith("cuda")
-            else 0,
+            "peak_device_memory_bytes": torch.cuda.max_memory_allocated(device) if on_gpu else 0,
         }
     )
-    write_record(record_path(runtime.home, suite, cell.cell_id), record)
+    keep_record(runtime.home, record)
     if record.status == "ok":
         shutil.rmtree(scratch, ignore_errors=True)
     return record
@@ -127,7 +138,7 @@ def _compute(
 ) -> dict[str, Any]:
     data = load_data(cell.data, runtime)
     split = _partition(cell, data)
-    context = _context(cell, runtime, data, device, threads, scratch)
+    context = _context(cell, runtime, data, split, device, threads, scratch)
     method = METHODS.get(cell.method.name)(cell.method)
     population = Population(context, data.train.to(device), split, data.fingerprint)
     harness = Harness(context, data.test.to(device))
@@ -136,9 +147,11 @@ def _compute(
     folder = runtime.home / suite / "outputs"
     context.progress.enter("evaluation")
     metrics, digests = harness.measure(federation, split.histogram.tolist(), folder)
-    synthetic = method.synthetic(federation.server)
+    with context.clock.side("server"):
+        synthetic = method.synthetic(federation.server)
     shared = 0
     if synthetic is not None:
+        _within_budget(cell, context.shape, synthetic.pixels)
         digests["synthetic"] = synthetic.save(folder)
         shared = synthetic.pixels
     pooled = cell.method.validation == "pooled"
@@ -167,96 +180,6 @@ def _compute(
     }
 
 
-class Harness:
-    """The only holder of test data.
-
-    Args:
-        context: The cell's means.
-        test: The whole test set.
-    """
-
-    def __init__(self, context: Context, test: Split) -> None:
-        self._context, self._test = context, test
-        size = min(context.cell.evaluation.curve_size, len(test))
-        chosen = stratified(test.labels.cpu(), size, context.cell.data.subset_seed, "curve")
-        self._share = test.take(chosen.to(test.labels.device))
-
-    def scores(self, model: nn.Module, split: Split | None = None) -> Scores:
-        """Score a model on the whole test set, or on another split."""
-        context, split = self._context, self._test if split is None else split
-        shape, settings = context.shape, context.cell.evaluation
-        logits = outputs(
-            model,
-            split.images,
-            mean=shape.mean,
-            std=shape.std,
-            device=context.device,
-        )
-        return score(logits, split.labels, classes=shape.classes, bins=settings.ece_bins)
-
-    def curve(self, model: nn.Module) -> dict[str, float]:
-        """Return one point of a curve, measured on the fixed share of the test set."""
-        scores = self.scores(model, self._share)
-        return {"accuracy": scores.accuracy, "nll": scores.nll}
-
-    def measure(
-        self, federation: Federation, histogram: list[list[int]], folder: Path
-    ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Score every final model and keep its weights.
-
-        Args:
-            federation: After its last round.
-            histogram: Each client's images of each class.
-            folder: For weights, by digest.
-
-        Returns:
-            The record's metrics, and digests of the models by name.
-        """
-        models, digests = {}, {}
-        for name, model in federation.method.models(federation.server):
-            scores = self.scores(model)
-            mixes = [scores.on_mix(mix) for mix in histogram]
-            models[name] = {**scores.to_json(), "worst_client": min(mixes), "on_mixes": mixes}
-            digests[name] = _keep(model, folder)
-        for info, model in federation.client_models():
-            scores = self.scores(model)
-            mix = scores.on_mix(histogram[info.id])
-            models[f"client/{info.id}"] = {**scores.to_json(), "own_mix": mix}
-        return {**headline(models, federation.method.headline), "models": models}, digests
-
-
-def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
-    """Return the numbers that head a row.
-
-    Args:
-        models: Scores by model.
-        rule: ``global``: the model of that name; ``mean``: the mean over all models.
-    """
-    if not models:
-        return {"accuracy": None}
-    names = ("accuracy", "balanced_accuracy", "nll", "ece")
-    if rule == "global":
-        chosen = models["global"]
-        return {
-            **{name: chosen[name] for name in (*names, "per_class")},
-            "worst_client": chosen["worst_client"],
-        }
-    rows = list(models.values())
-    summary = {name: sum(row[name] for row in rows) / len(rows) for name in names}
-    classes = zip(*(row["per_class"] for row in rows), strict=True)
-    per_class = [None if None in values else sum(values) / len(values) for values in classes]
-    own = [row["own_mix"] if "own_mix" in row else row["worst_client"] for row in rows]
-    accuracies = [row["accuracy"] for row in rows]
-    return {
-        **summary,
-        "per_class": per_class,
-        "worst_client": min(own),
-        "best_accuracy": max(accuracies),
-        "worst_accuracy": min(accuracies),
-        "own_mix": sum(own) / len(own),
-    }
-
-
 def load_data(settings: Data, runtime: Runtime) -> ImageData:
     """Return a cell's data; the last ones used in this process are kept."""
     sources = data_sources(settings, runtime.data).digest
@@ -276,8 +199,27 @@ def _partition(cell: Cell, data: ImageData) -> ClientSplit:
     return split(data.train.labels.cpu().numpy(), cell.partition, cell.seed, len(data.classes))
 
 
+def _within_budget(cell: Cell, shape: ImageShape, pixels: int) -> None:
+    """Refuse a shared set that is larger than the cell's budget."""
+    if cell.budget is None:
+        return
+    clients = cell.partition.clients
+    bound = total_pixels(cell.budget, classes=shape.classes, size=shape.size, clients=clients)
+    if pixels > bound:
+        raise FedbenchError(
+            f"the shared set takes {pixels} pixels and the budget is {bound}; the method has to "
+            "keep to it (fedbench.federation.budget counts)"
+        )
+
+
 def _context(
-    cell: Cell, runtime: Runtime, data: ImageData, device: torch.device, threads: int, scratch: Path
+    cell: Cell,
+    runtime: Runtime,
+    data: ImageData,
+    split: ClientSplit,
+    device: torch.device,
+    threads: int,
+    scratch: Path,
 ) -> Context:
     mean, std = data.constants(cell.data.normalisation)
     shape = ImageShape(data.channels, data.size, len(data.classes), mean, std, data.augment)
@@ -287,6 +229,8 @@ def _context(
         "threads": threads,
         "torch": torch.__version__,
     }
+    digest = hashlib.sha256(f"{data.fingerprint}|{split.digest}".encode()).hexdigest()
+    _begin_scratch(scratch, json.dumps([digest, numerics], sort_keys=True))
     store = ArtefactStore(runtime.home / "artefacts", numerics, refresh=runtime.refresh)
 
     def resource(name: str) -> Resource:
@@ -297,6 +241,7 @@ def _context(
         shape=shape,
         device=device,
         scratch=scratch,
+        digest=digest,
         artefacts=store,
         pool=TrainerPool(str(device), cell.precision),
         clock=Clock(Ledger()),
@@ -305,13 +250,27 @@ def _context(
     )
 
 
+def _begin_scratch(scratch: Path, stamp: str) -> None:
+    """Empty a cell's scratch folder unless it is of the same data, partition and numerics."""
+    place = scratch / "stamp.json"
+    if scratch.exists() and (not place.exists() or place.read_text() != stamp):
+        log.warning(
+            "data, device, threads or torch have changed since %s began; it starts over",
+            scratch.name,
+        )
+        shutil.rmtree(scratch)
+    write_atomic(place, stamp)
+
+
 def _resource(name: str, cell: Cell, runtime: Runtime, shape: ImageShape) -> Resource:
     """Load ``dataset:NAME``: another data set's training images, in the cell's shape."""
-    from fedbench.errors import DataError
-
     kind, _, rest = name.partition(":")
     if kind != "dataset":
         raise DataError(f"resource {name!r} is of no known kind; known: dataset:NAME")
+    if rest == cell.data.name:
+        raise PrivacyError(
+            f"resource {name!r} is the clients' own data set; a public one has to be another"
+        )
     images = load_data(Data(name=rest, image_size=shape.size), runtime).train.images
     if images.shape[1] != shape.channels:
         raise DataError(
@@ -319,14 +278,3 @@ def _resource(name: str, cell: Cell, runtime: Runtime, shape: ImageShape) -> Res
             f"{shape.channels}; choose a data set with as many"
         )
     return Resource(name, {"images": images}, images.shape[0] * shape.size**2)
-
-
-def _keep(model: nn.Module, folder: Path) -> str:
-    state: dict[str, Tensor] = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    digest = tensors_digest(state)
-    path = folder / f"{digest}.safetensors"
-    if not path.exists():
-        write_atomic(path, safetensors.torch.save(state))
-    return digest

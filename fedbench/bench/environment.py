@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fedbench
+from fedbench.errors import SettingsError
 
 _PACKAGES = (
     "torch",
@@ -28,10 +29,31 @@ _PACKAGES = (
 
 
 def resolve_device(name: str) -> str:
-    """Return ``cpu`` or ``cuda``; ``auto`` takes an accelerator where there is one."""
+    """Return ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes an accelerator where there is one.
+
+    Raises:
+        SettingsError: The device is not there.
+    """
     import torch
 
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    count = torch.cuda.device_count()
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    kind, _, number = name.partition(":")
+    known = kind == "cuda" and (not number or number.isdigit())
+    if name == "cpu" or (known and int(number or 0) < count):
+        return name
+    raise SettingsError(
+        f"there is no device {name!r} here: torch sees {count} CUDA devices; say cpu, auto, or "
+        "cuda:N with N below that"
+    )
+
+
+def available_cores() -> int:
+    """Return the CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def package_versions() -> dict[str, str]:
@@ -54,7 +76,7 @@ def commit() -> dict[str, Any]:
     folder = Path(fedbench.__file__).parent.parent
     try:
         head = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        changed = _git(folder, "status", "--porcelain", "--", "fedbench")
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": head, "dirty": bool(changed)}

@@ -90,6 +90,21 @@ def write_record(path: Path, record: Record) -> None:
     write_atomic(path, json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
 
 
+def keep_record(home: Path, record: Record) -> Path:
+    """Write a cell's record in its place; a failure never takes the place of a good one.
+
+    Returns:
+        Where it was written: beside the good record, as ``CELL_ID.failed``, where there is one.
+    """
+    path = record_path(home, record.suite, record.cell_id)
+    if record.status == "failed":
+        there = find_record(home, record.suite, record.cell_id)
+        if there is not None and there[1].status == "ok":
+            path = path.with_suffix(".failed")
+    write_record(path, record)
+    return path
+
+
 def read_record(path: Path) -> Record:
     """Read a record.
 

@@ -157,6 +157,8 @@ def merge(tree: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
     merged = dict(tree)
     for key, value in over.items():
         old = merged.get(key)
+        if isinstance(old, str) and isinstance(value, Mapping):
+            old = merged[key] = {"name": old}  # `models: resnet8` is short for its name
         renamed = (
             isinstance(old, Mapping)
             and isinstance(value, Mapping)

@@ -211,6 +211,8 @@ def _reproduce(path: Path, device: str, offline: bool) -> None:
     if not path.is_file():
         raise SettingsError(f"there is no record {path}")
     old = read_record(path)
+    if old.status != "ok":
+        raise SettingsError(f"{path} records a {old.status} cell; there is nothing to reproduce")
     cell = parse(old.settings)
     if identity(cell)["versions"] != old.versions:
         stderr.print("versions of parts have changed since: numbers may differ for good reason")

@@ -33,14 +33,15 @@ class Scores:
         known = [value for value in self.per_class if value == value]
         return sum(known) / len(known)
 
-    def on_mix(self, histogram: Sequence[int]) -> float:
+    def on_mix(self, histogram: Sequence[int]) -> float | None:
         """Return the accuracy that a client with this label mix would see.
 
         Args:
             histogram: Its images of each class.
 
         Returns:
-            The mean of per-class accuracies, weighted by the mix, in [0, 1].
+            The mean of per-class accuracies, weighted by the mix, in [0, 1]; None if no class of
+            the mix has a test image.
         """
         pairs = [
             (count, value)
@@ -48,7 +49,7 @@ class Scores:
             if count and value == value
         ]
         total = sum(count for count, _ in pairs)
-        return sum(count * value for count, value in pairs) / total if total else float("nan")
+        return sum(count * value for count, value in pairs) / total if total else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as JSON values; a class without images is null."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
@@ -16,7 +17,7 @@ _BATCH = {"cpu": 64}
 _BATCH_ELSEWHERE = 1000
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def outputs(
     model: nn.Module,
     images: Tensor,
@@ -29,7 +30,7 @@ def outputs(
     """Return a network's outputs for every image.
 
     Args:
-        model: Moved to the device and left in eval mode.
+        model: Moved to the device; computes in eval mode and is put back as it was.
         images: (N, C, H, W), uint8 pixels or already normalised floats.
         mean: Normalisation of uint8 pixels, one value a channel.
         std: Likewise.
@@ -39,6 +40,7 @@ def outputs(
     Returns:
         (N, classes) or (N, d) float32 on the device.
     """
+    modes = [(module, module.training) for module in model.modules()]
     model.to(device).eval()
     call: Callable[[Tensor], Tensor] = model if what == "logits" else getattr(model, what)
     images = images.to(device)
@@ -48,4 +50,17 @@ def outputs(
         if images.dtype == torch.uint8
         else torch.split(images, batch_size)
     )
-    return torch.cat([call(part) for part in parts]).float()
+    try:
+        return torch.cat([call(part) for part in parts]).float()
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def unhooked(model: nn.Module) -> nn.Module:
+    """Return a copy without hooks: what it is shown, its owner does not see."""
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
+    return copied

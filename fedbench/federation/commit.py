@@ -7,6 +7,7 @@ Client states that a round did not change are not written again.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,9 @@ from torch import Tensor
 
 from fedbench.errors import FedbenchError
 from fedbench.federation.ledger import Ledger
-from fedbench.files import write_atomic
+from fedbench.files import move_aside, write_atomic
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -40,22 +43,32 @@ class Commit:
     pooled: bool = False
     server: dict[str, Tensor] = field(default_factory=dict)
     clients: dict[int, str] = field(default_factory=dict)
+    _staged: dict[int, str | None] = field(default_factory=dict)
 
-    def save(self, folder: Path, changed: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Write the commit.
+    def stage(self, folder: Path, client: int, state: Mapping[str, Tensor]) -> None:
+        """Write a client's state as its work left it; it counts from the next commit on.
 
         Args:
             folder: The cell's scratch folder.
-            changed: The states of clients that worked since the last commit.
+            client: Its id.
+            state: May be empty, and then nothing is written.
         """
-        stale = []
-        for client, state in changed.items():
-            if client in self.clients:
-                stale.append(folder / self.clients.pop(client))
-            if state:
-                name = f"client-{client}-after-{self.rounds_done}.safetensors"
-                write_atomic(folder / name, safetensors.torch.save(_plain(state, "client.state")))
-                self.clients[client] = name
+        if not state and client not in self.clients:
+            return
+        name = f"client-{client}-after-{self.rounds_done + 1}.safetensors" if state else None
+        if name is not None:
+            write_atomic(folder / name, safetensors.torch.save(_plain(state, "client.state")))
+        self._staged[client] = name
+
+    def save(self, folder: Path) -> None:
+        """Write the commit, with the client states staged since the last one.
+
+        Args:
+            folder: The cell's scratch folder.
+        """
+        stale = [self.clients.pop(client) for client in self._staged if client in self.clients]
+        self.clients.update({k: name for k, name in self._staged.items() if name is not None})
+        self._staged.clear()
         note = {
             "rounds_done": self.rounds_done,
             "ledger": self.ledger.to_json(),
@@ -69,10 +82,8 @@ class Commit:
                 _plain(self.server, "server.state"), {"commit": json.dumps(note)}
             ),
         )
-        kept = set(self.clients.values())
-        for path in stale:
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
+        for name in set(stale) - set(self.clients.values()):
+            (folder / name).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: Path) -> Commit:
@@ -80,14 +91,24 @@ class Commit:
         path = folder / "commit.safetensors"
         if not path.exists():
             return cls()
-        with safetensors.safe_open(path, framework="pt") as file:
-            note = json.loads(file.metadata()["commit"])
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                note = json.loads(file.metadata()["commit"])
+            state = safetensors.torch.load(path.read_bytes())
+        except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            log.warning(
+                "commit %s is damaged (%s); kept as %s, and the cell starts over",
+                path,
+                error,
+                move_aside(path).name,
+            )
+            return cls()
         return cls(
             note["rounds_done"],
             Ledger.from_json(note["ledger"]),
             note["curves"],
             note["pooled"],
-            safetensors.torch.load(path.read_bytes()),
+            state,
             {int(key): name for key, name in note["clients"].items()},
         )
 

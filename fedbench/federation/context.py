@@ -83,6 +83,7 @@ class Context:
         pool: Lends Lightning Trainers.
         artefacts: The shared store.
         scratch: A folder of this cell that survives a kill and is deleted with success.
+        digest: SHA-256 of the data and who holds which; part of the server's artefacts' keys.
         clock: Charges seconds to the sides.
         resource: Loads a public resource by name.
         progress: Where the cell is.
@@ -94,6 +95,7 @@ class Context:
     pool: TrainerPool
     artefacts: ArtefactStore
     scratch: Path
+    digest: str
     clock: Clock
     resource: Callable[[str], Resource]
     progress: Progress = field(default_factory=Progress)

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedbench.data.dataset import Split
 from fedbench.errors import FedbenchError, SettingsError
-from fedbench.evaluation.predict import outputs
+from fedbench.evaluation.predict import outputs, unhooked
+from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.commit import Commit
 from fedbench.federation.context import Context
 from fedbench.federation.ledger import Direction
 from fedbench.federation.message import Message
 from fedbench.federation.method import Method, Upload
 from fedbench.federation.population import Population
-from fedbench.federation.work import Client, ClientInfo, Server
+from fedbench.federation.server import Server
 from fedbench.seeding import numpy_generator
 
 Curve = Callable[[nn.Module], dict[str, float]]
@@ -38,7 +39,7 @@ def participants(seed: int, clients: int, share: float, round: int) -> list[int]
             https://arxiv.org/abs/1602.05629).
         round: From 0.
     """
-    count = max(int(share * clients), 1)
+    count = max(int(share * clients + 1e-9), 1)  # .29 of 100 is 28.999…
     if count == clients:
         return list(range(clients))
     drawn = numpy_generator(seed, "participants", round).choice(clients, count, replace=False)
@@ -87,6 +88,16 @@ class Federation:
             progress.round = round + 1
             self._round(round)
 
+    def final_models(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the server's final models by name; what it takes to make them is charged."""
+        models = iter(self.method.models(self.server))
+        while True:
+            with self.context.clock.side("server"):
+                found = next(models, None)
+            if found is None:
+                return
+            yield found
+
     def client_models(self) -> Iterator[tuple[ClientInfo, nn.Module]]:
         """Yield the final models that stay at clients, one client at a time."""
         for info in self.population.infos:
@@ -102,9 +113,10 @@ class Federation:
 
     def _round(self, round: int) -> None:
         cell = self.context.cell
-        chosen = participants(cell.seed, cell.partition.clients, cell.participation, round)
-        changed: dict[int, dict[str, Tensor]] = {}
-        uploads = self._uploads(round, chosen, changed)
+        share = 1.0 if self.method.everyone else cell.participation
+        chosen = participants(cell.seed, cell.partition.clients, share, round)
+        self.server.enter(round)
+        uploads = self._uploads(round, chosen)
         with self.context.clock.side("server"):
             self.method.aggregate(self.server, uploads, round)
         for _ in uploads:  # clients whose uploads the method did not read have worked all the same
@@ -112,11 +124,9 @@ class Federation:
         self._commit.rounds_done = self.ledger.rounds = round + 1
         self._commit.server = self.server.state
         with self.context.clock.side("harness"):
-            self._commit.save(self._folder, changed)
+            self._commit.save(self._folder)
 
-    def _uploads(
-        self, round: int, chosen: list[int], changed: dict[int, dict[str, Tensor]]
-    ) -> Iterator[Upload]:
+    def _uploads(self, round: int, chosen: list[int]) -> Iterator[Upload]:
         clock, method = self.context.clock, self.method
         for k in chosen:
             info = self.population.infos[k]
@@ -128,8 +138,8 @@ class Federation:
                 self.context.progress.enter(f"client {k}")
             with self.population.open(k, state, round) as client:
                 parcels = self._work(client, received, round)
-                if state or k in self._commit.clients:
-                    changed[k] = state
+            with clock.side("harness"):
+                self._commit.stage(self._folder, k, state)
             yield Upload(info, _unpack(parcels))
             for parcel in parcels:
                 if isinstance(parcel, Path):
@@ -170,7 +180,7 @@ class Federation:
                 "step": step,
                 "round": self.context.progress.round,
                 "bytes": self.ledger.wire(),
-                **self._curve(model),
+                **self._curve(unhooked(model)),
             }
             self.curves.append(point)
 
@@ -211,7 +221,7 @@ class Federation:
     def _right(self, model: nn.Module, split: Split) -> int:
         shape = self.context.shape
         logits = outputs(
-            model,
+            unhooked(model),
             split.images,
             mean=shape.mean,
             std=shape.std,

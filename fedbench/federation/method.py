@@ -35,9 +35,10 @@ from fedbench.errors import FedbenchError
 if TYPE_CHECKING:
     from torch import nn
 
+    from fedbench.federation.client import Client, ClientInfo
     from fedbench.federation.message import Message
+    from fedbench.federation.server import Server
     from fedbench.federation.synthetic import SyntheticSet
-    from fedbench.federation.work import Client, ClientInfo, Server
 
 
 @dataclass
@@ -89,6 +90,8 @@ class Method(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     #: Whether the cell's budget applies; if not, it is no part of the cell id.
     uses_budget: ClassVar[bool] = False
+    #: Whether all clients take part in every round, whatever the cell's participation.
+    everyone: ClassVar[bool] = False
     #: A row to compare with rather than a contender.
     control: ClassVar[bool] = False
 

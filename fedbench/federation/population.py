@@ -14,8 +14,8 @@ from torch import Tensor
 from fedbench.data.dataset import Split
 from fedbench.data.partition import ClientSplit
 from fedbench.errors import DataError
+from fedbench.federation.client import Client, ClientInfo, split_digest
 from fedbench.federation.context import Context
-from fedbench.federation.work import Client, ClientInfo, split_digest
 
 
 class Population:

@@ -1,71 +1,36 @@
 """What a client and the server can do: train, compute, keep artefacts, draw random numbers.
 
-``Client`` holds its own images while it works and not a moment longer; ``Server`` holds none.
-Neither knows test data. A method that reaches for what its side does not hold gets a
-``PrivacyError``.
+``Work`` is the base of ``Client``, which holds its own images while it works and not a moment
+longer, and of ``Server``, which holds none. Neither knows test data: a method that reaches for what
+its side does not hold gets a ``PrivacyError``.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 
 from fedbench.config import Cell, Model, Recipe
 from fedbench.data.dataset import Split
 from fedbench.data.loaders import BatchLoader
-from fedbench.errors import ModelError, PrivacyError, SettingsError
+from fedbench.errors import ModelError, PrivacyError
 from fedbench.evaluation.predict import outputs
 from fedbench.federation.artefacts import Artefact
 from fedbench.federation.context import Context, ImageShape
 from fedbench.federation.ledger import Side
-from fedbench.federation.resources import Resource
 from fedbench.models.net import Net
-from fedbench.registry import MODELS
 from fedbench.seeding import Name, derive, generator
-from fedbench.training.classifier import Classifier
+
+if TYPE_CHECKING:
+    from lightning import LightningModule
 
 _PRIVATE = frozenset(
     {"data", "dataset", "images", "labels", "train", "test", "validation", "held_out", "population"}
 )
-
-
-@dataclass(frozen=True)
-class ClientInfo:
-    """What the server knows of a client from its registration.
-
-    Attributes:
-        id: 0 to K-1.
-        samples: Training images that it holds, hold-outs apart.
-        model: Its architecture.
-    """
-
-    id: int
-    samples: int
-    model: Model
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What ``Client.train_classifier`` returns.
-
-    Attributes:
-        state: The trained weights and buffers, by state-dict name; read only.
-        snapshots: The same after each epoch that was asked for, in that order.
-        seconds: Wall seconds of the run that trained it.
-        shared: Whether it came from the artefact store.
-    """
-
-    state: Mapping[str, Tensor]
-    snapshots: tuple[Mapping[str, Tensor], ...]
-    seconds: float
-    shared: bool
 
 
 class Work:
@@ -80,6 +45,7 @@ class Work:
 
     def __init__(self, context: Context, scope: tuple[Name, ...]) -> None:
         self._context, self._scope = context, scope
+        self.round, self._fits = 0, 0
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in _PRIVATE:
@@ -170,9 +136,18 @@ class Work:
             epochs=epochs,
             steps=steps,
             keep_optimizer=keep_optimizer,
-            checkpoint=self.scratch / f"{name.replace(' ', '-')}.ckpt",
+            checkpoint=self.scratch / self._ticket(name),
             on_epoch=lambda done, total, loss: progress.advance(done, total),
         )
+
+    def _ticket(self, name: str) -> str:
+        """Return the checkpoint's file name of this worker's next fit in this round.
+
+        It holds the fit's place in the round, so that two fits of one name do not resume from each
+        other's file.
+        """
+        self._fits += 1
+        return f"round-{self.round}-fit-{self._fits}-{name.replace(' ', '-')}.ckpt"
 
     def train(
         self, net: nn.Module, split: Split, recipe: Recipe, *, name: str, epochs: int | None = None
@@ -186,6 +161,8 @@ class Work:
             name: See ``fit``; also names the batches' random numbers.
             epochs: Instead of the recipe's.
         """
+        from fedbench.training.classifier import Classifier
+
         loader = self.loader(split, recipe, name)
         count = recipe.epochs if epochs is None else epochs
         module = Classifier(net, recipe, epochs=count, steps_per_epoch=len(loader))
@@ -214,14 +191,23 @@ class Work:
         )
 
     def artefact(
-        self, name: str, settings: Mapping[str, Any], build: Callable[[], Mapping[str, Tensor]]
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        build: Callable[[], Mapping[str, Tensor]],
+        *,
+        public: bool = False,
     ) -> Artefact:
         """Return an artefact of this worker from the store, building it if it is not there.
 
         Args:
             name: What it is; a folder name.
-            settings: All that its values depend on besides this worker's data and the seed.
+            settings: All that its values depend on besides this worker's origin, as JSON values;
+                a version of the code that builds it, too.
             build: Computes the tensors.
+            public: Its values depend on the settings alone, so every worker of every cell shares
+                it. Otherwise its origin counts as well: for a client its data and the seed, for
+                the server all of the cell.
         """
         clock, side = self._context.clock, self._side
 
@@ -230,7 +216,8 @@ class Work:
                 return build()
 
         with clock.side("harness"):
-            found = self._context.artefacts.get(name, {**settings, **self._origin()}, charged)
+            asked = {"settings": dict(settings), "origin": {} if public else self._origin()}
+            found = self._context.artefacts.get(name, asked, charged)
         if found.shared:
             clock.add_shared(side, found.seconds)
         return found
@@ -250,185 +237,6 @@ class Work:
         }
 
 
-class Client(Work):
-    """One client while it works.
-
-    Attributes:
-        info: What the server knows of it as well.
-        state: Tensors that it keeps from round to round.
-        round: The round in hand, from 0.
-    """
-
-    _side = "client"
-
-    def __init__(
-        self,
-        context: Context,
-        info: ClientInfo,
-        split: Split,
-        digest: str,
-        state: dict[str, Tensor],
-        round: int,
-    ) -> None:
-        super().__init__(context, ("client", info.id))
-        self.info, self.state, self.round = info, state, round
-        self._split: Split | None = split
-        self._digest = digest
-
-    @property
-    def data(self) -> Split:
-        """This client's own training images, hold-outs apart.
-
-        Raises:
-            PrivacyError: The client has finished its work.
-        """
-        if self._split is None:
-            raise PrivacyError(
-                f"client {self.info.id} has finished its work, so its data is out "
-                "of reach; send what the server needs as a message"
-            )
-        return self._split
-
-    def close(self) -> None:
-        """Let go of the data."""
-        self._split = None
-
-    def train_classifier(
-        self,
-        recipe: Recipe,
-        init: Mapping[str, Tensor] | None = None,
-        snapshots: Sequence[int] = (),
-    ) -> Trained:
-        """Train this client's architecture on its data, once for all methods that ask for it.
-
-        The same recipe, data, round and initial weights give the same artefact. Only trainings
-        that start from the common initial weights are kept in the store: other weights occur once.
-
-        Args:
-            recipe: How to train.
-            init: Weights and buffers to start from; None takes the common initial weights.
-            snapshots: Epochs, from 0 (before training), after which weights are kept as well.
-
-        Returns:
-            The trained weights, on the CPU.
-
-        Raises:
-            ModelError: The weights do not fit the client's architecture.
-            SettingsError: A snapshot lies beyond the last epoch.
-        """
-        net = self.build(self.info.model)
-        common = init is None or _equal(init, net.state_dict())
-        if init is not None and not common:
-            load(net, init)
-
-        def build() -> dict[str, Tensor]:
-            return self._train(net, recipe, snapshots)
-
-        if common:
-            settings = {
-                "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
-                "model": self.info.model.model_dump(mode="json", exclude_none=True),
-                "versions": [Recipe.version, MODELS.get(self.info.model.name).version],
-                "round": self.round,
-                "snapshots": list(snapshots),
-            }
-            found = self.artefact("classifier", settings, build)
-            return _trained(found.tensors, snapshots, found.seconds, found.shared)
-        start = self._context.clock.ledger.seconds["client"]
-        with self._context.clock.side("client"):
-            tensors = build()
-        seconds = self._context.clock.ledger.seconds["client"] - start
-        return _trained(tensors, snapshots, seconds, shared=False)
-
-    def _train(self, net: Net, recipe: Recipe, snapshots: Sequence[int]) -> dict[str, Tensor]:
-        if snapshots and not 0 <= min(snapshots) <= max(snapshots) <= recipe.epochs:
-            raise SettingsError(
-                f"snapshots {list(snapshots)} reach beyond the recipe's epochs; "
-                f"keep them within 0 and {recipe.epochs}"
-            )
-        progress, tensors = self._context.progress, {}
-        loader = self.loader(self.data, recipe, "round", self.round)
-        module = Classifier(net, recipe, epochs=recipe.epochs, steps_per_epoch=len(loader))
-
-        def keep(prefix: str) -> None:
-            tensors.update(
-                {
-                    f"{prefix}/{key}": value.detach().cpu().clone()
-                    for key, value in net.state_dict().items()
-                }
-            )
-
-        def on_epoch(done: int, total: int, loss: float) -> None:
-            progress.advance(done, total)
-            if done in snapshots:
-                keep(str(done))
-
-        if 0 in snapshots:
-            keep("0")
-        progress.enter(f"client {self.info.id}", recipe.epochs)
-        # A checkpoint holds no snapshots, so a fit that keeps some starts over after a kill.
-        place = None if snapshots else self.scratch / f"round-{self.round}.ckpt"
-        self._context.pool.fit(
-            module, loader, epochs=recipe.epochs, checkpoint=place, on_epoch=on_epoch
-        )
-        keep("final")
-        return tensors
-
-    def _origin(self) -> dict[str, Any]:
-        return {**super()._origin(), "data": self._digest}
-
-
-class Server(Work):
-    """The server: it holds its state, what clients sent, and public resources.
-
-    Attributes:
-        state: Tensors that outlive a call, by name.
-        clients: What is known of each client, in order of id.
-    """
-
-    _side = "server"
-
-    def __init__(
-        self,
-        context: Context,
-        clients: Sequence[ClientInfo],
-        resources: Sequence[str],
-        validate: Callable[[nn.Module], float],
-        observe: Callable[[nn.Module, int, str], None],
-    ) -> None:
-        super().__init__(context, ("server",))
-        self.state: dict[str, Tensor] = {}
-        self.clients = tuple(clients)
-        self._resources = tuple(resources)
-        self._validate, self._observe = validate, observe
-
-    def resource(self, name: str) -> Resource:
-        """Return a public resource that the method declares in ``resources``.
-
-        Raises:
-            PrivacyError: The method does not declare it, so the record would not name it.
-        """
-        if name not in self._resources:
-            raise PrivacyError(
-                f"resource {name!r} is not declared; the method's `resources` has: "
-                f"{', '.join(self._resources) or 'none'}"
-            )
-        with self._context.clock.side("harness"):
-            return self._context.resource(name)
-
-    def validate(self, model: nn.Module) -> float:
-        """Return a model's accuracy in [0, 1] on the clients' hold-outs, at its price.
-
-        Raises:
-            SettingsError: The method's ``validation`` is ``none``.
-        """
-        return self._validate(model)
-
-    def observe(self, model: nn.Module, step: int, name: str = "global") -> None:
-        """Mark a point of a curve: the harness tests the model, the method learns nothing."""
-        self._observe(model, step, name)
-
-
 def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy weights and buffers into a network.
 
@@ -439,34 +247,3 @@ def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         net.load_state_dict(dict(state))
     except RuntimeError as error:
         raise ModelError(f"weights do not fit {type(net).__name__}: {error}") from error
-
-
-def split_digest(fingerprint: str, indices: bytes, normalisation: str) -> str:
-    """Return the digest that names a client's data in artefact keys.
-
-    Args:
-        fingerprint: The data set's.
-        indices: The positions of the client's images, as int64 bytes.
-        normalisation: How pixels are scaled.
-    """
-    head = f"{fingerprint}|{normalisation}|".encode()
-    return hashlib.sha256(head + indices).hexdigest()
-
-
-def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(
-        torch.equal(value.cpu(), other[name].cpu()) for name, value in one.items()
-    )
-
-
-def _trained(
-    tensors: Mapping[str, Tensor], snapshots: Sequence[int], seconds: float, shared: bool
-) -> Trained:
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(prefix): value
-            for name, value in tensors.items()
-            if name.startswith(prefix)
-        }
-
-    return Trained(part("final/"), tuple(part(f"{epoch}/") for epoch in snapshots), seconds, shared)

@@ -15,9 +15,11 @@ from torch import nn
 
 from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
+from fedbench.federation.client import Client
 from fedbench.federation.message import Message
 from fedbench.federation.method import Method, Upload
-from fedbench.federation.work import Client, Server, load
+from fedbench.federation.server import Server
+from fedbench.federation.work import load
 
 
 class CentralisedConfig(MethodConfig):
@@ -36,6 +38,7 @@ class Centralised(Method):
     Config = CentralisedConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"converged": {"epoch_factor": 3.0}}
     control = True
+    everyone = True
     config: CentralisedConfig
 
     def skip(self, cell: Cell) -> str | None:

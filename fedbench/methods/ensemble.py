@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from fedbench.config import MethodConfig
+from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
 from fedbench.federation.method import Method, Upload
-from fedbench.federation.work import Client, ClientInfo, Server, load
+from fedbench.federation.server import Server
+from fedbench.federation.work import load
 from fedbench.models.net import Net
 
 Vote = Literal["logits", "probabilities"]
@@ -61,6 +63,7 @@ class Ensemble(Method):
     """Averaged outputs of all client models."""
 
     name = "ensemble"
+    control = True
     Config = EnsembleConfig
     config: EnsembleConfig
 

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from fedbench.config import Cell, MethodConfig, Recipe
 from fedbench.federation.averaging import average
+from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
 from fedbench.federation.method import Method, Upload
-from fedbench.federation.work import Client, ClientInfo, Server, load
+from fedbench.federation.server import Server
+from fedbench.federation.work import load
 
 
 class FedAvgConfig(MethodConfig):
@@ -34,6 +36,7 @@ class FedAvg(Method):
     """Average of client models, round after round."""
 
     name = "fedavg"
+    control = True
     Config = FedAvgConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"one_shot": {"rounds": 1, "epochs": None}}
     config: FedAvgConfig
@@ -53,6 +56,10 @@ class FedAvg(Method):
         epochs = self.config.epochs
         return cell.recipe if epochs is None else cell.recipe.model_copy(update={"epochs": epochs})
 
+    def proximal(self) -> float:
+        """Return the weight of the proximal term in the local loss: none."""
+        return 0.0
+
     def setup(self, server: Server) -> None:
         """Start from the common initial weights."""
         server.state.update(server.build(server.cell.models[0]).state_dict())
@@ -64,7 +71,9 @@ class FedAvg(Method):
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:
         """Train from the received weights and send the result."""
         init = received.tensors if received else None
-        trained = client.train_classifier(self.recipe(client.cell), init=init)
+        trained = client.train_classifier(
+            self.recipe(client.cell), init=init, proximal=self.proximal()
+        )
         return Message.of_model(trained.state)
 
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:

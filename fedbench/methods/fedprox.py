@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fedbench.config import Cell, Recipe
 from fedbench.methods.fedavg import FedAvg, FedAvgConfig
 
 
@@ -24,9 +23,10 @@ class FedProx(FedAvg):
     """FedAvg with a proximal term in the local loss."""
 
     name = "fedprox"
+    control = False
     Config = FedProxConfig
     config: FedProxConfig
 
-    def recipe(self, cell: Cell) -> Recipe:
-        """Return the recipe of one local training, its proximal term added."""
-        return super().recipe(cell).model_copy(update={"proximal": self.config.mu})
+    def proximal(self) -> float:
+        """Return μ."""
+        return self.config.mu

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from fedbench.federation.client import Client
 from fedbench.federation.method import Method, Upload
-from fedbench.federation.work import Client, Server, load
+from fedbench.federation.server import Server
+from fedbench.federation.work import load
 
 
 class Local(Method):

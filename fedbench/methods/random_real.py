@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
 from fedbench.federation.budget import quotas, total_images
+from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
 from fedbench.federation.method import Method, Upload
+from fedbench.federation.server import Server
 from fedbench.federation.synthetic import SyntheticSet
-from fedbench.federation.work import Client, ClientInfo, Server, load
+from fedbench.federation.work import load
 
 
 class RandomRealConfig(MethodConfig):
@@ -36,6 +38,7 @@ class RandomReal(Method):
     Config = RandomRealConfig
     uses_budget = True
     control = True
+    everyone = True
     config: RandomRealConfig
 
     def skip(self, cell: Cell) -> str | None:

@@ -1,7 +1,7 @@
 """From records to rows: one row for each method and setting, with mean and deviation over seeds.
 
-A row's columns are defined in ``docs/records.md``. Rows are sorted the same way whatever order
-the records were written in.
+A row's columns are defined in ``docs/records.md``; ``labels`` names rows and blocks. Rows are
+sorted the same way whatever order the records were written in.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedbench.bench.records import Record
+from fedbench.report import labels
 
 Value = str | int | float | None
 
-#: Settings that tell blocks of a leaderboard apart.
-BLOCK = ("dataset", "scheme", "beta", "clients")
 #: A method without a budget is compared with every budget's methods.
 BUDGET = ("budget_pixels", "budget_scope")
+#: What the title of each block says.
+HEAD = ("dataset", "scheme", "clients", "model")
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,17 @@ class Row:
     Attributes:
         values: By column name.
         control: Whether it is a row to compare with.
+        settings: All that identifies it, by dotted name (see ``labels.flatten``).
     """
 
     values: dict[str, Value]
     control: bool
+    settings: labels.Flat
 
     @property
-    def block(self) -> tuple[Value, ...]:
-        """The setting that it shares with the rows it is compared with, budgets apart."""
-        return tuple(self.values[name] for name in BLOCK)
+    def block(self) -> tuple[tuple[str, Value], ...]:
+        """The settings that it shares with the rows it is compared with, budgets apart."""
+        return tuple(sorted(labels.of_block(self.settings).items()))
 
     @property
     def budget(self) -> tuple[Value, ...]:
@@ -52,36 +55,101 @@ def rows(records: Iterable[Record]) -> list[Row]:
 
     Returns:
         Rows sorted by block, contenders before controls, best accuracy first.
+
+    Raises:
+        SettingsError: A record's partition scheme is not known.
     """
     groups: dict[tuple[Any, ...], list[Record]] = {}
+    flats: dict[tuple[Any, ...], labels.Flat] = {}
     for record in records:
         if record.status == "ok":
-            groups.setdefault(_key(record), []).append(record)
+            flat = labels.flatten(record.settings)
+            key = (record.suite, *sorted(flat.items()))
+            groups.setdefault(key, []).append(record)
+            flats[key] = flat
     found = [
-        _row(sorted(group, key=lambda record: record.settings["seed"])) for group in groups.values()
+        _row(
+            sorted(group, key=lambda record: (record.settings["seed"], record.cell_id)), flats[key]
+        )
+        for key, group in groups.items()
     ]
-    gaps = {
-        row.block: row.values["accuracy_mean"]
-        for row in found
-        if row.values["method"] == "centralised" and row.values["preset"] is None
-    }
+    _add_gaps(found)
+    _add_labels(found)
+    return _ordered(found)
+
+
+def _add_gaps(found: list[Row]) -> None:
+    """Set each row's distance to the centralised model of its block, trained as long if any is."""
+    centralised: dict[tuple[Any, ...], list[Row]] = {}
     for row in found:
-        best, mine = gaps.get(row.block), row.values["accuracy_mean"]
-        if isinstance(best, float) and isinstance(mine, float):
-            row.values["gap_to_centralised"] = best - mine
-    return sorted(found, key=_order)
+        if row.values["method"] == "centralised":
+            centralised.setdefault(row.block, []).append(row)
+    for row in found:
+        if row.block in centralised:
+            best = min(centralised[row.block], key=_distance).values["accuracy_mean"]
+            mine = row.values["accuracy_mean"]
+            if isinstance(best, float) and isinstance(mine, float):
+                row.values["gap_to_centralised"] = best - mine
 
 
-def _order(row: Row) -> tuple[Any, ...]:
-    block = tuple((value is not None, value or 0) for value in row.block)
-    accuracy = row.values["accuracy_mean"]
-    score = -accuracy if isinstance(accuracy, float) else 0.0
-    return (*block, row.control, score, str(row.values["label"]))
+def _distance(row: Row) -> tuple[float, str]:
+    factor = float(row.settings.get("method.epoch_factor", 1.0))
+    return abs(factor - 1.0), str(row.values["record_ids"])
 
 
-def _key(record: Record) -> tuple[Any, ...]:
-    settings = {key: value for key, value in record.settings.items() if key != "seed"}
-    return (record.suite, record.profile, repr(sorted(settings.items())))
+def _add_labels(found: list[Row]) -> None:
+    """Name in each row's label and ``settings`` what tells it from rows that are named alike."""
+    beyond = _block_settings(found)
+    for group in _alike(found):
+        differing = labels.varying(labels.of_row(row.settings) for row in group)
+        for row in group:
+            own = labels.written(row.settings, differing)
+            preset = row.values["preset"]
+            row.values["label"] = labels.method_label(
+                str(row.values["method"]), str(preset) if preset else None, own
+            )
+            row.values["settings"] = " ".join([*labels.written(row.settings, beyond), *own]) or None
+
+
+def _alike(found: list[Row]) -> list[list[Row]]:
+    """Return the rows that one table shows under the same method and preset."""
+    named: dict[tuple[Any, ...], list[Row]] = {}
+    for row in found:
+        named.setdefault((row.block, row.values["method"], row.values["preset"]), []).append(row)
+    groups = []
+    for members in named.values():
+        budgets = {row.budget for row in members}
+        if (None, None) in budgets:  # its row stands beside those of every budget
+            groups.append(members)
+        else:
+            groups += [[row for row in members if row.budget == budget] for budget in budgets]
+    return groups
+
+
+def _block_settings(found: list[Row]) -> list[str]:
+    """Return the settings in which blocks differ, and which titles name only then."""
+    return labels.beyond_title(labels.varying(labels.of_block(row.settings) for row in found))
+
+
+def _ordered(found: list[Row]) -> list[Row]:
+    present = set().union(*(labels.of_block(row.settings) for row in found))
+    names = [*labels.FIRST, *sorted(present - set(labels.FIRST))]
+
+    def order(row: Row) -> tuple[Any, ...]:
+        block = tuple(_sortable(row.settings.get(name)) for name in names)
+        accuracy = row.values["accuracy_mean"]
+        score = -accuracy if isinstance(accuracy, float) else 0.0
+        label, ids = str(row.values["label"]), str(row.values["record_ids"])
+        return (*block, row.control, score, label, ids)
+
+    return sorted(found, key=order)
+
+
+def _sortable(value: Value) -> tuple[int, str | int | float]:
+    """Return a key that sorts nothing before numbers before text."""
+    if value is None:
+        return (0, 0)
+    return (2, value) if isinstance(value, str) else (1, value)
 
 
 def budget_pixels(record: Record) -> int | None:
@@ -94,24 +162,21 @@ def budget_pixels(record: Record) -> int | None:
     return int(budget["ipc"] * len(record.data["classes"]) * record.data["size"] ** 2)
 
 
-def _row(records: list[Record]) -> Row:
+def _row(records: list[Record], flat: labels.Flat) -> Row:
     first = records[0]
-    settings, method = first.settings, first.settings["method"]
-    budget = settings.get("budget")
-    models = {_model_label(model) for model in settings["models"]}
     values: dict[str, Value] = {
         "suite": first.suite,
-        "dataset": settings["data"]["name"],
-        "scheme": settings["partition"]["scheme"],
-        "beta": _beta(settings["partition"]),
-        "clients": settings["partition"]["clients"],
+        "dataset": flat["data.name"],
+        "scheme": flat["partition.scheme"],
+        "beta": flat.get("partition.beta"),
+        "partition": " ".join([str(flat["partition.scheme"]), *labels.scheme_parameters(flat)]),
+        "clients": flat["partition.clients"],
         "budget_pixels": budget_pixels(first),
-        "budget_scope": budget["scope"] if budget else None,
-        "model": "+".join(sorted(models)),
-        "profile": first.profile,
-        "method": method["name"],
-        "preset": method.get("preset"),
-        "label": first.method_label(),
+        "budget_scope": flat.get("budget.scope"),
+        "model": labels.model_label(first.settings["models"]),
+        "profile": _joined(record.profile for record in records),
+        "method": flat["method.name"],
+        "preset": _joined(record.settings["method"].get("preset") for record in records),
         "n": len(records),
         "accuracy_mean": _mean(records, "accuracy"),
         "accuracy_std": _std(records, "accuracy"),
@@ -134,24 +199,11 @@ def _row(records: list[Record]) -> Row:
         "resources": " ".join(first.resources) or None,
         "record_ids": " ".join(record.cell_id for record in records),
     }
-    return Row(values, first.control)
+    return Row(values, first.control, flat)
 
 
-def _model_label(model: dict[str, Any]) -> str:
-    extra = [
-        f"{letter}{model[key]}"
-        for key, letter in (("width", "w"), ("depth", "d"), ("norm", ""))
-        if model.get(key) is not None
-    ]
-    return "-".join([model["name"], *extra])
-
-
-def _beta(partition: dict[str, Any]) -> float | None:
-    return (
-        partition["beta"]
-        if "dirichlet" in partition["scheme"] or (partition["scheme"] == "floor_per_class")
-        else None
-    )
+def _joined(names: Iterable[str | None]) -> str | None:
+    return "+".join(sorted({name for name in names if name})) or None
 
 
 def _mean(records: list[Record], metric: str) -> float | None:
@@ -172,17 +224,26 @@ def _ledger(records: list[Record], name: str) -> float:
 
 
 def blocks(found: Iterable[Row]) -> list[tuple[dict[str, Value], list[Row]]]:
-    """Return the leaderboard's blocks: settings by name, and the rows that compete there.
+    """Return the leaderboard's blocks: what a title says, by name, and the rows that compete there.
 
     Each budget of a setting has a block; rows without a budget stand in all of them.
     """
-    settings: dict[tuple[Value, ...], list[Row]] = {}
+    found = list(found)
+    beyond = _block_settings(found)
+    settings: dict[tuple[Any, ...], list[Row]] = {}
     for row in found:
         settings.setdefault(row.block, []).append(row)
     result = []
-    for key, members in settings.items():
-        budgets = list(dict.fromkeys(row.budget for row in members if row.budget[0] is not None))
+    for members in settings.values():
+        first = members[0]
+        about = {name: first.values[name] for name in HEAD}
+        about["parameters"] = " · ".join(labels.scheme_parameters(first.settings)) or None
+        about["settings"] = " · ".join(labels.written(first.settings, beyond)) or None
+        budgets = sorted(
+            {row.budget for row in members if row.budget[0] is not None},
+            key=lambda budget: [_sortable(part) for part in budget],
+        )
         for budget in budgets or [(None, None)]:
-            head = dict(zip((*BLOCK, *BUDGET), (*key, *budget), strict=True))
+            head = {**about, **dict(zip(BUDGET, budget, strict=True))}
             result.append((head, [row for row in members if row.budget in (budget, (None, None))]))
     return result

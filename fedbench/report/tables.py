@@ -18,6 +18,7 @@ COLUMNS = (
     "dataset",
     "scheme",
     "beta",
+    "partition",
     "clients",
     "budget_pixels",
     "budget_scope",
@@ -25,6 +26,7 @@ COLUMNS = (
     "profile",
     "method",
     "preset",
+    "settings",
     "n",
     "accuracy_mean",
     "accuracy_std",
@@ -129,11 +131,13 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def title(head: dict[str, Value]) -> str:
-    """Return a block's title, which always names the split."""
+    """Return a block's title: the split and the model always, other settings where they vary."""
     parts = [str(head["dataset"]), str(head["scheme"])]
-    if head["beta"] is not None:
-        parts.append(f"β={head['beta']:g}")
-    parts.append(f"K={head['clients']}")
+    if head["parameters"] is not None:
+        parts.append(str(head["parameters"]).replace("beta=", "β="))
+    parts += [f"K={head['clients']}", str(head["model"])]
+    if head["settings"] is not None:
+        parts.append(str(head["settings"]))
     if head["budget_pixels"] is not None:
         parts.append(f"budget {head['budget_pixels']:,} px {head['budget_scope']}")
     return " · ".join(parts)

@@ -23,19 +23,26 @@ class Classifier(LightningModule):
     Args:
         net: Returns logits; its weights now are θ₀ of the proximal term (Li et al. 2020,
             https://arxiv.org/abs/1812.06127).
-        recipe: Optimiser, schedule, clipping and the proximal term's weight.
+        recipe: Optimiser, schedule and clipping.
         epochs: Length of the schedule instead of the recipe's.
         steps_per_epoch: Batches that make an epoch of the schedule.
+        proximal: μ of the proximal term (μ/2)·‖θ−θ₀‖²; 0 leaves it out.
     """
 
     def __init__(
-        self, net: nn.Module, recipe: Recipe, *, epochs: int | None = None, steps_per_epoch: int
+        self,
+        net: nn.Module,
+        recipe: Recipe,
+        *,
+        epochs: int | None = None,
+        steps_per_epoch: int,
+        proximal: float = 0.0,
     ) -> None:
         super().__init__()
-        self.net, self.recipe = net, recipe
+        self.net, self.recipe, self.proximal = net, recipe, proximal
         self.epochs = recipe.epochs if epochs is None else epochs
         self.steps_per_epoch = steps_per_epoch
-        if recipe.proximal > 0:
+        if proximal > 0:
             for number, weight in enumerate(net.parameters()):
                 # A buffer moves with the module; not a persistent one, because a resumed fit is
                 # given the starting weights again.
@@ -59,7 +66,7 @@ class Classifier(LightningModule):
         images, labels = batch
         # In float32 also under bf16-mixed: a softmax in bfloat16 has two digits.
         loss = functional.cross_entropy(self.net(images).float(), labels)
-        return loss + self._proximal_term() if self.recipe.proximal > 0 else loss
+        return loss + self._proximal_term() if self.proximal > 0 else loss
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         """Return the recipe's optimiser, and its schedule unless that is constant."""
@@ -100,7 +107,7 @@ class Classifier(LightningModule):
             (weight - self.get_buffer(f"anchor{number}")).square().sum()
             for number, weight in enumerate(self.net.parameters())
         ]
-        return self.recipe.proximal / 2 * torch.stack(gaps).sum()
+        return self.proximal / 2 * torch.stack(gaps).sum()
 
 
 def factor(recipe: Recipe, epoch: int, epochs: int) -> float:

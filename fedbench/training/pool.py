@@ -44,6 +44,8 @@ class TrainerPool:
         self._free: list[Trainer] = []
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+            # `32-true` means it: by default cuDNN rounds float32 convolutions to TF32.
+            torch.backends.cudnn.allow_tf32 = False
 
     def fit(
         self,

@@ -1,16 +1,19 @@
 """One cell from settings to record."""
 
 import dataclasses
+import multiprocessing
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedbench.bench.cell import headline, run_cell
+from fedbench.bench.cell import load_data, run_cell
 from fedbench.bench.compare import compare
 from fedbench.bench.executors import execute
+from fedbench.bench.harness import headline
 from fedbench.bench.plan import planned
 from fedbench.bench.records import find_record
+from fedbench.errors import SettingsError
 from fedbench.models.factory import build
 
 
@@ -143,3 +146,62 @@ def test_headline_of_a_mean_is_over_models():
     assert (found["worst_accuracy"], found["best_accuracy"]) == (0.2, 0.6)
     assert found["worst_client"] == 0.5
     assert found["per_class"] == [pytest.approx(0.2), None]
+
+
+def test_a_failure_does_not_take_a_good_records_place(tiny, runtime, monkeypatch):
+    import fedbench.bench.cell as module
+
+    cell = tiny("local")
+    good = run_cell(cell, runtime, suite="test")
+
+    def broken(*args):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(module, "_partition", broken)
+    assert run_cell(cell, runtime, suite="test").status == "failed"
+    path, kept = find_record(runtime.home, "test", cell.cell_id)
+    assert kept == good
+    assert path.with_suffix(".failed").exists()
+
+
+def _same_cell(cell, runtime, results):
+    results.put(run_cell(cell, runtime, suite="test").wall_seconds)
+
+
+def test_of_two_processes_at_one_cell_the_second_takes_the_firsts_record(tiny, runtime):
+    cell = tiny({"name": "fedavg", "rounds": 8, "epochs": 2})
+    load_data(cell.data, runtime)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    workers = [
+        context.Process(
+            target=_same_cell,
+            args=(cell, dataclasses.replace(runtime, show=print, say=print), results),
+        )
+        for _ in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert results.get(timeout=5) == results.get(timeout=5)
+    assert find_record(runtime.home, "test", cell.cell_id)[1].status == "ok"
+
+
+def test_a_device_that_is_not_here_is_a_clear_error(tiny, runtime):
+    with pytest.raises(SettingsError, match="there is no device 'cuda:77'"):
+        run_cell(tiny("local"), dataclasses.replace(runtime, device="cuda:77"), suite="test")
+
+
+def test_clients_whose_classes_are_not_tested_do_not_make_a_nan():
+    model = {
+        "accuracy": 0.2,
+        "balanced_accuracy": 0.2,
+        "nll": 1.0,
+        "ece": 0.1,
+        "per_class": [0.2, None],
+        "own_mix": None,
+    }
+    rows = {"client/0": model, "client/1": {**model, "own_mix": 0.5}}
+    found = headline(rows, "mean")
+    assert found["worst_client"] == found["own_mix"] == 0.5

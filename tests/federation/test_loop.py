@@ -1,17 +1,27 @@
 """The loop: what passes, what is charged, what is out of reach, what survives a kill."""
 
+import dataclasses
+import time
+
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
+from shared import PETS
+from torch import nn
 
 import fedbench.methods.fedavg
 from fedbench.bench.cell import load_data, run_cell
 from fedbench.bench.compare import compare
 from fedbench.config import Data
 from fedbench.federation.averaging import average
+from fedbench.federation.commit import Commit
 from fedbench.federation.loop import participants
 from fedbench.federation.message import Message
 from fedbench.federation.method import Method
+from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import load
+from fedbench.methods.random_real import RandomReal
 
 
 class Plain(Method):
@@ -110,19 +120,26 @@ def test_a_resource_that_is_not_declared_is_refused(registered, runtime, tiny):
     assert "is not declared" in failure(runtime, tiny, "greedy")
 
 
-def test_a_declared_resource_is_named_and_its_pixels_counted(registered, compute, runtime):
-    class Public(Plain):
-        name = "public"
-        resources = ("dataset:digits",)
+class Public(Plain):
+    name = "public"
+    resources = ("dataset:digits",)
 
-        def setup(self, server):
-            images = server.resource("dataset:digits").tensors["images"]
-            server.state["extra"] = images[:2]
+    def setup(self, server):
+        server.state["extra"] = server.resource("dataset:digits").tensors["images"][:2]
 
+
+def test_a_declared_resource_is_named_and_its_pixels_counted(registered, runtime, tiny, pets):
     registered(Public)
-    record = compute("public")
+    means = dataclasses.replace(runtime, data=pets)
+    record = run_cell(tiny("public", data=PETS), means, suite="test")
+    assert record.status == "ok", record.traceback
     assert record.resources == ["dataset:digits"]
     assert record.shared_pixels == len(load_data(Data(), runtime).train) * 16 * 16
+
+
+def test_the_clients_own_data_set_is_no_public_resource(registered, runtime, tiny):
+    registered(Public)
+    assert "the clients' own data set" in failure(runtime, tiny, "public")
 
 
 def test_each_client_is_sent_its_own_message_and_a_copy(registered, compute):
@@ -316,3 +333,217 @@ def test_observing_tells_the_method_nothing_and_costs_no_bytes(registered, compu
     assert record.curves[0]["name"] == "student"
     assert record.curves[0]["step"] == 5
     assert record.ledger["bytes_up"] == record.curves[0]["bytes"]
+
+
+def test_control_rows_have_everybody_whatever_the_participation(compute):
+    half = {"participation": 0.4}
+    assert compute("centralised", **half).outputs == compute("centralised").outputs
+    record = compute("random_real", budget={"ipc": 1}, **half)
+    assert record.shared_pixels == 10 * 256
+
+
+@pytest.mark.parametrize(
+    ("clients", "share", "count"), [(100, 0.29, 29), (100, 0.58, 58), (7, 0.1, 1)]
+)
+def test_participants_are_not_lost_to_rounding(clients, share, count):
+    assert len(participants(0, clients, share, 0)) == count
+
+
+def test_observing_changes_no_mode_and_shows_no_image(registered, compute):
+    seen, modes = [], []
+
+    class Spy(Plain):
+        name = "spy"
+
+        def aggregate(self, server, uploads, round):
+            super().aggregate(server, uploads, round)
+            net = server.build(server.cell.models[0]).train()
+            net.register_forward_hook(lambda module, inputs, output: seen.append(inputs))
+            server.observe(net, 1)
+            modes.append(net.training)
+
+    registered(Spy)
+    compute("spy")
+    assert seen == []
+    assert modes == [True]
+
+
+def test_outputs_of_forward_can_be_targets_of_training(registered, compute):
+    class Distiller(Plain):
+        name = "distiller"
+
+        def client_update(self, client, received, round):
+            net = client.build(client.info.model).train()
+            target = client.forward(net, client.data.images[:4], "features")
+            loss = nn.Linear(target.shape[1], 2)(target).square().mean()
+            loss.backward()
+            target += 1
+            assert net.training
+            return Message.of_model(net)
+
+    registered(Distiller)
+    compute("distiller")
+
+
+def test_work_in_models_is_charged_to_the_server(registered, compute):
+    class Late(Plain):
+        name = "late"
+
+        def models(self, server):
+            time.sleep(0.2)
+            yield from super().models(server)
+
+    registered(Late)
+    assert compute("late").ledger["server_seconds"] >= 0.2
+
+
+def test_a_shared_set_above_the_budget_is_refused(registered, runtime, tiny):
+    class Wasteful(RandomReal):
+        name = "wasteful"
+
+        def synthetic(self, server):
+            kept = super().synthetic(server)
+            return SyntheticSet(
+                kept.images.repeat(2, 1, 1, 1), kept.labels.repeat(2), kept.mean, kept.std
+            )
+
+    registered(Wasteful)
+    reason = failure(runtime, tiny, "wasteful", budget={"ipc": 1})
+    assert "5120 pixels and the budget is 2560" in reason
+
+
+@pytest.mark.parametrize("models", [[], ["student"]])
+def test_a_method_without_the_headlines_model_is_told_so(registered, runtime, tiny, models):
+    class Headless(Plain):
+        name = "headless"
+
+        def models(self, server):
+            for name in models:
+                yield name, server.build(server.cell.models[0])
+
+    registered(Headless)
+    assert "yield one named 'global'" in failure(runtime, tiny, "headless")
+
+
+def test_server_artefacts_belong_to_their_cell_and_public_ones_to_all(registered, compute):
+    built = []
+
+    class Keeper(Plain):
+        name = "keeper"
+
+        def setup(self, server):
+            for public in (False, True):
+                server.artefact(
+                    "prior",
+                    {"seed": 3, "public": public},
+                    lambda public=public: built.append(public) or {"w": torch.ones(1)},
+                    public=public,
+                )
+
+    registered(Keeper)
+    compute("keeper")
+    compute("keeper", partition={"clients": 4})
+    assert built == [False, True, False]
+
+
+def test_a_methods_own_settings_of_an_artefact_all_count(registered, compute):
+    built = []
+
+    class Settler(Plain):
+        name = "settler"
+
+        def client_update(self, client, received, round):
+            for key in ("seed", "scope", "shape", "data"):
+                for value in (3, 4):
+                    client.artefact(
+                        "expert", {key: value}, lambda: built.append(1) or {"w": torch.ones(1)}
+                    )
+            return super().client_update(client, received, round)
+
+    registered(Settler)
+    compute("settler")
+    assert len(built) == 3 * 8
+
+
+def test_two_fits_in_a_round_do_not_resume_from_each_others_file(registered, runtime, tiny):
+    tickets = []
+
+    class Twice(Plain):
+        name = "twice"
+
+        def rounds(self):
+            return 2
+
+        def client_update(self, client, received, round):
+            tickets.append([client._ticket("classifier") for _ in range(2)])
+            return super().client_update(client, received, round)
+
+        def aggregate(self, server, uploads, round):
+            super().aggregate(server, uploads, round)
+            tickets.append([server._ticket("distil") for _ in range(2)])
+
+    registered(Twice)
+    run_cell(tiny("twice", partition={"clients": 1}), runtime, suite="test")
+    names = [name for pair in tickets for name in pair]
+    assert len(set(names)) == len(names) == 8
+
+
+def test_a_killed_cell_starts_over_on_other_data(registered, runtime, tiny, pets, caplog):
+    deaths = []
+
+    class Mortal(Plain):
+        name = "mortal"
+
+        def rounds(self):
+            return 2
+
+        def client_update(self, client, received, round):
+            deaths.append(round)
+            if len(deaths) == 3:
+                raise RuntimeError("killed in the second round")
+            return Message("n", {"n": torch.tensor(len(client.data))})
+
+        def aggregate(self, server, uploads, round):
+            seen = sum(int(upload.message.tensors["n"]) for upload in uploads)
+            server.state["extra"] = server.state.get("extra", torch.tensor(0)) + seen
+
+        def models(self, server):
+            net = server.build(server.cell.models[0])
+            with torch.no_grad():
+                net.head.bias.fill_(float(server.state["extra"]))
+            yield "global", net
+
+    registered(Mortal)
+    cell = tiny("mortal", data=PETS, partition={"clients": 2})
+    means = dataclasses.replace(runtime, data=pets)
+    assert run_cell(cell, means, suite="test").status == "failed"
+    Image.new("L", (16, 16)).save(pets / "pets" / "train" / "cat" / "new.png")
+    record = run_cell(cell, means, suite="test")
+    assert record.status == "ok", record.traceback
+    assert "starts over" in caplog.text
+    assert deaths == [0, 0, 1, 0, 0, 1, 1]
+    kept = load_file(runtime.home / "test" / "outputs" / f"{record.outputs['global']}.safetensors")
+    assert kept["head.bias"][0] == 50  # 25 images in each of two rounds
+
+
+def test_a_damaged_commit_is_kept_and_the_cell_starts_over(tmp_path, caplog):
+    (tmp_path / "commit.safetensors").write_bytes(b"rubbish")
+    assert Commit.load(tmp_path).rounds_done == 0
+    assert (tmp_path / "commit.safetensors.damaged-0").read_bytes() == b"rubbish"
+    assert "starts over" in caplog.text
+
+
+def test_client_states_are_staged_one_by_one_and_count_from_the_commit(tmp_path):
+    commit = Commit()
+    for round in range(2):
+        for client in range(3):
+            commit.stage(tmp_path, client, {"n": torch.tensor(10 * round + client)})
+        before = Commit.load(tmp_path)
+        assert before.client_state(tmp_path, 2).get("n") == (2 if round else None)
+        commit.rounds_done = round + 1
+        commit.save(tmp_path)
+        assert Commit.load(tmp_path).client_state(tmp_path, 2)["n"] == 10 * round + 2
+    commit.stage(tmp_path, 0, {})
+    commit.save(tmp_path)
+    assert Commit.load(tmp_path).client_state(tmp_path, 0) == {}
+    assert len(list(tmp_path.glob("client-*"))) == 2

@@ -7,27 +7,50 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedbench.bench.records import Record
 from fedbench.report import tables
 from fedbench.report.frame import blocks, rows
 
+CONVNET = {"name": "convnet", "width": 32, "depth": 3, "norm": None}
+RESNET = {"name": "resnet8", "width": 16, "depth": None, "norm": None}
 
-def record(method, seed=0, accuracy=0.5, *, beta=0.1, ipc=None, control=False, status="ok"):
+
+def record(
+    method,
+    seed=0,
+    accuracy=0.5,
+    *,
+    beta=0.1,
+    ipc=None,
+    control=False,
+    status="ok",
+    profile="quick",
+    preset=None,
+    model=CONVNET,
+    partition=None,
+    options=None,
+    **others,
+):
+    """Make a record; ``options`` are the method's settings, ``others`` further parts of a cell."""
     budget = {"ipc": ipc, "pixels": None, "scope": "total"} if ipc else None
+    partition = {"scheme": "dirichlet_capped", "beta": beta, **(partition or {})}
     return Record(
         cell_id=f"{method}-{beta}-{ipc}-{seed}",
         status=status,
         suite="toy",
-        profile="quick",
+        profile=profile,
         control=control,
         settings={
             "data": {"name": "digits"},
-            "partition": {"scheme": "dirichlet_capped", "beta": beta, "clients": 5},
-            "models": [{"name": "convnet", "width": 32, "depth": 3, "norm": None}],
-            "method": {"name": method, "preset": None},
+            "partition": {"clients": 5, "min_size": 10, "max_tries": 1000, **partition},
+            "models": [model],
+            "method": {"name": method, "preset": preset, **(options or {})},
             "budget": budget,
             "seed": seed,
+            **others,
         },
         versions={},
         data={"classes": list("0123456789"), "size": 16},
@@ -82,6 +105,148 @@ def test_the_gap_is_to_the_centralised_model_of_the_same_block():
     assert other[0].values["gap_to_centralised"] is None
 
 
+def test_the_gap_is_to_the_same_model():
+    found = rows(
+        record(method, accuracy=accuracy, model=model)
+        for method, accuracy, model in [
+            ("fedavg", 0.6, CONVNET),
+            ("fedavg", 0.6, RESNET),
+            ("centralised", 0.9, CONVNET),
+            ("centralised", 0.7, RESNET),
+        ]
+    )
+    gaps = {
+        row.values["model"]: row.values["gap_to_centralised"]
+        for row in found
+        if row.values["method"] == "fedavg"
+    }
+    assert gaps == {"convnet-w32-d3": pytest.approx(0.3), "resnet8-w16": pytest.approx(0.1)}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"data": {"name": "digits", "train_size": 100}},
+        {"partition": {"min_size": 1}},
+        {"partition": {"validation": 0.1}},
+        {"recipe": {"epochs": 1}},
+        {"participation": 0.5},
+        {"precision": "bf16-mixed"},
+    ],
+)
+def test_no_gap_to_a_centralised_model_of_other_settings(other):
+    found = rows([record("fedavg"), record("centralised", accuracy=0.9, **other)])
+    assert values(found, "fedavg")["gap_to_centralised"] is None
+    assert len(blocks(found)) == 2
+
+
+@pytest.mark.parametrize("preset", [None, "some"])
+def test_of_several_centralised_models_the_one_trained_as_long_counts(preset):
+    records = [
+        record("fedavg", accuracy=0.5),
+        record("centralised", accuracy=0.8, preset=preset, options={"epoch_factor": 1.0}),
+        record("centralised", accuracy=0.9, options={"epoch_factor": 3.0}),
+        record("centralised", accuracy=0.7, options={"epoch_factor": 0.5}),
+    ]
+    for order in (records, records[::-1]):
+        gap = values(rows(order), "fedavg")["gap_to_centralised"]
+        assert gap == pytest.approx(0.3)
+
+
+def test_the_students_recipe_stands_in_labels_and_parts_no_blocks():
+    found = rows(
+        [
+            record("random_real", accuracy=0.5, ipc=1, student={"epochs": 300}),
+            record("random_real", accuracy=0.4, ipc=1, student={"epochs": 100}),
+        ]
+    )
+    assert len(blocks(found)) == 1
+    assert [row.values["label"] for row in found] == [
+        "random_real (student.epochs=300)",
+        "random_real (student.epochs=100)",
+    ]
+
+
+def labels(found):
+    return sorted(str(row.values["label"]) for row in found)
+
+
+def test_a_label_has_the_method_settings_that_vary():
+    mus = rows(record("fedprox", options={"mu": mu, "rounds": 10}) for mu in (0.1, 0.001, 1.0))
+    assert labels(mus) == ["fedprox (mu=0.001)", "fedprox (mu=0.1)", "fedprox (mu=1)"]
+    assert {row.values["settings"] for row in mus} == {"mu=0.001", "mu=0.1", "mu=1"}
+    presets = rows(
+        [
+            record("fedavg", options={"rounds": 10, "epochs": None}),
+            record("fedavg", preset="one_shot", options={"rounds": 1, "epochs": None}),
+            record("fedavg", preset="one_shot", options={"rounds": 1, "epochs": 5}),
+        ]
+    )
+    assert labels(presets) == ["fedavg", "fedavg (one_shot)", "fedavg (one_shot, epochs=5)"]
+
+
+def test_what_varies_between_blocks_alone_is_in_no_label():
+    found = rows(record("fedprox", beta=beta, options={"mu": beta}) for beta in (0.1, 0.5))
+    assert labels(found) == ["fedprox", "fedprox"]
+    assert {row.values["settings"] for row in found} == {None}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.1, 0.1000001]),
+            st.sampled_from([None, 5]),
+            st.sampled_from([None, "p"]),
+            st.sampled_from([CONVNET, RESNET]),
+            st.sampled_from([None, 1, 10]),
+            st.sampled_from([1, 20]),
+        ),
+        unique_by=str,
+        max_size=12,
+    )
+)
+def test_no_two_rows_read_alike(cases):
+    records = [
+        record(
+            "m",
+            ipc=ipc,
+            model=model,
+            preset=preset,
+            recipe={"epochs": recipe},
+            options={"mu": mu, "epochs": epochs},
+        )
+        for mu, epochs, preset, model, ipc, recipe in cases
+    ]
+    found = rows(records)
+    shown = [
+        (tables.title(head), row.values["label"])
+        for head, members in blocks(found)
+        for row in members
+    ]
+    assert len(set(shown)) == len(shown)
+    names = tables.COLUMNS[: tables.COLUMNS.index("n")]
+    assert len({tuple(row.values[name] for name in names) for row in found}) == len(found)
+
+
+def test_seeds_of_equal_settings_are_one_row_whatever_profile_or_preset():
+    once = {"rounds": 1, "epochs": None}
+    found = rows(
+        [
+            record("fedavg", 0, 0.5, profile="quick", preset="one_shot", options=once),
+            record("fedavg", 1, 0.6, profile="full", options=once),
+            record("fedavg", 2, 0.7, profile=None, options={"rounds": 1}),
+        ]
+    )
+    assert [row.values["n"] for row in found] == [3]
+    assert found[0].values["profile"] == "full+quick"
+    assert found[0].values["preset"] == "one_shot"
+
+
+def test_a_row_with_fewer_seeds_stays():
+    found = rows([record("fedavg", 0), record("fedavg", 1), record("local", 0)])
+    assert {row.values["method"]: row.values["n"] for row in found} == {"fedavg": 2, "local": 1}
+
+
 def test_order_does_not_depend_on_the_records_order():
     records = [
         record(method, seed, 0.1 * place + 0.01 * seed, beta=beta, control=method == "local")
@@ -130,9 +295,45 @@ def test_every_column_is_defined_in_the_docs():
         assert f"`{name}`" in text, name
 
 
+def test_partitions_are_named_with_the_parameters_of_their_scheme():
+    schemes = [
+        ({"floor": 10}, "dirichlet_capped beta=0.1 min_size=10", 0.1),
+        (
+            {"scheme": "floor_per_class", "floor": 9},
+            "floor_per_class beta=0.1 floor=9 min_size=10",
+            0.1,
+        ),
+        (
+            {"scheme": "classes_exact", "classes_per_client": 2},
+            "classes_exact classes_per_client=2",
+            None,
+        ),
+        (
+            {"scheme": "half_iid_half_class", "iid_share": 0.5},
+            "half_iid_half_class iid_share=0.5",
+            None,
+        ),
+        ({"scheme": "iid", "shards": 2}, "iid", None),
+    ]
+    for partition, text, beta in schemes:
+        (row,) = rows([record("fedavg", partition=partition)])
+        assert row.values["partition"] == text
+        assert row.values["beta"] == beta
+
+
+def test_titles_name_other_settings_only_where_they_vary():
+    def titles(*epochs):
+        found = rows(record("fedavg", recipe={"epochs": n, "lr": 0.1}) for n in epochs)
+        return [tables.title(head) for head, _ in blocks(found)]
+
+    split = "digits · dirichlet_capped · β=0.1 · min_size=10 · K=5 · convnet-w32-d3"
+    assert titles(5) == [split]
+    assert titles(20, 5) == [f"{split} · recipe.epochs=5", f"{split} · recipe.epochs=20"]
+
+
 def test_titles_name_the_split_and_controls_are_marked():
     text = tables.to_markdown(rows([record("fedavg"), record("local", control=True)]))
-    assert "### digits · dirichlet_capped · β=0.1 · K=5" in text
+    assert "### digits · dirichlet_capped · β=0.1 · min_size=10 · K=5 · convnet-w32-d3\n" in text
     assert "| local † |" in text
     assert "| fedavg |" in text
 
@@ -148,8 +349,9 @@ def test_sizes_are_read_by_people(count, text):
 def test_a_report_needs_no_torch(home, tmp_path):
     code = (
         "import sys\n"
-        "from fedbench.report import tables, frame, heatmap\n"
+        "from fedbench.report import tables, frame, heatmap, labels\n"
         "import fedbench.bench.records\n"
+        "labels.flatten({'partition': {'scheme': 'iid'}})\n"
         "assert not {'torch', 'lightning'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from conftest import make_classifier, make_loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from toys import make_classifier, make_loader
 
 from fedbench.config import Recipe
 from fedbench.seeding import isolated
@@ -22,9 +22,9 @@ def simple_net():
         )
 
 
-def trained(recipe, epochs=3):
+def trained(recipe, epochs=3, proximal=0.0):
     net, loader = simple_net(), make_loader()
-    module = Classifier(net, recipe, epochs=epochs, steps_per_epoch=len(loader))
+    module = Classifier(net, recipe, epochs=epochs, steps_per_epoch=len(loader), proximal=proximal)
     TrainerPool("cpu", "32-true").fit(module, loader, epochs=epochs)
     return net.state_dict()
 
@@ -55,7 +55,7 @@ SGD = {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
 
 @pytest.mark.parametrize("clip", [None, 0.3])
 def test_bl_3_without_the_proximal_term_it_is_the_plain_loop_bit_for_bit(clip):
-    ours, theirs = trained(Recipe(**SGD, clip_norm=clip, proximal=0)), by_hand(sgd, clip=clip)
+    ours, theirs = trained(Recipe(**SGD, clip_norm=clip), proximal=0), by_hand(sgd, clip=clip)
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
@@ -115,7 +115,7 @@ def test_a_schedule_counts_its_own_epochs():
 
 @pytest.mark.parametrize("mu", [0.5, 0.37])
 def test_bl_3_gradient_of_the_proximal_term(mu):
-    module = Classifier(simple_net(), Recipe(proximal=mu), steps_per_epoch=3)
+    module = Classifier(simple_net(), Recipe(), steps_per_epoch=3, proximal=mu)
     start = [weight.detach().clone() for weight in module.net.parameters()]
     with torch.no_grad():
         for weight in module.net.parameters():
@@ -130,7 +130,7 @@ def test_bl_3_gradient_of_the_proximal_term(mu):
 def test_the_proximal_term_is_in_the_loss_and_pulls_towards_the_start():
     batch = next(iter(make_loader()))
     plain = Classifier(simple_net(), Recipe(), steps_per_epoch=3)
-    near = Classifier(simple_net(), Recipe(proximal=2.0), steps_per_epoch=3)
+    near = Classifier(simple_net(), Recipe(), steps_per_epoch=3, proximal=2.0)
     with torch.no_grad():
         for module in (plain, near):
             module.net[4].bias.add_(1)
@@ -140,7 +140,7 @@ def test_the_proximal_term_is_in_the_loss_and_pulls_towards_the_start():
     start, far, close = (
         simple_net().state_dict()["4.weight"],
         trained(Recipe(lr=0.1))["4.weight"],
-        trained(Recipe(lr=0.1, proximal=5.0))["4.weight"],
+        trained(Recipe(lr=0.1), proximal=5.0)["4.weight"],
     )
     assert (close - start).norm() < 0.8 * (far - start).norm()
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Adversary, make_classifier, make_loader, make_net, same
 from lightning import Callback, LightningModule
 from torch import nn
+from toys import Adversary, make_classifier, make_loader, make_net, same
 
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.training.classifier import Classifier

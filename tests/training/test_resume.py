@@ -7,14 +7,14 @@ import signal
 
 import pytest
 import torch
-from conftest import Adversary, make_classifier, make_loader, make_net, same
+from toys import Adversary, make_classifier, make_loader, make_net, same
 
 from fedbench.training import watch
 from fedbench.training.classifier import Classifier
 from fedbench.training.pool import TrainerPool
 
 MAKERS = {
-    "cosine": lambda: make_classifier(schedule="cosine", proximal=0.1),
+    "cosine": lambda: make_classifier(schedule="cosine", clip_norm=0.5),
     "step with adam": lambda: make_classifier(optimizer="adam", schedule="step"),
     "manual": Adversary,
 }

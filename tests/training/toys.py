@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from lightning import LightningModule
 from torch import nn
@@ -35,9 +34,11 @@ def make_loader(count=25, seed=0, augment="flip_crop"):
     )
 
 
-def make_classifier(**recipe):
+def make_classifier(proximal=0.0, **recipe):
     epochs = recipe.setdefault("epochs", 4)
-    return Classifier(make_net(), Recipe(**recipe), epochs=epochs, steps_per_epoch=3)
+    return Classifier(
+        make_net(), Recipe(**recipe), epochs=epochs, steps_per_epoch=3, proximal=proximal
+    )
 
 
 class Adversary(LightningModule):
@@ -72,11 +73,3 @@ def same(one, other):
     return first.keys() == second.keys() and all(
         torch.equal(value, second[name]) for name, value in first.items()
     )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -1,0 +1,130 @@
+"""The harness: the only holder of test data, and what it says of final models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from fedbench.data.dataset import Split
+from fedbench.data.subset import stratified
+from fedbench.errors import FedbenchError
+from fedbench.evaluation.accuracy import Scores, score
+from fedbench.evaluation.predict import outputs
+from fedbench.federation.artefacts import tensors_digest
+from fedbench.federation.context import Context
+from fedbench.federation.loop import Federation
+from fedbench.files import write_atomic
+
+
+class Harness:
+    """The only holder of test data.
+
+    Args:
+        context: The cell's means.
+        test: The whole test set.
+    """
+
+    def __init__(self, context: Context, test: Split) -> None:
+        self._context, self._test = context, test
+        size = min(context.cell.evaluation.curve_size, len(test))
+        chosen = stratified(test.labels.cpu(), size, context.cell.data.subset_seed, "curve")
+        self._share = test.take(chosen.to(test.labels.device))
+
+    def scores(self, model: nn.Module, split: Split | None = None) -> Scores:
+        """Score a model on the whole test set, or on another split."""
+        context, split = self._context, self._test if split is None else split
+        shape, settings = context.shape, context.cell.evaluation
+        logits = outputs(
+            model,
+            split.images,
+            mean=shape.mean,
+            std=shape.std,
+            device=context.device,
+        )
+        return score(logits, split.labels, classes=shape.classes, bins=settings.ece_bins)
+
+    def curve(self, model: nn.Module) -> dict[str, float]:
+        """Return one point of a curve, measured on the fixed share of the test set."""
+        scores = self.scores(model, self._share)
+        return {"accuracy": scores.accuracy, "nll": scores.nll}
+
+    def measure(
+        self, federation: Federation, histogram: list[list[int]], folder: Path
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Score every final model and keep its weights.
+
+        Args:
+            federation: After its last round.
+            histogram: Each client's images of each class.
+            folder: For weights, by digest.
+
+        Returns:
+            The record's metrics, and digests of the models by name.
+        """
+        models, digests = {}, {}
+        for name, model in federation.final_models():
+            scores = self.scores(model)
+            mixes = [scores.on_mix(mix) for mix in histogram]
+            models[name] = {**scores.to_json(), "worst_client": least(mixes), "on_mixes": mixes}
+            digests[name] = _keep(model, folder)
+        for info, model in federation.client_models():
+            scores = self.scores(model)
+            mix = scores.on_mix(histogram[info.id])
+            models[f"client/{info.id}"] = {**scores.to_json(), "own_mix": mix}
+        return {**headline(models, federation.method.headline), "models": models}, digests
+
+
+def least(values: Iterable[float | None]) -> float | None:
+    """Return the smallest of the values that are known."""
+    return min((value for value in values if value is not None), default=None)
+
+
+def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
+    """Return the numbers that head a row.
+
+    Args:
+        models: Scores by model.
+        rule: ``global``: the model of that name; ``mean``: the mean over all models.
+    """
+    if not models or (rule == "global" and "global" not in models):
+        raise FedbenchError(
+            f"the method's headline is {rule!r}, but its final models are: "
+            f"{', '.join(models) or 'none'}; yield one named 'global', or set headline = 'mean'"
+        )
+    names = ("accuracy", "balanced_accuracy", "nll", "ece")
+    if rule == "global":
+        chosen = models["global"]
+        return {
+            **{name: chosen[name] for name in (*names, "per_class")},
+            "worst_client": chosen["worst_client"],
+        }
+    rows = list(models.values())
+    summary = {name: sum(row[name] for row in rows) / len(rows) for name in names}
+    classes = zip(*(row["per_class"] for row in rows), strict=True)
+    per_class = [None if None in values else sum(values) / len(values) for values in classes]
+    own = [row["own_mix"] if "own_mix" in row else row["worst_client"] for row in rows]
+    known = [value for value in own if value is not None]
+    accuracies = [row["accuracy"] for row in rows]
+    return {
+        **summary,
+        "per_class": per_class,
+        "worst_client": least(own),
+        "best_accuracy": max(accuracies),
+        "worst_accuracy": min(accuracies),
+        "own_mix": sum(known) / len(known) if known else None,
+    }
+
+
+def _keep(model: nn.Module, folder: Path) -> str:
+    state: dict[str, Tensor] = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    digest = tensors_digest(state)
+    path = folder / f"{digest}.safetensors"
+    if not path.exists():
+        write_atomic(path, safetensors.torch.save(state))
+    return digest

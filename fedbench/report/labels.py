@@ -1,0 +1,128 @@
+"""Names of rows and blocks: which settings tell one from another, and how they are written.
+
+Works on the settings as records hold them, flattened to ``{"method.mu": 0.1, ...}``. What
+``frame`` groups and counts, this module names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fedbench.registry import SCHEMES
+
+Flat = dict[str, str | int | float]
+
+#: Neither is what a row is: rows are means over seeds, and a preset is a name for its settings.
+NOT_IDENTITY = ("seed", "method.preset")
+#: Settings that may differ between rows of one block. The number of draws changes no partition.
+OF_ROWS = ("method.", "student.", "evaluation.", "budget.", "partition.max_tries")
+#: Blocks are sorted by these first, in this order.
+FIRST = ("data.name", "partition.scheme", "partition.beta", "partition.clients")
+_ALWAYS = ("scheme", "clients", "validation")
+_IN_TITLE = ("data.name", "models")
+_SHORT = ("data.", "partition.", "evaluation.", "method.", "budget.")
+
+
+def flatten(settings: Mapping[str, Any]) -> Flat:
+    """Return what identifies a row: settings by dotted name.
+
+    Left out are the seed, the preset's name, what is None, and what the scheme does not use.
+
+    Args:
+        settings: Of a record.
+
+    Raises:
+        SettingsError: There is no partition scheme of that name.
+    """
+    partition = settings["partition"]
+    used = {*_ALWAYS, *SCHEMES.get(partition["scheme"]).parameters}
+    kept = {key: value for key, value in partition.items() if key in used}
+    flat = _flatten({**settings, "partition": kept}, "")
+    return {name: value for name, value in flat.items() if name not in NOT_IDENTITY}
+
+
+def _flatten(values: Mapping[str, Any], prefix: str) -> Flat:
+    flat: Flat = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple | bool):
+            flat[prefix + key] = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        elif value is not None:
+            flat[prefix + key] = value
+    return flat
+
+
+def of_block(flat: Flat) -> Flat:
+    """Return the settings that a row shares with the rows that it is compared with."""
+    return {name: value for name, value in flat.items() if not name.startswith(OF_ROWS)}
+
+
+def of_row(flat: Flat) -> Flat:
+    """Return the settings in which it may differ from them."""
+    return {name: value for name, value in flat.items() if name.startswith(OF_ROWS)}
+
+
+def varying(several: Iterable[Flat]) -> list[str]:
+    """Return the names, sorted, of the settings that are not the same in all."""
+    several = list(several)
+    names = sorted(set().union(*several))
+    return [name for name in names if len({flat.get(name) for flat in several}) > 1]
+
+
+def beyond_title(names: Iterable[str]) -> list[str]:
+    """Return those settings of blocks that a title names only where they vary."""
+    return [
+        name
+        for name in names
+        if name == "partition.validation"
+        or (name not in _IN_TITLE and not name.startswith("partition."))
+    ]
+
+
+def scheme_parameters(flat: Flat) -> list[str]:
+    """Return the scheme's own parameters, such as ``["beta=0.1", "min_size=10"]``."""
+    own = SCHEMES.get(str(flat["partition.scheme"])).parameters - {"max_tries"}
+    return written(flat, [f"partition.{name}" for name in sorted(own)])
+
+
+def written(flat: Flat, names: Iterable[str]) -> list[str]:
+    """Return settings as ``name=value``; those that are None or absent are left out."""
+    return [f"{_short(name)}={_text(flat[name])}" for name in names if name in flat]
+
+
+def model_label(models: Iterable[Mapping[str, Any]]) -> str:
+    """Return the clients' architectures in their order, such as ``convnet-w32-d3+resnet8``."""
+    letters = (("width", "w"), ("depth", "d"), ("norm", ""))
+    return "+".join(
+        "-".join(
+            [
+                model["name"],
+                *(f"{letter}{model[key]}" for key, letter in letters if model.get(key) is not None),
+            ]
+        )
+        for model in models
+    )
+
+
+def method_label(method: str, preset: str | None, settings: Iterable[str]) -> str:
+    """Return a row's label: ``fedavg``, or ``fedavg (one_shot, epochs=5)``."""
+    inside = [*([preset] if preset else []), *settings]
+    return f"{method} ({', '.join(inside)})" if inside else method
+
+
+def _short(name: str) -> str:
+    """Drop the part's name; recipes keep theirs, as methods have epochs of their own."""
+    for prefix in _SHORT:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return name
+
+
+def _text(value: str | int | float) -> str:
+    """Write a number as short as it can be without becoming another one."""
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)
