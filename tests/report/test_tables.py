@@ -262,6 +262,12 @@ def test_order_does_not_depend_on_the_records_order():
     assert first == ["fedprox", "ensemble", "fedavg", "local"]  # controls come last
 
 
+def test_equal_rows_of_several_budgets_keep_their_order():
+    records = [record("random_real", ipc=ipc) for ipc in (10, 1)]
+    assert tables.to_csv(rows(records)) == tables.to_csv(rows(records[::-1]))
+    assert [head["budget_pixels"] for head, _ in blocks(rows(records))] == [2560, 25600]
+
+
 def test_each_budget_has_a_block_and_methods_without_one_stand_in_all():
     found = rows(
         [
@@ -327,6 +333,11 @@ def test_titles_name_other_settings_only_where_they_vary():
         return [tables.title(head) for head, _ in blocks(found)]
 
     split = "digits · dirichlet_capped · β=0.1 · min_size=10 · K=5 · convnet-w32-d3"
+    models = blocks(rows(record("fedavg", model=model) for model in (CONVNET, RESNET)))
+    assert [tables.title(head) for head, _ in models] == [
+        split,
+        split.replace("convnet-w32-d3", "resnet8-w16"),
+    ]
     assert titles(5) == [split]
     assert titles(20, 5) == [f"{split} · recipe.epochs=5", f"{split} · recipe.epochs=20"]
 
