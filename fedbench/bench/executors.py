@@ -1,38 +1,44 @@
 """Who computes the cells of a sweep: worker processes of one thread each on this machine.
 
-Workers are forked from a server that has the libraries loaded, so a worker costs milliseconds.
-What a worker has finished is on the disk before the parent hears of it.
+Workers are forked from a server that has the libraries loaded, so a worker costs milliseconds. Each
+has a pipe of its own and one cell at a time; when it dies, the pipe ends, so it is known which cell
+it had, and the others do not notice (a pool of the standard library breaks as a whole). What a
+worker has finished is on the disk before the parent hears of it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from multiprocessing import connection, forkserver, resource_tracker
+from typing import TYPE_CHECKING, cast
 
 from fedbench.bench.plan import Planned
-from fedbench.bench.records import Record, record_path, write_record
+from fedbench.bench.records import Record, find_record, keep_record
 from fedbench.config import identity
-from fedbench.registry import load_plugin
+from fedbench.registry import METHODS, load_plugin
 
 if TYPE_CHECKING:
-    from multiprocessing.queues import Queue
+    from multiprocessing.connection import Connection
 
     from fedbench.bench.cell import Runtime
     from fedbench.federation.context import Progress
 
 #: Seconds between two messages of one worker.
 _PACE = 0.1
+#: Seconds that workers have to leave before they are killed.
+_GRACE = 1.0
+_DIED = (
+    "a worker process died, perhaps for want of memory; run the same command again with fewer "
+    "workers"
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Event:
     """What a worker is doing.
 
     Attributes:
-        worker: Its process id.
+        worker: Its number, from 0; one that died passes it on to its successor.
         cell_id: The cell in hand.
         round: From 1; 0 before the first.
         rounds: How many there are.
@@ -58,6 +64,17 @@ class Event:
     total: int
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What all workers are told when they begin."""
+
+    runtime: Runtime
+    suite: str
+    profile: str | None
+    plugins: tuple[str, ...]
+    devices: tuple[str, ...]
+
+
 def execute(
     cells: Sequence[Planned],
     runtime: Runtime,
@@ -66,9 +83,15 @@ def execute(
     profile: str | None,
     workers: int,
     plugins: Sequence[str] = (),
+    devices: Sequence[str] = (),
     on_event: Callable[[Event], None] = lambda _: None,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Compute cells and yield their records as they are finished.
+
+    A cell whose worker dies is tried once more when all others are done, alone on the machine, and
+    has failed if its worker dies again. Closing the generator, or an exception such as Ctrl-C in
+    it, stops all workers within about a second; a cell in hand goes on at its last commit when it
+    is next computed.
 
     Args:
         cells: What to compute, in this order.
@@ -77,107 +100,184 @@ def execute(
         profile: A label.
         workers: Processes; at least 1.
         plugins: Loaded by each worker first (see ``fedbench.registry.load_plugin``).
-        on_event: Called, from another thread, with what workers are doing.
+        devices: Given to the workers in turn; the runtime's device where there are none.
+        on_event: Called with what workers are doing, while a record is waited for.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fedbench.bench.cell", "fedbench.training.classifier"])
-    events: Queue[Event] = context.Queue()
+    _start_server()
     quiet = replace(runtime, threads=1, show=_silent, say=_silent)
-    pool = ProcessPoolExecutor(
-        min(workers, max(len(cells), 1)),
-        mp_context=context,
-        initializer=_begin,
-        initargs=(events, tuple(plugins)),
+    job = _Job(quiet, suite, profile, tuple(plugins), tuple(devices) or (runtime.device,))
+    count = min(workers, len(cells))
+    suspects = []
+    with closing(_compute(cells, job, count, on_event)) as computed:
+        for entry, record in computed:
+            if record is None and count > 1:
+                suspects.append(entry)
+            else:
+                yield record or _failure(entry, job, _DIED)
+    with closing(_compute(suspects, job, 1, on_event)) as computed:
+        for entry, record in computed:
+            yield record or _failure(entry, job, _DIED)
+
+
+def _start_server() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    multiprocessing.get_context("forkserver").set_forkserver_preload(
+        ["fedbench.bench.cell", "fedbench.training.classifier"]
     )
+    resource_tracker.ensure_running()  # first, because it changes the mask
+    # The server and all workers inherit the mask: the parent alone answers Ctrl-C.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with _listening(events, on_event):
-            futures = {pool.submit(_work, entry, quiet, suite, profile): entry for entry in cells}
-            for future in as_completed(futures):
-                yield _result(future, futures[future], runtime.home, suite, profile)
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
+        forkserver.ensure_running()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _result(
-    future: Future[Record], entry: Planned, home: Path, suite: str, profile: str | None
-) -> Record:
+def _compute(
+    cells: Iterable[Planned], job: _Job, count: int, on_event: Callable[[Event], None]
+) -> Generator[tuple[Planned, Record | None], None, None]:
+    """Yield every cell with its record, or with None if its worker died."""
+    left = deque(cells)
+    busy: dict[Connection, _Worker] = {}
+
+    def employ(worker: _Worker) -> None:
+        busy[worker.pipe] = worker
+        worker.give(left.popleft())
+
+    everybody: list[_Worker] = []
     try:
-        return future.result()
-    except BrokenProcessPool:
-        record = Record(
-            cell_id=entry.cell_id,
-            status="failed",
-            suite=suite,
-            profile=profile,
-            settings=entry.cell.model_dump(mode="json"),
-            versions=identity(entry.cell)["versions"],
-            reason="a worker process died, perhaps for want of memory; run the same "
-            "command again with fewer workers",
-        )
-        write_record(record_path(home, suite, entry.cell_id), record)
-        return record
-
-
-@contextmanager
-def _listening(events: Queue[Event], on_event: Callable[[Event], None]) -> Iterator[None]:
-    stop = threading.Event()
-
-    def listen() -> None:
-        while not stop.is_set():
-            try:
-                on_event(events.get(timeout=_PACE))
-            except queue.Empty:
-                continue
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    try:
-        yield
+        for number in range(min(count, len(left))):
+            everybody.append(_Worker(number, job))
+            employ(everybody[-1])
+        while busy:
+            for pipe in connection.wait(list(busy)):
+                worker = busy[cast("Connection", pipe)]
+                entry, heard = worker.entry, worker.hear()
+                if isinstance(heard, Event):
+                    on_event(heard)
+                    continue
+                del busy[worker.pipe]
+                if heard is None and left:
+                    worker = _Worker(worker.number, job)
+                    everybody.append(worker)
+                if left:
+                    employ(worker)
+                yield entry, heard
     finally:
-        stop.set()
-        thread.join()
+        _dismiss(everybody)
 
 
-_events: Queue[Event]
+class _Worker:
+    """A worker process, as its parent sees it.
+
+    Args:
+        number: From 0.
+        job: What it is told when it begins.
+    """
+
+    entry: Planned
+
+    def __init__(self, number: int, job: _Job) -> None:
+        self.number, self._job, self._since = number, job, 0.0
+        context = multiprocessing.get_context("forkserver")
+        self.pipe, far = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far, number, job))
+        self.process.start()
+        far.close()
+
+    def give(self, entry: Planned) -> None:
+        """Hand it a cell; if it is dead, ``hear`` will say so."""
+        self.entry, self._since = entry, time.time()
+        with suppress(OSError):
+            self.pipe.send(entry)
+
+    def hear(self) -> Event | Record | None:
+        """Return what it says: an event, or its cell's record, or None if it is dead."""
+        try:
+            said: Event | Record = self.pipe.recv()
+            return said
+        except (EOFError, OSError):
+            home, suite = self._job.runtime.home, self._job.suite
+            found = find_record(home, suite, self.entry.cell_id)
+            # It may have died between writing the record and sending it.
+            if found and found[1].status == "ok" and found[0].stat().st_mtime >= self._since:
+                return found[1]
+            return None
 
 
-def _begin(events: Queue[Event], plugins: tuple[str, ...]) -> None:
-    """Prepare a worker; the parent alone answers Ctrl-C."""
-    global _events
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _events = events
-    for plugin in plugins:
+def _dismiss(workers: Iterable[_Worker]) -> None:
+    """Stop workers, whatever they are doing; they are gone afterwards."""
+    present = [worker.process for worker in workers if worker.process.is_alive()]
+    for process in present:
+        process.terminate()
+    end = time.monotonic() + _GRACE
+    try:
+        for process in present:
+            process.join(max(0.0, end - time.monotonic()))
+    finally:  # also when Ctrl-C is pressed again
+        for process in present:
+            if process.is_alive():
+                process.kill()
+
+
+def _failure(entry: Planned, job: _Job, reason: str, trace: str | None = None) -> Record:
+    """Write and return the record of a cell that could not write one itself."""
+    record = Record(
+        cell_id=entry.cell_id,
+        status="failed",
+        reason=reason,
+        traceback=trace,
+        suite=job.suite,
+        profile=job.profile,
+        control=METHODS.get(entry.cell.method.name).control,
+        settings=entry.cell.model_dump(mode="json"),
+        versions=identity(entry.cell)["versions"],
+    )
+    keep_record(job.runtime.home, record)
+    return record
+
+
+def _serve(pipe: Connection, number: int, job: _Job) -> None:
+    """Be a worker: compute cells until the parent closes the pipe or is gone."""
+    for plugin in job.plugins:
         load_plugin(plugin)
+    runtime = replace(job.runtime, device=job.devices[number % len(job.devices)])
+    try:
+        while True:
+            entry: Planned = pipe.recv()
+            pipe.send(_work(entry, replace(job, runtime=runtime), _reporter(pipe, number, entry)))
+    except (EOFError, ConnectionError):
+        return
 
 
-def _work(entry: Planned, runtime: Runtime, suite: str, profile: str | None) -> Record:
+def _work(entry: Planned, job: _Job, show: Callable[[Progress], None]) -> Record:
     from fedbench.bench.cell import run_cell
 
+    means = replace(job.runtime, show=show)
+    try:
+        return run_cell(entry.cell, means, suite=job.suite, profile=job.profile)
+    except Exception as error:  # what run_cell does not make a record of, such as a full disk
+        reason = f"{type(error).__name__}: {error}"
+        return _failure(entry, job, reason, traceback.format_exc())
+
+
+def _reporter(pipe: Connection, number: int, entry: Planned) -> Callable[[Progress], None]:
     last = 0.0
 
     def show(progress: Progress) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= _PACE:
-            last = now
-            _events.put(
-                Event(
-                    os.getpid(),
-                    entry.cell_id,
-                    progress.round,
-                    progress.rounds,
-                    progress.stage,
-                    progress.done,
-                    progress.total,
-                )
-            )
+        if now - last < _PACE:
+            return
+        last = now
+        at = progress.round, progress.rounds, progress.stage, progress.done, progress.total
+        try:
+            pipe.send(Event(number, entry.cell_id, *at))
+        except ConnectionError:
+            # Without a parent nobody wants the cell, and this is no failure of it.
+            raise SystemExit from None
 
-    return run_cell(entry.cell, replace(runtime, show=show), suite=suite, profile=profile)
+    return show
 
 
 def _silent(_: object) -> None:

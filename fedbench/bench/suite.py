@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fedbench.config import Settings, validate
 from fedbench.errors import SettingsError, did_you_mean
 
 Tree = dict[str, Any]
+#: Folders below the home that are no suite's.
+RESERVED = ("artefacts", "cache", "partitions", "reproduced", "run")
 
 
 class Exclusion(Settings):
@@ -70,6 +72,16 @@ class Suite(Settings):
     """The profile that is taken where none is named."""
     seeds: int = Field(3, ge=1)
     """Number of seeds, from 0, where the profile names none."""
+
+    @field_validator("name")
+    @classmethod
+    def _own_folder(cls, name: str) -> str:
+        if name in RESERVED:
+            raise ValueError(
+                f"{name!r} is a folder of fedbench itself, where a suite's results would mix with "
+                f"other files; choose a name other than {', '.join(RESERVED)}"
+            )
+        return name
 
     def sized(self, profile: str | None = None) -> Suite:
         """Return the suite with a profile merged in, and no profiles left.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -12,6 +14,12 @@ from fedbench import __version__
 from fedbench.cli import inspect, run, sweep, system
 from fedbench.cli.console import fail, stderr
 from fedbench.errors import FedbenchError
+
+_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_SAFE = (
+    "interrupted; finished cells have their records, and the same command (without --force) goes "
+    "on, a cell in hand at its last commit"
+)
 
 app = typer.Typer(
     name="fedbench",
@@ -53,15 +61,25 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; a mendable error is one message and exit code 2."""
+    """Run the command line.
+
+    A mendable error is one message and exit code 2; Ctrl-C and SIGTERM are one message and the
+    codes 130 and 143 of the shell.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except FedbenchError as error:
         fail(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        fail("interrupted; finished cells are safe, and the same command goes on")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code in _STOPPED:  # typer has made an exit of KeyboardInterrupt
+            fail(_SAFE)
+        raise
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

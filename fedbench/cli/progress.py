@@ -100,9 +100,11 @@ class SweepDisplay:
             yield self
             return
         with self._bars:
-            yield self
-            for task in self._workers.values():
-                self._bars.remove_task(task)
+            try:
+                yield self
+            finally:
+                for task in self._workers.values():
+                    self._bars.remove_task(task)
 
     def event(self, event: Event) -> None:
         """Show what a worker is doing."""
@@ -128,11 +130,10 @@ class SweepDisplay:
             self._bars.update(self._all, completed=self._done, description=f"cells{failed}")
             return
         took = f"{record.wall_seconds:.1f} s"
-        outcome = (
-            f"{100 * record.metrics['accuracy']:.2f} %"
-            if record.status == "ok"
-            else f"FAILED: {record.reason}"
-        )
+        accuracy = record.metrics.get("accuracy")
+        outcome = "no accuracy" if accuracy is None else f"{100 * accuracy:.2f} %"
+        if record.status != "ok":
+            outcome = f"FAILED: {record.reason}"
         stderr.print(
             f"[{self._done}/{self._total}] {label}: {outcome} ({took}; "
             f"{time.monotonic() - self._start:.0f} s so far)",

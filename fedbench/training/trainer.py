@@ -177,8 +177,9 @@ class _Hush(logging.Filter):
 
 
 _HUSH = _Hush()
-for _name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(f"{_name}.utilities.rank_zero").addFilter(_HUSH)
+for _name in list(logging.root.manager.loggerDict):
+    if _name.startswith("lightning."):  # a filter holds for its own logger alone
+        logging.getLogger(_name).addFilter(_HUSH)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,7 @@ from safetensors.torch import load_file
 
 from fedbench.bench.cell import load_data, run_cell
 from fedbench.bench.compare import compare
-from fedbench.bench.executors import execute
 from fedbench.bench.harness import headline
-from fedbench.bench.plan import planned
 from fedbench.bench.records import find_record
 from fedbench.errors import SettingsError
 from fedbench.models.factory import build
@@ -86,49 +84,6 @@ def test_bf16_runs_and_is_another_cell(compute, tiny):
     record = compute("centralised", precision="bf16-mixed")
     assert record.cell_id != tiny("centralised").cell_id
     assert record.metrics["accuracy"] > 0
-
-
-def test_workers_give_the_numbers_that_one_process_gives(tiny, runtime, home):
-    cells = [tiny("ensemble"), tiny({"name": "fedavg", "preset": "one_shot"}), tiny("local")]
-    alone = {cell.cell_id: run_cell(cell, runtime, suite="alone") for cell in cells}
-    fresh = dataclasses.replace(runtime, home=home.parent / "other")
-    found = list(
-        execute([planned(cell) for cell in cells], fresh, suite="together", profile=None, workers=2)
-    )
-    assert len(found) == 3
-    for record in found:
-        assert record.status == "ok", record.traceback
-        assert compare(alone[record.cell_id], record) == []
-
-
-def test_a_worker_that_dies_is_a_failure_with_a_reason(tiny, runtime, tmp_path):
-    plugin = tmp_path / "deadly.py"
-    plugin.write_text(
-        "import os\n"
-        "from fedbench.methods.local import Local\n"
-        "class Deadly(Local):\n"
-        "    name = 'deadly'\n"
-        "    def client_model(self, client):\n"
-        "        os._exit(9)\n"
-    )
-    from fedbench.registry import METHODS, load_plugin
-
-    load_plugin(str(plugin))
-    try:
-        found = list(
-            execute(
-                [planned(tiny("deadly"))],
-                runtime,
-                suite="test",
-                profile=None,
-                workers=1,
-                plugins=[str(plugin)],
-            )
-        )
-    finally:
-        METHODS._loaded.pop("deadly")
-    assert [record.status for record in found] == ["failed"]
-    assert "worker process died" in found[0].reason
 
 
 def test_headline_of_a_mean_is_over_models():

@@ -71,6 +71,7 @@ def test_overrides_lie_over_every_cell():
         ({"axis": {}}, "did you mean 'axes'"),
         ({"profiles": {"a": {"fixd": {}}}}, "did you mean 'fixed'"),
         ({"name": "Bad Name"}, "name"),
+        ({"name": "cache"}, "name.*'cache' is a folder of fedbench itself"),
         ({"seeds": 0}, "seeds"),
     ],
 )
@@ -82,6 +83,13 @@ def test_a_wrong_suite_names_the_place(tmp_path, over, words):
     with pytest.raises(SettingsError, match=words) as error:
         read_suite(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["run", "cache", "artefacts", "reproduced", "partitions"])
+def test_a_suite_cannot_have_the_name_of_another_folder(name):
+    with pytest.raises(SettingsError, match="choose a name other than"):
+        suite(name=name)
+    assert suite(name=f"{name}2").name == f"{name}2"
 
 
 def test_a_wrong_combination_is_shown_whole():

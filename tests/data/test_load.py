@@ -241,7 +241,7 @@ def test_failed_download_names_layouts_and_command(tmp_path, cache, monkeypatch,
     fake_torchvision(monkeypatch, mnist_class)
     with pytest.raises(DataError) as caught:
         load_all("mnist", tmp_path, cache, offline=False)
-    for words in (str(reason), "train-images-idx3-ubyte", "download=True", "network"):
+    for words in (str(reason), "train-images-idx3-ubyte", "data --fetch mnist", "network"):
         assert words in str(caught.value)
 
 

@@ -358,3 +358,26 @@ def test_two_hundred_fits_take_no_more_memory(pool):
     for _ in range(200):
         once()
     assert megabytes() - before < 20
+
+
+def test_no_notice_of_lightning_reaches_the_user(tmp_path):
+    seen = []
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.getMessage())
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        pool = TrainerPool("cpu", "32-true")
+        pool.fit(
+            make_classifier(),
+            make_loader(),
+            epochs=3,
+            checkpoint=tmp_path / "c",
+            checkpoint_every=0,
+        )
+        logging.getLogger("lightning.pytorch.utilities.rank_zero").info("outside a fit")
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    assert seen == ["outside a fit"]

@@ -1,0 +1,184 @@
+"""Worker processes: what they compute, what is left when one dies, and how they are stopped."""
+
+import dataclasses
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from fedbench.bench.cell import run_cell
+from fedbench.bench.compare import compare
+from fedbench.bench.executors import _reporter, execute
+from fedbench.bench.lookup import good_record
+from fedbench.bench.plan import planned
+from fedbench.bench.records import find_record, record_path, write_record
+from fedbench.federation.context import Progress
+from fedbench.registry import METHODS, load_plugin
+
+METHOD = """
+import os, time
+from pathlib import Path
+from fedbench.methods.local import Local
+TRACE = Path({trace!r})
+class Odd(Local):
+    name = 'odd'
+    def client_model(self, client):
+        with TRACE.open('a') as file:
+            file.write('x')
+        {code}
+        return super().client_model(client)
+"""
+DIE = "os._exit(9)"
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """Make a method ``odd`` that does something of its own in a worker, and counts its starts."""
+
+    def make(code, before=""):
+        plugin, trace = tmp_path / "odd.py", tmp_path / "trace"
+        plugin.write_text(before + METHOD.format(trace=str(trace), code=code))
+        load_plugin(str(plugin))
+        return str(plugin), trace
+
+    yield make
+    METHODS._loaded.pop("odd")
+
+
+@pytest.fixture
+def sweep(runtime):
+    def run(cells, workers, *plugins, means=runtime, **over):
+        entries = [planned(cell) for cell in cells]
+        found = execute(
+            entries,
+            means,
+            suite="test",
+            profile=None,
+            workers=workers,
+            plugins=plugins,
+            **over,
+        )
+        return {f"{record.method_label()}{record.settings['seed']}": record for record in found}
+
+    return run
+
+
+def test_workers_give_the_numbers_that_one_process_gives(tiny, runtime, home, sweep):
+    cells = [tiny("ensemble"), tiny({"name": "fedavg", "preset": "one_shot"}), tiny("local")]
+    alone = {cell.cell_id: run_cell(cell, runtime, suite="alone") for cell in cells}
+    events = []
+    found = sweep(
+        cells,
+        2,
+        means=dataclasses.replace(runtime, home=home.parent / "other"),
+        on_event=events.append,
+    )
+    assert len(found) == 3
+    for record in found.values():
+        assert record.status == "ok", record.traceback
+        assert compare(alone[record.cell_id], record) == []
+    assert {event.worker for event in events} <= {0, 1}
+    assert {event.cell_id for event in events} <= set(alone)
+    assert events
+
+
+def test_one_deadly_cell_fails_alone_and_is_tried_again_by_the_next_run(tiny, runtime, sweep, odd):
+    plugin, trace = odd(DIE)
+    cells = [tiny("odd"), *(tiny("local", seed=seed) for seed in range(4))]
+    found = sweep(cells, 2, plugin)
+    assert {name: record.status for name, record in found.items()} == {
+        "odd0": "failed",
+        **{f"local{seed}": "ok" for seed in range(4)},
+    }
+    assert "worker process died" in found["odd0"].reason
+    assert trace.read_text() == "xx"  # once among others, once alone
+    assert find_record(runtime.home, "test", cells[0].cell_id)[1] == found["odd0"]
+    left = [cell for cell in cells if good_record(runtime.home, "test", cell, runtime.data) is None]
+    assert left == cells[:1]
+    assert sweep(left, 2, plugin)["odd0"].status == "failed"
+    assert trace.read_text() == "xxx"  # there was nobody else to blame
+
+
+def test_a_cell_whose_worker_died_once_is_completed_alone(tiny, sweep, odd):
+    plugin, trace = odd(f"if TRACE.read_text() == 'x': {DIE}")
+    found = sweep([tiny("odd"), tiny("local")], 2, plugin)
+    assert found["odd0"].status == found["local0"].status == "ok"
+    assert len(trace.read_text()) == 1 + 3  # clients
+
+
+def test_a_record_written_just_before_a_death_counts(tiny, runtime, sweep, odd):
+    plugin, trace = odd(
+        "pass",
+        "import multiprocessing, os\n"
+        "import fedbench.bench.cell as cell\n"
+        "keep = cell.keep_record\n"
+        "def last_words(home, record):\n"
+        "    keep(home, record)\n"
+        "    os._exit(9)\n"
+        "if multiprocessing.parent_process():\n"
+        "    cell.keep_record = last_words\n",
+    )
+    cells = [tiny("odd"), tiny("local")]
+    found = sweep(cells, 2, plugin)
+    assert found["odd0"].status == found["local0"].status == "ok"
+    assert trace.read_text() == "xxx"  # three clients, once each
+    for cell in cells:
+        assert find_record(runtime.home, "test", cell.cell_id)[1].status == "ok"
+
+
+def test_a_good_record_outlives_the_death_of_its_recomputation(tiny, runtime, sweep, odd):
+    plugin, _ = odd(DIE)
+    cell = tiny("odd")
+    good = run_cell(tiny("local"), runtime, suite="test").model_copy(
+        update={"cell_id": cell.cell_id}
+    )
+    path = record_path(runtime.home, "test", cell.cell_id)
+    write_record(path, good)
+    os.utime(path, (0, 0))
+    assert sweep([cell], 1, plugin)["odd0"].status == "failed"
+    assert find_record(runtime.home, "test", cell.cell_id)[1] == good
+
+
+def test_what_run_cell_does_not_catch_is_a_failure_too(tiny, sweep):
+    found = sweep([tiny("local"), tiny("ensemble")], 1, devices=["cuda:77"])
+    assert len(found) == 2
+    for record in found.values():
+        assert record.status == "failed"
+        assert record.reason.startswith("SettingsError: there is no device 'cuda:77'")
+        assert "resolve_device" in record.traceback
+
+
+def test_devices_are_given_to_the_workers_in_turn(tiny, sweep):
+    cells = [tiny("local", seed=seed) for seed in range(2)]
+    found = sweep(cells, 2, devices=["cpu", "cuda:77"])
+    assert sorted(record.status for record in found.values()) == ["failed", "ok"]
+
+
+def test_closing_stops_workers_at_once_and_starts_nothing(tiny, runtime, odd):
+    plugin, trace = odd("time.sleep(60)")
+    cells = [tiny("local"), *(tiny("odd", seed=seed) for seed in range(3))]
+    records = execute(
+        [planned(cell) for cell in cells],
+        runtime,
+        suite="test",
+        profile=None,
+        workers=2,
+        plugins=[plugin],
+    )
+    assert next(records).status == "ok"
+    start = time.monotonic()
+    records.close()
+    assert time.monotonic() - start < 5
+    assert not multiprocessing.active_children()
+    time.sleep(0.2)
+    assert not trace.exists() or trace.read_text() in ("x", "xx")
+    assert len(list((runtime.home / "test" / "records").glob("*.json"))) == 1
+
+
+def test_a_worker_without_a_parent_gives_up(tiny):
+    near, far = multiprocessing.Pipe()
+    near.close()
+    show = _reporter(far, 0, planned(tiny("local")))
+    with pytest.raises(SystemExit):
+        show(Progress())
