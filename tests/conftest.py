@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fedbench.bench.cell import Runtime, run_cell
+from fedbench.bench.cell import run_cell
+from fedbench.bench.runtime import Runtime
 from fedbench.bench.suite import merge
 from fedbench.config import parse
 from fedbench.registry import METHODS

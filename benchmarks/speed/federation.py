@@ -21,8 +21,10 @@ from lightning import Trainer
 from timing import Row, interleave, report
 from torch.nn import functional
 
-from fedbench.bench.cell import Runtime, load_data, run_cell
+from fedbench.bench.cell import run_cell
+from fedbench.bench.datasets import load_data
 from fedbench.bench.records import Record
+from fedbench.bench.runtime import Runtime
 from fedbench.config import Model, Recipe, parse
 from fedbench.data.loaders import BatchLoader
 from fedbench.files import data_root

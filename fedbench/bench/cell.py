@@ -12,22 +12,20 @@ import logging
 import shutil
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
 
+from fedbench.bench.datasets import load_data
 from fedbench.bench.environment import PeakMemory, available_cores, environment, resolve_device
 from fedbench.bench.harness import Harness
 from fedbench.bench.lookup import data_sources, good_record
 from fedbench.bench.records import Record, keep_record
+from fedbench.bench.runtime import Runtime
 from fedbench.config import Cell, Data, identity
 from fedbench.data.dataset import ImageData
-from fedbench.data.load import load
 from fedbench.data.partition import ClientSplit, split
 from fedbench.errors import DataError, FedbenchError, PrivacyError
 from fedbench.federation.artefacts import ArtefactStore
@@ -42,31 +40,6 @@ from fedbench.registry import METHODS
 from fedbench.training.pool import TrainerPool
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where and how cells run; none of it is part of a cell's identity.
-
-    Attributes:
-        home: The folder for everything that is written.
-        data: The root of the data sets.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: Of torch on the CPU; 0 takes all cores.
-        offline: Never download.
-        refresh: Train anew what the artefact store has.
-        show: Called whenever a cell's progress changes.
-        say: Called with lines on slow things, such as decoding a data set.
-    """
-
-    home: Path
-    data: Path
-    device: str = "auto"
-    threads: int = 0
-    offline: bool = False
-    refresh: bool = False
-    show: Callable[[Progress], None] = field(default=lambda _: None, compare=False)
-    say: Callable[[str], None] = field(default=log.info, compare=False)
 
 
 def run_cell(cell: Cell, runtime: Runtime, *, suite: str, profile: str | None = None) -> Record:
@@ -178,21 +151,6 @@ def _compute(
         "privileges": ["the clients' hold-outs, pooled at the server"] if pooled else [],
         "outputs": digests,
     }
-
-
-def load_data(settings: Data, runtime: Runtime) -> ImageData:
-    """Return a cell's data; the last ones used in this process are kept."""
-    sources = data_sources(settings, runtime.data).digest
-    return _load(
-        settings, sources, runtime.data, runtime.home / "cache", runtime.offline, runtime.say
-    )
-
-
-@lru_cache(maxsize=4)
-def _load(
-    settings: Data, sources: str, root: Path, cache: Path, offline: bool, say: Callable[[str], None]
-) -> ImageData:
-    return load(settings, root=root, cache=cache, offline=offline, progress=say)
 
 
 def _partition(cell: Cell, data: ImageData) -> ClientSplit:

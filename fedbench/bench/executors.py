@@ -28,7 +28,7 @@ from fedbench.registry import METHODS, load_plugin
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from fedbench.bench.cell import Runtime
+    from fedbench.bench.runtime import Runtime
     from fedbench.federation.context import Progress
 
 #: Seconds between two messages of one worker.

@@ -124,7 +124,7 @@ def partition(
     as_json: AsJson = False,
 ) -> None:
     """Draw one partition: a table of labels by client, and a heatmap as SVG."""
-    from fedbench.bench.cell import load_data
+    from fedbench.bench.datasets import load_data
     from fedbench.bench.suite import merge, nest
     from fedbench.config import Data, Partition, validate
     from fedbench.data.partition import split

@@ -11,7 +11,7 @@ import yaml
 from fedbench.errors import SettingsError
 
 if TYPE_CHECKING:
-    from fedbench.bench.cell import Runtime
+    from fedbench.bench.runtime import Runtime
 
 Set = Annotated[
     list[str] | None,
@@ -71,7 +71,7 @@ def runtime(
     home: Path | None = None,
 ) -> Runtime:
     """Return where and how cells run, from options and the environment."""
-    from fedbench.bench.cell import Runtime
+    from fedbench.bench.runtime import Runtime
     from fedbench.cli.console import stderr
     from fedbench.files import data_root
     from fedbench.files import home as default_home

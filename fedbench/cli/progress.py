@@ -21,9 +21,9 @@ from rich.progress import (
 from fedbench.cli.console import stderr
 
 if TYPE_CHECKING:
-    from fedbench.bench.cell import Runtime
     from fedbench.bench.executors import Event
     from fedbench.bench.records import Record
+    from fedbench.bench.runtime import Runtime
     from fedbench.config import Cell
     from fedbench.federation import context
 

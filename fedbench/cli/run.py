@@ -23,8 +23,8 @@ from fedbench.errors import SettingsError
 from fedbench.registry import METHODS
 
 if TYPE_CHECKING:
-    from fedbench.bench.cell import Runtime
     from fedbench.bench.records import Record
+    from fedbench.bench.runtime import Runtime
     from fedbench.config import Cell
 
 #: The folder below the home for cells that belong to no suite.

@@ -17,9 +17,9 @@ from fedbench.files import home, sweep_parts
 from fedbench.registry import SCHEMES
 
 if TYPE_CHECKING:
-    from fedbench.bench.cell import Runtime
     from fedbench.bench.plan import Planned
     from fedbench.bench.records import Record
+    from fedbench.bench.runtime import Runtime
     from fedbench.bench.suite import Suite
     from fedbench.config import Cell
 
@@ -136,7 +136,7 @@ def _devices(asked: str) -> list[str]:
 
 def _prepare(todo: list[Planned], means: Runtime) -> None:
     """Read each data set once before the workers need it: decoding is cached for them."""
-    from fedbench.bench.cell import load_data
+    from fedbench.bench.datasets import load_data
 
     for settings in dict.fromkeys(entry.cell.data for entry in todo):
         try:

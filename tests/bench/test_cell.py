@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedbench.bench.cell import load_data, run_cell
+from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
+from fedbench.bench.datasets import load_data
 from fedbench.bench.harness import headline
 from fedbench.bench.records import find_record
 from fedbench.errors import SettingsError
@@ -32,7 +33,7 @@ def test_a_cell_leaves_the_global_generators_alone(compute):
 
 
 def test_the_kept_model_has_the_recorded_accuracy(compute, runtime, tiny):
-    from fedbench.bench.cell import load_data
+    from fedbench.bench.datasets import load_data
 
     record = compute("centralised", recipe={"epochs": 5})
     cell = tiny("centralised")

@@ -11,8 +11,9 @@ from shared import PETS
 from torch import nn
 
 import fedbench.methods.fedavg
-from fedbench.bench.cell import load_data, run_cell
+from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
+from fedbench.bench.datasets import load_data
 from fedbench.config import Data
 from fedbench.federation.averaging import average
 from fedbench.federation.commit import Commit
