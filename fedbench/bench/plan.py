@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+from fedbench.bench.planfile import Entry, Plan
 from fedbench.bench.suite import Suite, Tree, merge
 from fedbench.config import Cell, parse
 from fedbench.errors import SettingsError
-from fedbench.files import write_atomic
 from fedbench.registry import DATASETS, METHODS
 
 
@@ -96,23 +94,12 @@ def plan(
     return [entry for _, _, entry in sorted(keyed, key=lambda item: item[:2])]
 
 
-def write_plan(path: Path, suite: Suite, cells: Sequence[Planned]) -> None:
-    """Write what a report needs to know of a plan, as JSON."""
-    entries: list[dict[str, Any]] = [
-        {
-            "cell_id": entry.cell_id,
-            "skip": entry.skip,
-            "settings": entry.cell.model_dump(mode="json"),
-        }
-        for entry in cells
-    ]
-    content = {
-        "suite": suite.name,
-        "title": suite.title,
-        "profile": suite.profile,
-        "cells": entries,
-    }
-    write_atomic(path, json.dumps(content, indent=1) + "\n")
+def to_file(suite: Suite, cells: Sequence[Planned]) -> Plan:
+    """Return what a report needs to know of a plan, to be written."""
+    entries = (
+        Entry(entry.cell_id, entry.skip, entry.cell.model_dump(mode="json")) for entry in cells
+    )
+    return Plan(suite.name, suite.title, suite.profile, tuple(entries))
 
 
 def _parse(suite: Suite, tree: Tree) -> Cell:

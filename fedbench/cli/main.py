@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fedbench import __version__
-from fedbench.cli import inspect, run, sweep, system
+from fedbench.cli import inspect, report, run, sweep, system
 from fedbench.cli.console import fail, stderr
 from fedbench.errors import FedbenchError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Benchmarks federated learning that shares knowledge as data instead of weights.",
 )
-for group in (run, sweep, inspect, system):
+for group in (run, sweep, report, inspect, system):
     group.register(app)
 
 

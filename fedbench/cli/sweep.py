@@ -1,4 +1,4 @@
-"""`fedbench sweep` and `fedbench report`: a suite's cells, and its leaderboard."""
+"""`fedbench sweep`: compute the cells of a suite that have no record yet."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedbench.bench.environment import available_cores, resolve_device
-from fedbench.cli.console import fail, stderr, stdout
+from fedbench.cli.console import fail, stderr
 from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load_plugins, runtime
+from fedbench.cli.report import make_report
 from fedbench.errors import SettingsError
-from fedbench.files import home, sweep_parts
+from fedbench.files import sweep_parts
 from fedbench.registry import SCHEMES
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _MINOR = ("min_size", "max_tries", "sigma", "filling")
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
     app.command()(sweep)
-    app.command()(report)
 
 
 def sweep(
@@ -51,7 +51,8 @@ def sweep(
     Example: fedbench sweep benchmarks/digits.yaml --profile smoke
     """
     from fedbench.bench.lookup import good_record
-    from fedbench.bench.plan import plan, write_plan
+    from fedbench.bench.plan import plan, to_file
+    from fedbench.bench.planfile import plan_path, write_plan
     from fedbench.bench.suite import read_suite
 
     plugins = load_plugins(plugin)
@@ -62,7 +63,7 @@ def sweep(
     means = runtime(device, offline=offline, refresh=force)
     devices = _devices(device)
     folder = means.home / sized.name
-    write_plan(folder / "plan.json", sized, cells)
+    write_plan(plan_path(means.home, sized.name), to_file(sized, cells))
     for part in ("records", "outputs"):
         sweep_parts(folder / part)
     wanted = [entry for entry in cells if entry.skip is None]
@@ -86,23 +87,11 @@ def sweep(
             shutil.rmtree(folder / "scratch" / entry.cell_id, ignore_errors=True)
     _prepare(todo, means)
     failed = _compute(todo, means, sized, count, devices, plugins)
-    _leaderboard(sized.name, {entry.cell_id for entry in cells})
+    make_report(sized.name)
     for record in failed:
         fail(f"cell {record.cell_id} failed: {record.reason}")
     if failed:
         raise typer.Exit(1)
-
-
-def report(suite: Annotated[str, typer.Argument(help="Name of a suite that has run.")]) -> None:
-    """Print a suite's leaderboard from its records, without computing anything."""
-    import json
-
-    path = home() / suite / "plan.json"
-    if not path.is_file():
-        raise SettingsError(
-            f"there is no plan {path}; run `fedbench sweep` first, or set FEDBENCH_HOME"
-        )
-    _leaderboard(suite, {entry["cell_id"] for entry in json.loads(path.read_text())["cells"]})
 
 
 def label(cell: Cell) -> str:
@@ -179,24 +168,3 @@ def _compute(
             if record.status == "failed":
                 failed.append(record)
     return failed
-
-
-def _leaderboard(suite: str, ids: set[str]) -> None:
-    """Print the leaderboard of a plan's cells and write its files."""
-    from fedbench.bench.records import read_records
-    from fedbench.files import write_atomic
-    from fedbench.report import tables
-    from fedbench.report.frame import rows
-
-    folder = home() / suite
-    found = rows(record for _, record in read_records(folder / "records") if record.cell_id in ids)
-    write_atomic(folder / "report" / "table.csv", tables.to_csv(found))
-    write_atomic(folder / "report" / "table.md", tables.to_markdown(found))
-    for table in tables.to_terminal(found):
-        stdout.print(table)
-    stdout.print(
-        "† control row. Accuracy at the last step on the whole test set; ± is the "
-        "standard deviation over n seeds.",
-        highlight=False,
-    )
-    stdout.print(f"records, tables: {folder}/", highlight=False, soft_wrap=True)

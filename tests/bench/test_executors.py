@@ -9,7 +9,8 @@ import pytest
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
-from fedbench.bench.executors import _reporter, execute
+from fedbench.bench.executors import execute
+from fedbench.bench.executors.local import _reporter
 from fedbench.bench.lookup import good_record
 from fedbench.bench.plan import planned
 from fedbench.bench.records import find_record, record_path, write_record

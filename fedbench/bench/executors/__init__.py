@@ -1,0 +1,65 @@
+"""Who computes the cells of a sweep: processes of this machine, or the workers of a Ray cluster.
+
+Both yield the same records, bit for bit on the CPU: one thread a cell, seeds derived by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from fedbench.bench.executors.job import Event, Job, silent
+from fedbench.bench.plan import Planned
+from fedbench.bench.records import Record
+
+if TYPE_CHECKING:
+    from fedbench.bench.runtime import Runtime
+
+Executor = Literal["local", "ray"]
+
+__all__ = ["Event", "Executor", "Job", "execute"]
+
+
+def execute(
+    cells: Sequence[Planned],
+    runtime: Runtime,
+    *,
+    suite: str,
+    profile: str | None,
+    workers: int,
+    executor: Executor = "local",
+    address: str | None = None,
+    plugins: Sequence[str] = (),
+    devices: Sequence[str] = (),
+    on_event: Callable[[Event], None] = lambda _: None,
+    go_on: Callable[[], bool] = lambda: True,
+) -> Generator[Record, None, None]:
+    """Compute cells and yield their records as they are finished.
+
+    A cell whose worker dies is tried again, and has failed if its worker dies once more. Closing
+    the generator, or an exception such as Ctrl-C in it, stops all workers; a cell in hand goes on
+    at its last commit when it is next computed.
+
+    Args:
+        cells: What to compute, in this order.
+        runtime: Where; each worker takes one thread of it on the CPU.
+        suite: Names the folder of the records.
+        profile: A label.
+        workers: How many cells at once; at least 1.
+        executor: `local` processes, or tasks of a `ray` cluster.
+        address: Of the Ray cluster; a cluster on this machine where None.
+        plugins: Loaded by each worker first (see ``fedbench.registry.load_plugin``).
+        devices: Given to the workers in turn; the runtime's device where there are none.
+        on_event: Called with what workers are doing, while a record is waited for.
+        go_on: Asked before a worker is given a cell; where it says no, those in hand are the last.
+    """
+    quiet = replace(runtime, threads=1, show=silent, say=silent)
+    job = Job(quiet, suite, profile, tuple(plugins), tuple(devices) or (runtime.device,))
+    if executor == "ray":
+        from fedbench.bench.executors import cluster
+
+        return cluster.execute(cells, job, workers, address, on_event, go_on)
+    from fedbench.bench.executors import local
+
+    return local.execute(cells, job, workers, on_event, go_on)

@@ -1,0 +1,76 @@
+"""The plan of a suite as a file: what a report or a status needs to know, without torch.
+
+``plan`` makes it from a suite; everything that only reads goes through this module.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedbench.errors import StoreError
+from fedbench.files import write_atomic
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a plan.
+
+    Attributes:
+        cell_id: Its identity.
+        skip: Why it cannot run, or None.
+        settings: The whole cell, as a record has it.
+    """
+
+    cell_id: str
+    skip: str | None
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a suite's last sweep, or its published leaderboard, consists of.
+
+    Attributes:
+        suite: The suite's name.
+        title: One line for the head of pages.
+        profile: The profile that was planned.
+        cells: In the order of computing.
+    """
+
+    suite: str
+    title: str
+    profile: str
+    cells: tuple[Entry, ...]
+
+
+def plan_path(home: Path, suite: str) -> Path:
+    """Return where a suite's plan is kept."""
+    return home / suite / "plan.json"
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan as JSON."""
+    write_atomic(path, json.dumps(asdict(plan), indent=1) + "\n")
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        StoreError: There is none, or it is damaged or foreign.
+    """
+    try:
+        values = json.loads(path.read_text())
+        return Plan(**{**values, "cells": tuple(Entry(**entry) for entry in values["cells"])})
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"there is no plan {path}; run `fedbench sweep` first, or set FEDBENCH_HOME to the "
+            "folder that holds the results"
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"{path} is no plan ({error}); the next `fedbench sweep` of the suite writes it anew"
+        ) from error
