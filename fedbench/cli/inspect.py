@@ -128,7 +128,7 @@ def partition(
     from fedbench.bench.suite import merge, nest
     from fedbench.config import Data, Partition, validate
     from fedbench.data.partition import split
-    from fedbench.report.heatmap import partition_heatmap
+    from fedbench.report.figures.partition import partition_heatmap
 
     tree: dict[str, Any] = {"data": {"name": dataset}, "partition": {}}
     for place, value in {

@@ -1,0 +1,199 @@
+"""The look of all figures: sizes, colours, markers, dashes, whatever the machine's settings are.
+
+Contenders are filled and coloured, controls hollow and grey. Colours are safe for colour-blind
+readers, and every series has a marker and a dash of its own, so figures can be read in grey.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import matplotlib
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+COLUMN, PAGE = 3.3, 6.9  # inches: one column of a two-column paper, and both
+TALLEST = 8.8  # inches
+SMALL, NORMAL = 7.0, 8.0  # points
+INK, FAINT = "#222222", "#6a6a6a"
+
+# Okabe and Ito's colours, of which yellow is too pale for lines and black is the text's, and Tol's
+# wine and indigo: no pair comes closer under any kind of colour blindness than theirs do.
+# https://jfly.uni-koeln.de/color/ and https://personal.sron.nl/~pault/
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#882255",
+    "#332288",
+)
+GREY = "#7a7a7a"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*", "d", "8")
+#: How large markers are drawn so that they look alike in size; others are 1.
+WEIGHT = {"*": 1.6, "P": 1.25, "X": 1.25, "d": 1.25, "p": 1.15, "h": 1.15, "D": 0.85, "s": 0.92}
+HOLLOW = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">")
+DASHES = ((0, ()), (0, (4, 1.3)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+
+_RC: dict[str, Any] = {
+    "svg.hashsalt": "fedbench",
+    "svg.fonttype": "path",  # text as outlines looks alike whatever fonts the reader has
+    "pdf.fonttype": 42,
+    "text.parse_math": False,  # a name may hold dollars
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib
+    "font.size": SMALL,
+    "axes.titlesize": NORMAL,
+    "axes.labelsize": NORMAL,
+    "axes.titlepad": 3.0,
+    "axes.labelpad": 2.0,
+    "axes.edgecolor": "#666666",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.5,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.4,
+    "hatch.color": "#9a9a9a",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+_NOT_OURS = ("backend", "backend_fallback", "toolbar", "interactive")
+
+
+@contextmanager
+def context() -> Iterator[None]:
+    """Draw with this style on matplotlib's own defaults, whatever the user's matplotlibrc says."""
+    settings: Any = {
+        name: value
+        for name, value in matplotlib.rcParamsDefault.items()
+        if not name.startswith(_NOT_OURS)
+    }
+    with matplotlib.rc_context(settings | _RC):
+        yield
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a series is drawn.
+
+    Attributes:
+        label: Its name in legends.
+        control: Whether it is a row to compare with: grey and hollow.
+        colour: Of lines and markers.
+        marker: A marker of matplotlib.
+        dash: An (offset, on-off lengths) pair.
+    """
+
+    label: str
+    control: bool
+    colour: str
+    marker: str
+    dash: tuple[int, tuple[float, ...]]
+
+    @property
+    def face(self) -> str:
+        """What the marker is filled with."""
+        return "white" if self.control else self.colour
+
+
+def looks(series: Iterable[tuple[str, str, bool]]) -> list[Look]:
+    """Give each series its look.
+
+    The colour hangs on the method's name, the marker and the dash on the label; the variants of a
+    method share its colour. A new series changes the looks of few others (see ``_places``).
+
+    Args:
+        series: Method, label and whether it is a control, each label once.
+    """
+    series = list(series)
+    colours = _places({method for method, _, control in series if not control}, len(COLOURS))
+    found: dict[bool, dict[str, tuple[str, tuple[int, tuple[float, ...]]]]] = {}
+    for control, shapes in ((False, MARKERS), (True, HOLLOW)):
+        names = {label for _, label, other in series if other is control}
+        markers, dashes = _places(names, len(shapes)), _places(names, len(DASHES))
+        found[control] = {name: (shapes[markers[name]], DASHES[dashes[name]]) for name in names}
+    return [
+        Look(
+            label,
+            control,
+            GREY if control else COLOURS[colours[method]],
+            *found[control][label],
+        )
+        for method, label, control in series
+    ]
+
+
+def _places(names: set[str], count: int) -> dict[str, int]:
+    """Spread names over places: each takes the next of the least taken from where its hash points.
+
+    As in a hash table, a name that is added moves only those that it pushes on.
+    """
+    taken = [0] * count
+    found = {}
+    for name in sorted(names):
+        start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+        free = [(start + step) % count for step in range(count)]
+        place = next(place for place in free if taken[place] == min(taken))
+        taken[place] += 1
+        found[name] = place
+    return found
+
+
+@cache
+def width(text: str, size: float = SMALL) -> float:
+    """Return how wide a line of text is, in inches."""
+    font = FontProperties(family="DejaVu Sans", size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
+
+
+def fit(text: str, inches: float, size: float = SMALL) -> str:
+    """Shorten a text in its middle until it is no wider than ``inches``."""
+    if width(text, size) <= inches:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        head = -(-kept // 2)
+        short = f"{text[:head]}…{text[len(text) - (kept - head) :]}"
+        if width(short, size) <= inches:
+            return short
+    return "…"
+
+
+def fit_all(texts: Iterable[str], inches: float, size: float = SMALL) -> list[str]:
+    """Shorten texts, unless two of them would then be the same."""
+    texts = list(texts)
+    short = [fit(text, inches, size) for text in texts]
+    return short if len(set(short)) == len(set(texts)) else texts
+
+
+def wrap(text: str, inches: float, size: float = SMALL, separator: str = " · ") -> list[str]:
+    """Break a text at its separators into lines no wider than ``inches``, where it can be."""
+    lines = [""]
+    for part in text.split(separator):
+        longer = f"{lines[-1]}{separator}{part}" if lines[-1] else part
+        if lines[-1] and width(longer, size) > inches:
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return lines
