@@ -1,14 +1,18 @@
-"""Two records side by side: which numbers differ, times apart."""
+"""Two records, or the records of two suites, side by side: what differs, times apart."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fedbench.bench.records import Record
 
 #: Parts of a record that a reproduction must match; everything else is times and places.
 COMPARED = ("data", "partition", "metrics", "curves", "shared_pixels", "outputs")
+_TIMES = ("wall_seconds", "evaluation_seconds", "waiting_seconds")
+_MEMORY = ("peak_memory_bytes", "peak_device_memory_bytes")
 _LEDGER = ("rounds", "bytes_up", "bytes_down", "payload_up", "payload_down", "traffic")
 
 Difference = tuple[str, object, object]
@@ -60,3 +64,76 @@ def compare(one: Record, other: Record) -> list[Difference]:
 def surroundings(one: Record, other: Record) -> list[Difference]:
     """Return what differs in device, threads, versions and commit."""
     return differences(one.environment, other.environment)
+
+
+@dataclass(frozen=True)
+class RecordDiff:
+    """What differs between two records: places, with the value in each.
+
+    Attributes:
+        settings: Settings, and versions of the parts.
+        numbers: Results that equal settings reproduce: metrics, curves, bytes, outputs, status.
+        times: Seconds and memory, which differ from run to run.
+        environment: Device, threads, versions of packages, commit.
+    """
+
+    settings: list[Difference]
+    numbers: list[Difference]
+    times: list[Difference]
+    environment: list[Difference]
+
+    @property
+    def equal(self) -> bool:
+        """Whether settings and numbers agree."""
+        return not (self.settings or self.numbers)
+
+
+def diff_records(one: Record, other: Record) -> RecordDiff:
+    """Compare two records, of the same cell or of different ones."""
+    return RecordDiff(
+        settings=[
+            *differences(one.settings, other.settings),
+            *differences(one.versions, other.versions, "versions"),
+        ],
+        numbers=[
+            *differences(one.status, other.status, "status"),
+            *compare(one, other),
+        ],
+        times=differences(_times(one), _times(other)),
+        environment=surroundings(one, other),
+    )
+
+
+def _times(record: Record) -> dict[str, Any]:
+    values = record.model_dump(mode="json", include={*_TIMES, *_MEMORY})
+    spent = {name: value for name, value in record.ledger.items() if name.endswith("_seconds")}
+    return {**values, "ledger": spent}
+
+
+@dataclass(frozen=True)
+class CellsDiff:
+    """What differs between the cells of two suites, by cell id.
+
+    Attributes:
+        only_one: Cells that only the first has a record of.
+        only_other: Cells that only the second has a record of.
+        differing: Cells of both whose numbers differ, and where.
+        common: How many cells both have.
+    """
+
+    only_one: list[str]
+    only_other: list[str]
+    differing: dict[str, list[Difference]]
+    common: int
+
+
+def diff_cells(one: Mapping[str, Record], other: Mapping[str, Record]) -> CellsDiff:
+    """Compare the records of two suites, given by cell id."""
+    common = sorted(one.keys() & other.keys())
+    found = {name: diff_records(one[name], other[name]).numbers for name in common}
+    return CellsDiff(
+        only_one=sorted(one.keys() - other.keys()),
+        only_other=sorted(other.keys() - one.keys()),
+        differing={name: numbers for name, numbers in found.items() if numbers},
+        common=len(common),
+    )

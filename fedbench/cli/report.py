@@ -1,41 +1,164 @@
-"""`fedbench report`: a suite's leaderboard from its records."""
+"""`fedbench report` and `fedbench publish`: leaderboards from records, nothing computed."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import stdout
+from fedbench.cli.console import stderr, stdout
 from fedbench.files import home
 
 if TYPE_CHECKING:
     from fedbench.report.board import Board
+    from fedbench.report.publish import Publication
+    from fedbench.report.tracking import Mirror
+
+Suite = Annotated[str, typer.Argument(help="A suite that has run, or a folder with plan.json.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command()(report)
+    for command in (report, publish):
+        app.command()(command)
 
 
-def report(suite: Annotated[str, typer.Argument(help="Name of a suite that has run.")]) -> None:
-    """Print a suite's leaderboard and write its files, without computing anything."""
-    make_report(suite)
+def report(
+    suite: Suite,
+    paired: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Add paired differences over shared seeds to this row: a method, or a label.",
+        ),
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write the figures as PDF as well.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where the files go.")] = None,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Mirror the records and the leaderboard in W&B.")
+    ] = False,
+) -> None:
+    """Print a suite's leaderboard and write its files, without computing anything.
+
+    A suite's name stands for its folder of results. A published board, such as
+    leaderboards/digits, is made again in its place.
+    """
+    with mirror_of(suite_folder(suite).name, wandb) as live:
+        make_report(suite, paired=paired, pdf=pdf, out=out, live=live)
 
 
-def make_report(suite: str) -> Board:
-    """Write a suite's report below the home and print its tables."""
+def publish(
+    suite: Suite,
+    to: Annotated[Path, typer.Option(help="Folder of the published boards.")] = Path(
+        "leaderboards"
+    ),
+    min_seeds: Annotated[int, typer.Option(help="Seeds that a row needs.", min=1)] = 3,
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="Take records of changed checkouts as well.")
+    ] = False,
+) -> None:
+    """Copy the records that have enough seeds to leaderboards/, and make the board there."""
+    from fedbench.report.publish import publish as copy
+
+    folder = suite_folder(suite)
+    _say(copy(folder, to / folder.name, min_seeds=min_seeds, allow_dirty=allow_dirty))
+
+
+def mirror_of(suite: str, wanted: bool) -> Mirror | nullcontext[None]:
+    """Return the W&B mirror of a suite, kept below the home, or a block of nothing.
+
+    Raises:
+        SettingsError: It is wanted, and wandb is missing or too old.
+    """
+    if not wanted:
+        return nullcontext()
+    from fedbench.report.tracking import Mirror
+
+    return Mirror(home() / suite)
+
+
+def make_report(
+    suite: str,
+    *,
+    paired: str | None = None,
+    pdf: bool = False,
+    out: Path | None = None,
+    live: Mirror | None = None,
+) -> Board:
+    """Write a suite's report and print its tables.
+
+    Args:
+        suite: A name below the home, or a folder with ``plan.json``.
+        paired: The row that the others are compared with over shared seeds.
+        pdf: Write figures as PDF as well.
+        out: Where the files go; by default beside a suite's records, or into a published board.
+        live: The W&B mirror that takes the leaderboard, and the records that it lacks.
+
+    Returns:
+        What it was made of.
+    """
     from fedbench.report import tables
+    from fedbench.report.board import read_board
     from fedbench.report.build import build
+    from fedbench.report.paired import check_reference
 
-    folder = home() / suite
-    board = build(folder, folder / "report")
-    for table in tables.to_terminal(board.rows):
-        stdout.print(table)
-    stdout.print(
-        "† control row. Accuracy at the last step on the whole test set; ± is the "
-        "standard deviation over n seeds.",
-        highlight=False,
-    )
-    stdout.print(f"records: {folder}/records, report: {folder}/report", highlight=False)
+    folder = suite_folder(suite)
+    board = read_board(folder)
+    if paired is not None:
+        check_reference(board.rows, paired)
+    for table in tables.to_terminal(board.rows, stdout.width, paired):
+        stdout.print(table, "")
+    stdout.print(tables.NOTE, style="dim", highlight=False)
+    published = folder.parent.resolve() != home().resolve()
+    target = out or (folder if published else folder / "report")
+    made = build(folder, target, records=_link(target, folder), pdf=pdf, against=paired)
+    if live is not None:
+        outcome = live.finish(board, made.figures, made.comparisons)
+        stderr.print(str(outcome), highlight=False, markup=False)
+    if board.failed:
+        stderr.print(f"{len(board.failed)} failed cells have no row; runs.csv says why")
+    stdout.print(f"records: {folder}/records, report: {target}", highlight=False, soft_wrap=True)
     return board
+
+
+def suite_folder(suite: str) -> Path:
+    """Return the folder of a suite: a path that holds a plan, or a name below the home."""
+    path = Path(suite)
+    named = home() / suite
+    is_path = len(path.parts) > 1 or not (named / "plan.json").exists()
+    return path if is_path and (path / "plan.json").exists() else named
+
+
+def _link(out: Path, folder: Path) -> str:
+    """Return the link from a page in ``out`` to the records of ``folder``."""
+    import os
+
+    return Path(os.path.relpath(folder / "records", out)).as_posix() + "/"
+
+
+def _say(done: Publication) -> None:
+    """Print what a publication did."""
+    from fedbench.report.tables import percent
+
+    for name, old, new in done.changed:
+        stdout.print(
+            f"changed: {name}: {percent(old)} % → {percent(new)} %", highlight=False, markup=False
+        )
+    for name in done.removed:
+        stdout.print(
+            f"removed: {name}: its row was computed by other versions or from other data",
+            highlight=False,
+            markup=False,
+        )
+    for name in done.left_out:
+        stdout.print(f"left out: {name}", highlight=False, markup=False)
+    board = done.board
+    stdout.print(
+        f"{len(board.rows)} rows of {len(board.records)} records in {done.folder}, "
+        f"{done.added} records new, {len(done.changed)} accuracies changed, "
+        f"{len(done.left_out)} left out",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,31 +1,93 @@
 """All files of a report, from a suite's plan and records alone.
 
-Built twice without new records, not a byte changes.
+Built twice without new records, not a byte changes; ``times.csv``, the figures of seconds and the
+page's block of times apart, none depends on how fast the machine was.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedbench.files import write_atomic
-from fedbench.report import tables
+from fedbench.report import figures, latex, page, paired, published, runs, tables
 from fedbench.report.board import Board, read_board
+from fedbench.report.figures import Figure
+from fedbench.report.published import Comparison
+
+#: Where a report in ``runs/SUITE/report`` finds the records.
+BESIDE = "../records/"
 
 
-def build(folder: Path, out: Path) -> Board:
-    """Write a suite's report.
+@dataclass(frozen=True)
+class Report:
+    """What a report's files were made of.
+
+    Attributes:
+        board: Plan, records and rows.
+        figures: As drawn.
+        comparisons: Published numbers beside ours.
+    """
+
+    board: Board
+    figures: list[Figure]
+    comparisons: list[Comparison]
+
+
+def build(
+    folder: Path,
+    out: Path,
+    *,
+    records: str = BESIDE,
+    pdf: bool = False,
+    against: str | None = None,
+) -> Report:
+    """Write a suite's report: tables, figures, and the page.
 
     Args:
         folder: With ``plan.json`` and ``records/``.
-        out: Where tables, figures and the page go.
+        out: Where the files go. Figures of an earlier report that are no longer drawn are deleted.
+        records: Link from the page to the record files, with a slash at its end.
+        pdf: Write each figure as PDF as well.
+        against: The row (a label, or a method's name) whose paired differences to all others stand
+            in ``table.md``, ``table.tex`` and ``paired.csv``.
 
     Returns:
         What they were made of.
 
     Raises:
         StoreError: There is no plan, or the report cannot be written.
+        SettingsError: No row is named like ``against``, or several of a block are.
     """
     board = read_board(folder)
-    write_atomic(out / "table.csv", tables.to_csv(board.rows))
-    write_atomic(out / "table.md", tables.to_markdown(board.rows))
-    return board
+    if against is not None:
+        paired.check_reference(board.rows, against)
+    drawn = figures.draw(board)
+    beside = published.comparisons(board)
+    files: dict[str, str | bytes] = {
+        "table.csv": tables.to_csv(board.rows),
+        "runs.csv": runs.runs_csv(board),
+        "times.csv": runs.times_csv(board),
+        "published.csv": published.to_published_csv(beside),
+        "table.md": tables.to_markdown(board.rows, against),
+        "table.tex": latex.to_latex(board.rows, board.plan.suite, against),
+        **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
+        "index.html": page.page(board, drawn, beside, records=records),
+    }
+    if against is not None:
+        files["paired.csv"] = paired.to_paired_csv(board.rows, against)
+    if pdf:
+        files |= {f"figures/{figure.name}.pdf": figure.to_pdf() for figure in drawn}
+    for name, content in files.items():
+        write_atomic(out / name, content)
+    _drop_stale(out, files)
+    return Report(board, drawn, beside)
+
+
+def _drop_stale(out: Path, written: Iterable[str]) -> None:
+    """Delete what an earlier report wrote and this one did not."""
+    kept = {out / name for name in written}
+    for path in [out / "paired.csv", *(out / "figures").glob("*.svg"), *out.glob("figures/*.pdf")]:
+        if path not in kept:
+            path.unlink(missing_ok=True)

@@ -7,8 +7,9 @@ sorted the same way whatever order the records were written in.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from fedbench.bench.records import Record
@@ -30,11 +31,13 @@ class Row:
         values: By column name.
         control: Whether it is a row to compare with.
         settings: All that identifies it, by dotted name (see ``labels.flatten``).
+        records: What it is made of, in order of seeds.
     """
 
     values: dict[str, Value]
     control: bool
     settings: labels.Flat
+    records: tuple[Record, ...] = ()
 
     @property
     def block(self) -> tuple[tuple[str, Value], ...]:
@@ -152,31 +155,45 @@ def _sortable(value: Value) -> tuple[int, str | int | float]:
     return (2, value) if isinstance(value, str) else (1, value)
 
 
-def budget_pixels(record: Record) -> int | None:
-    """Return the budget of a record in pixels, or None where its method has none."""
-    budget = record.settings.get("budget")
+def setting(
+    settings: Mapping[str, Any], flat: labels.Flat, data: Mapping[str, Any]
+) -> dict[str, Value]:
+    """Return the columns that say what a cell is.
+
+    Args:
+        settings: Of a record or of a plan's entry.
+        flat: The same, flattened (see ``labels.flatten``).
+        data: Of a record; empty where the cell has not run.
+    """
+    return {
+        "dataset": flat["data.name"],
+        "scheme": flat["partition.scheme"],
+        "beta": flat.get("partition.beta"),
+        "partition": " ".join([str(flat["partition.scheme"]), *labels.scheme_parameters(flat)]),
+        "clients": flat["partition.clients"],
+        "budget_pixels": budget_pixels(settings.get("budget"), data),
+        "budget_scope": flat.get("budget.scope"),
+        "model": labels.model_label(settings["models"]),
+        "method": flat["method.name"],
+    }
+
+
+def budget_pixels(budget: Mapping[str, Any] | None, data: Mapping[str, Any]) -> int | None:
+    """Return a budget in pixels, or None where the method has none or the data is not known yet."""
     if not budget:
         return None
     if budget["pixels"]:
         return int(budget["pixels"])
-    return int(budget["ipc"] * len(record.data["classes"]) * record.data["size"] ** 2)
+    return int(budget["ipc"] * len(data["classes"]) * data["size"] ** 2) if data else None
 
 
 def _row(records: list[Record], flat: labels.Flat) -> Row:
     first = records[0]
     values: dict[str, Value] = {
         "suite": first.suite,
-        "dataset": flat["data.name"],
-        "scheme": flat["partition.scheme"],
-        "beta": flat.get("partition.beta"),
-        "partition": " ".join([str(flat["partition.scheme"]), *labels.scheme_parameters(flat)]),
-        "clients": flat["partition.clients"],
-        "budget_pixels": budget_pixels(first),
-        "budget_scope": flat.get("budget.scope"),
-        "model": labels.model_label(first.settings["models"]),
-        "profile": _joined(record.profile for record in records),
-        "method": flat["method.name"],
-        "preset": _joined(record.settings["method"].get("preset") for record in records),
+        **setting(first.settings, flat, first.data),
+        "profile": joined(record.profile for record in records),
+        "preset": joined(record.settings["method"].get("preset") for record in records),
         "n": len(records),
         "accuracy_mean": _mean(records, "accuracy"),
         "accuracy_std": _std(records, "accuracy"),
@@ -199,10 +216,11 @@ def _row(records: list[Record], flat: labels.Flat) -> Row:
         "resources": " ".join(first.resources) or None,
         "record_ids": " ".join(record.cell_id for record in records),
     }
-    return Row(values, first.control, flat)
+    return Row(values, first.control, flat, tuple(records))
 
 
-def _joined(names: Iterable[str | None]) -> str | None:
+def joined(names: Iterable[str | None]) -> str | None:
+    """Return the different names, sorted and joined by ``+``, or None where there are none."""
     return "+".join(sorted({name for name in names if name})) or None
 
 
@@ -216,7 +234,7 @@ def _std(records: list[Record], metric: str) -> float | None:
     values = [
         record.metrics[metric] for record in records if record.metrics.get(metric) is not None
     ]
-    return statistics.stdev(values) if len(values) > 1 else None
+    return statistics.stdev(values) if len(values) > 1 and all(map(isfinite, values)) else None
 
 
 def _ledger(records: list[Record], name: str) -> float:

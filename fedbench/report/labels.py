@@ -113,6 +113,24 @@ def method_label(method: str, preset: str | None, settings: Iterable[str]) -> st
     return f"{method} ({', '.join(inside)})" if inside else method
 
 
+def cell_label(settings: Mapping[str, Any]) -> str:
+    """Return a cell's name, such as ``fedavg (one_shot), digits, iid, K=5, seed 0``.
+
+    Args:
+        settings: Of a record or of a plan's entry.
+
+    Raises:
+        SettingsError: There is no partition scheme of that name.
+    """
+    flat, method = flatten(settings), settings["method"]
+    split = " ".join([str(flat["partition.scheme"]), *scheme_parameters(flat)])
+    name = method_label(str(method["name"]), method.get("preset"), [])
+    return (
+        f"{name}, {flat['data.name']}, {split}, K={flat['partition.clients']}, "
+        f"seed {settings['seed']}"
+    )
+
+
 def _short(name: str) -> str:
     """Drop the part's name; recipes keep theirs, as methods have epochs of their own."""
     for prefix in _SHORT:

@@ -1,13 +1,22 @@
-"""Tables: for the terminal, as CSV and as Markdown, rounded the same way each time."""
+"""Tables that people read: in the terminal and as Markdown; ``table.csv``; how numbers are written.
+
+``latex`` sets the same columns for papers. Seconds stand in the terminal only: files are to be the
+same on a slow machine as on a fast one.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fedbench.report import csvs
+from fedbench.report.csvs import signless_zero
 from fedbench.report.frame import Row, Value, blocks
+from fedbench.report.marks import Mark, marks
+from fedbench.report.paired import Paired, paired, reference
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,92 +51,231 @@ COLUMNS = (
     "resources",
     "record_ids",
 )
+#: Characters up to which the terminal keeps a name on one line.
+LONGEST = 40
+CONTROL = "†"
+NEAR = "≈"
+NOTE = (
+    f"{CONTROL} control row, not ranked. Accuracy at the last step on the whole test set, mean ± "
+    f"standard deviation over n seeds. Of the others, the best is bold, the second underlined, and "
+    f"{NEAR} marks those within a pooled standard deviation of the best."
+)
 
-_DIGITS = {
-    "accuracy_mean": 4,
-    "accuracy_std": 4,
-    "gap_to_centralised": 4,
-    "worst_client_mean": 4,
-    "nll_mean": 4,
-    "ece_mean": 4,
-    "bytes_up_per_client": 0,
-    "bytes_down_per_client": 0,
-    "bytes_total": 0,
-    "rounds": 0,
-}
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a block as tables show it.
+
+    Attributes:
+        row: What it shows.
+        mark: What its accuracy is marked as.
+        gap: Its paired difference to the reference, where one was asked for.
+    """
+
+    row: Row
+    mark: Mark
+    gap: Paired | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the tables.
+
+    Attributes:
+        heading: Its name, with the unit.
+        short: The same where space is dear.
+        text: Writes a row's value.
+        rank: From 1 on, which column goes first where the terminal is narrow; 0 always stays.
+        timing: Whether it depends on the machine's speed.
+    """
+
+    heading: str
+    short: str
+    text: Callable[[dict[str, Value]], str]
+    rank: int = 0
+    timing: bool = False
+
+
+#: What follows the method's name, its accuracy and its paired difference.
+FIGURES = (
+    Column("n", "n", lambda values: str(values["n"])),
+    Column("worst client %", "Worst %", lambda values: percent(values["worst_client_mean"]), 6),
+    Column("ECE %", "ECE %", lambda values: percent(values["ece_mean"]), 3),
+    Column("up/client", "Up", lambda values: size(values["bytes_up_per_client"])),
+    Column("down/client", "Down", lambda values: size(values["bytes_down_per_client"]), 7),
+    Column("rounds", "R", lambda values: count(values["rounds"]), 4),
+    Column("shared px", "Shared px", lambda values: count(values["shared_pixels"]), 5),
+    Column("client s", "Client s", lambda values: seconds(values["client_seconds"]), 2, True),
+    Column("server s", "Server s", lambda values: seconds(values["server_seconds"]), 1, True),
+)
+_STILL = tuple(column for column in FIGURES if not column.timing)
 
 
 def to_csv(rows: Iterable[Row]) -> str:
     """Return the table as CSV, one line a row, accuracies in [0, 1]."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([_plain(name, row.values[name]) for name in COLUMNS])
-    return buffer.getvalue()
+    return csvs.to_csv(COLUMNS, (row.values for row in rows))
 
 
-def to_markdown(rows: Sequence[Row]) -> str:
-    """Return the leaderboard as Markdown, a table for each block."""
+def shown(rows: Sequence[Row], against: str | None = None) -> Iterator[tuple[str, list[Line]]]:
+    """Yield each block's title and lines.
+
+    Args:
+        rows: Of a suite, in order.
+        against: The row that all are compared with over shared seeds (see ``paired.reference``).
+
+    Raises:
+        SettingsError: ``against`` means several rows of a block.
+    """
+    for head, members in blocks(rows):
+        other = reference(members, against) if against else None
+        gaps = [paired(row, other) if other and other is not row else None for row in members]
+        lines = zip(members, marks(members), gaps, strict=True)
+        yield title(head), [Line(row, mark, gap) for row, mark, gap in lines]
+
+
+def to_markdown(rows: Sequence[Row], against: str | None = None) -> str:
+    """Return the leaderboard as Markdown, a table for each block, without seconds."""
+    headings = ["method", "accuracy %", *gap_heading(against), *(c.heading for c in _STILL)]
+    head = [_cells(escape_markdown(heading) for heading in headings)]
+    head.append(_cells(["---", *("---:" for _ in headings[1:])]))
     parts = []
-    for head, members in blocks(rows):
-        parts.append(f"### {title(head)}\n")
-        lines = [HEADINGS, tuple("---" for _ in HEADINGS), *(cells(row) for row in members)]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
-    return "\n".join(parts)
+    for name, lines in shown(rows, against):
+        body = [_cells(_markdown_line(line, against)) for line in lines]
+        parts.append("\n".join([f"### {escape_markdown(name)}\n", *head, *body]) + "\n")
+    return "\n".join([*parts, NOTE + "\n"]) if parts else "No cell has a result yet.\n"
 
 
-def to_terminal(rows: Sequence[Row]) -> list[Table]:
-    """Return the leaderboard as rich tables, one for each block."""
+def _markdown_line(line: Line, against: str | None) -> list[str]:
+    score = written_accuracy(line)
+    if line.mark.place == 1:
+        score = f"**{score}**"
+    if line.mark.place == 2:
+        score = f"<u>{score}</u>"
+    gap = [written_gap(line.gap)] if against else []
+    return [escape_markdown(label(line.row)), score, *gap, *_figures(line.row, _STILL)]
+
+
+def _cells(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is, in a table's cell too."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    # Between word characters an underscore means nothing, and names read better without slashes.
+    return re.sub(r"([\\`*|\[\]~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+
+
+def to_terminal(
+    rows: Sequence[Row], width: int | None = None, against: str | None = None
+) -> list[Table]:
+    """Return the leaderboard as rich tables of equal widths, one for each block.
+
+    Args:
+        rows: Of a suite, in order.
+        width: Characters that a table may take; the least important columns are left out, and the
+            last table says which.
+        against: As in ``shown``.
+    """
     from rich.table import Table
+    from rich.text import Text
 
+    found = list(shown(rows, against))
+    texts = [["method", *map(label, rows)], ["accuracy %", *(f"{accuracy_of(r)} ≈" for r in rows)]]
+    for heading in gap_heading(against):
+        texts.append([heading, *(written_gap(line.gap) for _, lines in found for line in lines)])
+    widths = [max(map(len, column)) for column in texts]
+    widths[0] = min(widths[0], LONGEST)
+    widths[2:] = [max(10, *map(len, column[1:])) for column in texts[2:]]  # its heading may wrap
+    columns = _fitting(rows, width, sum(widths) + 3 * len(widths) + 1)
     tables = []
-    for head, members in blocks(rows):
-        table = Table(title=title(head), title_justify="left", title_style="bold")
-        for place, heading in enumerate(HEADINGS):
-            table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=place == 0)
-        shown_controls = False
-        for row in members:
-            if row.control and not shown_controls:
-                table.add_section()
-                shown_controls = True
-            table.add_row(*cells(row), style="dim" if row.control else "")
+    for name, lines in found:
+        table = Table(title=Text(_wrapped(name, width), "bold"), title_justify="left")
+        table.add_column(texts[0][0], min_width=widths[0], overflow="fold")
+        for (heading, *_), wide in zip(texts[1:], widths[1:], strict=True):
+            table.add_column(heading, justify="right", width=wide)
+        for column in columns:
+            wide = _width(column, rows)
+            table.add_column(column.heading, justify="right", min_width=wide, no_wrap=True)
+        _fill(table, lines, columns, against)
         tables.append(table)
+    spared = ", ".join(column.heading for column in FIGURES if column not in columns)
+    if spared and tables:
+        tables[-1].caption = Text(f"left out for want of width: {spared}", "dim")
+        tables[-1].caption_justify = "left"
     return tables
 
 
-HEADINGS = (
-    "method",
-    "accuracy %",
-    "n",
-    "worst client %",
-    "ECE %",
-    "up/client",
-    "down/client",
-    "rounds",
-    "shared px",
-    "client s",
-    "server s",
-)
+def _wrapped(name: str, width: int | None) -> str:
+    """Break a title between its parts only."""
+    parts = name.split(" · ")
+    joined = " · ".join(part.replace(" ", "\u00a0") for part in parts)
+    return name if width is None else textwrap.fill(joined, width, break_on_hyphens=False)
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """Return a row's cells as a person reads them, in order of ``HEADINGS``."""
-    values = row.values
-    label = str(values["label"]) + (" †" if row.control else "")
-    return (
-        label,
-        accuracy(values["accuracy_mean"], values["accuracy_std"]),
-        str(values["n"]),
-        percent(values["worst_client_mean"]),
-        percent(values["ece_mean"]),
-        size(values["bytes_up_per_client"]),
-        size(values["bytes_down_per_client"]),
-        _round(values["rounds"], 0),
-        _round(values["shared_pixels"], 0),
-        _round(values["client_seconds"], 1),
-        _round(values["server_seconds"], 1),
-    )
+def _fill(
+    table: Table, lines: Sequence[Line], columns: Sequence[Column], against: str | None
+) -> None:
+    from rich.text import Text
+
+    ranked = [line for line in lines if not line.row.control]
+    styles = {1: "bold green", 2: "underline"}
+    for line in lines:
+        style = "dim" if line.row.control else ""
+        score = Text(accuracy_of(line.row), styles.get(line.mark.place or 0, ""))
+        score.append(f" {NEAR}" if line.mark.near else "  ", "not underline")
+        gap = [Text(written_gap(line.gap))] if against else []
+        texts = [Text(text) for text in _figures(line.row, columns)]
+        last = bool(ranked) and line is ranked[-1]
+        table.add_row(Text(label(line.row)), score, *gap, *texts, style=style, end_section=last)
+
+
+def _fitting(rows: Sequence[Row], width: int | None, taken: int) -> list[Column]:
+    """Return the columns that fit beside what is taken, the least important left out first."""
+    columns = list(FIGURES)
+    while width is not None and taken + sum(_width(c, rows) + 3 for c in columns) > width:
+        spare = [column for column in columns if column.rank]
+        if not spare:
+            break
+        columns.remove(min(spare, key=lambda column: column.rank))
+    return columns
+
+
+def _width(column: Column, rows: Iterable[Row]) -> int:
+    return max(len(column.heading), *(len(column.text(row.values)) for row in rows), 0)
+
+
+def _figures(row: Row, columns: Iterable[Column]) -> list[str]:
+    return [column.text(row.values) for column in columns]
+
+
+def gap_heading(against: str | None) -> list[str]:
+    """Return the heading of paired differences, in a list, where they are asked for."""
+    return [f"Δ to {against} (n)"] if against else []
+
+
+def label(row: Row) -> str:
+    """Return a row's name, with a dagger for a control row."""
+    return str(row.values["label"]) + (f" {CONTROL}" if row.control else "")
+
+
+def written_accuracy(line: Line) -> str:
+    """Return a line's accuracy in percent, with the sign of those near the best."""
+    return accuracy_of(line.row) + (f" {NEAR}" if line.mark.near else "")
+
+
+def accuracy_of(row: Row) -> str:
+    """Return a row's accuracy in percent, with its deviation."""
+    return accuracy(row.values["accuracy_mean"], row.values["accuracy_std"])
+
+
+def written_gap(gap: Paired | None) -> str:
+    """Return a paired difference in percentage points, such as ``+1.20 ± 0.30 (3)``."""
+    if gap is None:
+        return "–"
+    mean = signless_zero(f"{100 * gap.mean:+.2f}")
+    spread = f" ± {100 * gap.std:.2f}" if gap.std is not None else ""
+    return f"{mean}{spread} ({len(gap.seeds)})"
 
 
 def title(head: dict[str, Value]) -> str:
@@ -165,13 +313,11 @@ def size(value: Value) -> str:
     return f"{number:.1f} GB"
 
 
-def _round(value: Value, digits: int) -> str:
-    return "–" if value is None else f"{float(value):,.{digits}f}"
+def count(value: Value) -> str:
+    """Return a whole number with separators, or a dash."""
+    return "–" if value is None else f"{float(value):,.0f}"
 
 
-def _plain(name: str, value: Value) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.{_DIGITS[name]}f}" if name in _DIGITS else f"{value:g}"
-    return str(value)
+def seconds(value: Value) -> str:
+    """Return seconds with one decimal, or a dash."""
+    return "–" if value is None else f"{float(value):,.1f}"

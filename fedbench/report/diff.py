@@ -1,0 +1,87 @@
+"""Two suites side by side: which rows' means differ, matched by settings.
+
+``bench.compare`` compares single records; this module compares what tables show of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fedbench.report.board import Board
+from fedbench.report.frame import Row
+
+#: Numbers of rows that are compared; seconds are not.
+COMPARED = (
+    "n",
+    "accuracy_mean",
+    "accuracy_std",
+    "worst_client_mean",
+    "nll_mean",
+    "ece_mean",
+    "bytes_up_per_client",
+    "bytes_down_per_client",
+    "bytes_total",
+    "rounds",
+    "shared_pixels",
+)
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """A row of two suites whose numbers differ.
+
+    Attributes:
+        label: The method, with what tells it apart.
+        partition: Data set and partition.
+        values: The numbers that differ: name, in A, in B.
+    """
+
+    label: str
+    partition: str
+    values: dict[str, tuple[float | None, float | None]]
+
+
+def row_changes(one: Board, other: Board) -> list[RowChange]:
+    """Return the rows that both boards have, by equal settings, and whose numbers differ.
+
+    Rows come in the order of the first board.
+    """
+    theirs = {_key(row): row for row in other.rows}
+    pairs = ((row, theirs[_key(row)]) for row in one.rows if _key(row) in theirs)
+    changes = (_change(left, right) for left, right in pairs)
+    return [change for change in changes if change.values]
+
+
+def rows_only_in(one: Board, other: Board) -> list[str]:
+    """Return the names of rows that the first board has and the second has not."""
+    known = {_key(row) for row in other.rows}
+    return _names(row for row in one.rows if _key(row) not in known)
+
+
+def _names(rows: Iterable[Row]) -> list[str]:
+    return [f"{row.values['label']}, {_place(row)}" for row in rows]
+
+
+def _change(one: Row, other: Row) -> RowChange:
+    values = {
+        name: (_number(one, name), _number(other, name))
+        for name in COMPARED
+        if _number(one, name) != _number(other, name)
+    }
+    return RowChange(str(one.values["label"]), _place(one), values)
+
+
+def _place(row: Row) -> str:
+    budget = f", {row.values['budget_pixels']:,} px" if row.values["budget_pixels"] else ""
+    return f"{row.values['dataset']} {row.values['partition']}, K={row.values['clients']}{budget}"
+
+
+def _number(row: Row, name: str) -> float | None:
+    value = row.values[name]
+    return None if value is None else float(value)
+
+
+def _key(row: Row) -> str:
+    return json.dumps(row.settings, sort_keys=True)

@@ -1,0 +1,140 @@
+r"""The leaderboard for papers: one booktabs table a block, to be read by ``\input``.
+
+The same lines and marks as ``tables``. Names may come from plugins, so every character is escaped,
+and what pdfLaTeX could not set is written by its code point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedbench.report.frame import Row
+from fedbench.report.tables import FIGURES, Line, accuracy_of, shown, written_gap
+
+HEAD = r"""% Made by fedbench from records. In the preamble: \usepackage{booktabs,graphicx}
+% Bold: the best contender. Underlined: the second. $\approx$: within a pooled std of the best.
+% Worst: worst client. Up, Down: bytes a client sends and receives. R: rounds.
+"""
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\char34{}",
+    "`": r"\textasciigrave{}",
+    "±": r"$\pm$",
+    "·": r"$\cdot$",
+    "×": r"$\times$",
+    "–": "--",
+    "Δ": r"$\Delta$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "γ": r"$\gamma$",
+    "ε": r"$\epsilon$",
+    "λ": r"$\lambda$",
+    "μ": r"$\mu$",
+    "σ": r"$\sigma$",
+    "τ": r"$\tau$",
+}
+#: Of these pdfLaTeX knows no glyph without further packages.
+_UNSET = "¢¤¥¦¨«¬\u00ad¯°²³´µ¸¹»¼½¾÷ÐÞðþ"
+#: Shrinks a table that is wider than a line, and leaves others alone.
+_AT_MOST_A_LINE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+_COLUMNS = tuple(column for column in FIGURES if not column.timing and column.heading != "n")
+
+
+def to_latex(rows: Sequence[Row], suite: str, against: str | None = None) -> str:
+    """Return ``table.tex``.
+
+    Args:
+        rows: Of a suite, in order.
+        suite: Its name, for captions and labels.
+        against: The row that all are compared with over shared seeds; None leaves that column out.
+
+    Raises:
+        SettingsError: ``against`` means several rows of a block.
+    """
+    blocks = list(shown(rows, against))
+    return "\n".join(
+        [HEAD, *(_block(*block, suite, n, against) for n, block in enumerate(blocks, 1))]
+    )
+
+
+def _block(name: str, lines: Sequence[Line], suite: str, number: int, against: str | None) -> str:
+    headings = ["Method", r"Accuracy (\%)", *([r"$\Delta$ (n)"] if against else [])]
+    headings += [escape(column.short) for column in _COLUMNS]
+    contenders = [_line(line, against) for line in lines if not line.row.control]
+    controls = [_line(line, against) for line in lines if line.row.control]
+    caption = f"Suite {escape(suite)}: {escape(name)}. Mean $\\pm$ standard deviation (n seeds)."
+    if against:
+        caption += rf" $\Delta$: paired difference to {escape(against)} over n shared seeds."
+    if controls:
+        caption += r" $^\dagger$: control row."
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering\small\setlength{\tabcolsep}{4pt}",
+            rf"\caption{{{caption}}}",
+            rf"\label{{tab:{_slug(suite)}-{number}}}",
+            _AT_MOST_A_LINE,
+            rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
+            r"\toprule",
+            " & ".join(headings) + r" \\",
+            r"\midrule",
+            *contenders,
+            *([r"\midrule"] if contenders and controls else []),
+            *controls,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _line(line: Line, against: str | None) -> str:
+    name = escape(str(line.row.values["label"])) + (r"$^\dagger$" if line.row.control else "")
+    score = escape(accuracy_of(line.row))
+    if line.mark.place == 1:
+        score = rf"\textbf{{{score}}}"
+    if line.mark.place == 2:
+        score = rf"\underline{{{score}}}"
+    near = r"$^{\approx}$" if line.mark.near else ""
+    cells = [name, f"{score} ({line.row.values['n']}){near}"]
+    if against:
+        cells.append(_signed(written_gap(line.gap)))
+    cells += [escape(column.text(line.row.values)) for column in _COLUMNS]
+    return " & ".join(cells) + r" \\"
+
+
+def _signed(text: str) -> str:
+    """Set a leading sign as mathematics does: a minus, not a hyphen."""
+    return f"${text[0]}${escape(text[1:])}" if text[0] in "+-" else escape(text)
+
+
+def escape(text: str) -> str:
+    """Return text that LaTeX sets as it reads; what it has no glyph for becomes ``[U+4E2D]``."""
+    text = "".join(_escaped(character) for character in " ".join(text.split()).replace("–", "\0"))
+    return text.replace("--", "-{}-").replace("[U+0000]", "--")
+
+
+def _escaped(character: str) -> str:
+    if character in _SPECIAL:
+        return _SPECIAL[character]
+    known = " " <= character <= "~" or ("¡" <= character <= "ÿ" and character not in _UNSET)
+    return character if known else f"[U+{ord(character):04X}]"
+
+
+def _slug(text: str) -> str:
+    return "".join(
+        character if character.isascii() and character.isalnum() else "-" for character in text
+    )

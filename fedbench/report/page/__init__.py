@@ -1,0 +1,106 @@
+"""The leaderboard as one static page: no network, the same bytes for the same records.
+
+``lines`` holds what its table shows, ``about`` what stands around it; ``template.html.j2``,
+``style.css`` and ``script.js`` are put together here. Everything goes through Jinja's escaping,
+figures apart, which are made to stand in a page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup, escape
+
+from fedbench.report import tables
+from fedbench.report.board import Board
+from fedbench.report.figures import Figure
+from fedbench.report.page import about, lines
+from fedbench.report.published import Comparison
+
+#: A figure below this width, in points, leaves room for another beside it.
+NARROW = 300
+#: Files that stand beside the page.
+BESIDE = ("table.csv", "runs.csv", "times.csv", "published.csv", "table.md", "table.tex")
+
+
+def page(
+    board: Board,
+    figures: Sequence[Figure],
+    comparisons: Sequence[Comparison],
+    *,
+    records: str,
+) -> str:
+    """Return ``index.html``.
+
+    Seconds, and figures that show seconds, are in the block ``<script id="times">`` and nowhere
+    else; the rest depends on no machine's speed.
+
+    Args:
+        board: A suite's plan, records and rows.
+        figures: In the order of the page.
+        comparisons: Published numbers; those with a row of ours are shown, the others folded.
+        records: Relative link to the folder of record files, with a slash at its end.
+    """
+    script = _read("script.js")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["foldable"] = _foldable
+    return environment.from_string(_read("template.html.j2")).render(
+        board=board,
+        facts=about.facts(board),
+        origin=about.origin(board),
+        gaps=about.without_result(board, records),
+        excluded=about.excluded(board),
+        blocks=lines.blocks_of(board.rows, records),
+        columns=lines.COLUMNS,
+        filters=lines.filters(board.rows),
+        scale=lines.scale(board.rows),
+        data=lines.data(board),
+        times={
+            "rows": lines.times(board.rows),
+            "figures": {figure.name: figure.svg for figure in figures if figure.timing},
+        },
+        figures=figures,
+        narrow=[figure.name for figure in figures if _width(figure.svg) < NARROW],
+        beside=[about.beside(found) for found in comparisons if found.row is not None],
+        not_run=[about.beside(found) for found in comparisons if found.row is None],
+        note=tables.NOTE,
+        files=BESIDE,
+        safe=Markup,
+        style=Markup(_read("style.css")),
+        script=Markup(script),
+        policy=_policy(script),
+    )
+
+
+def _policy(script: str) -> str:
+    """Return a content security policy: this one script, styles of the page, nothing from outside.
+
+    Should a name ever come through unescaped, the browser still does not run it.
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _foldable(text: str) -> Markup:
+    """Return escaped text whose long names may break after an underscore or a slash."""
+    return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(text))))
+
+
+def _width(svg: str) -> float:
+    found = re.match(r'<svg[^>]*? width="([0-9.]+)', svg)
+    return float(found[1]) if found else math.inf
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

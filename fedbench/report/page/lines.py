@@ -1,0 +1,378 @@
+"""The page's table: columns, blocks of lines, what can be filtered, and the data behind them.
+
+The lines are those of ``table.md``; numbers for sorting and downloads are the text of
+``table.csv`` and ``runs.csv``, so that page and files cannot disagree.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote
+
+from fedbench.bench.records import Record
+from fedbench.report import labels, runs, tables
+from fedbench.report.board import Board
+from fedbench.report.csvs import plain, signless_zero
+from fedbench.report.frame import Row, Value, blocks
+from fedbench.report.marks import Mark, marks
+
+#: Columns of the download of runs: all of ``runs.csv`` but the long one.
+RUN_COLUMNS = tuple(name for name in runs.RUN_COLUMNS if name != "all_settings")
+#: Drawn points: width and margin, as the template has them.
+WIDE, EDGE = 150, 5
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of figures.
+
+    Attributes:
+        key: Its name in ``table.csv``, or of a time.
+        heading: What stands above it.
+        meaning: One sentence.
+        better: Which end a first click puts on top.
+        text: Writes a row's value; None for times, which the page's script fills in.
+    """
+
+    key: str
+    heading: str
+    meaning: str
+    better: Literal["high", "low"]
+    text: Callable[[Value], str] | None
+
+
+def _points(value: Value) -> str:
+    return "–" if value is None else signless_zero(f"{100 * float(value):.2f}")
+
+
+def _nats(value: Value) -> str:
+    return "–" if value is None else f"{float(value):.3f}"
+
+
+COLUMNS = (
+    Column(
+        "worst_client_mean",
+        "Worst client %",
+        "Smallest accuracy over the clients' own label mixes.",
+        "high",
+        tables.percent,
+    ),
+    Column(
+        "gap_to_centralised",
+        "Gap to central. pp",
+        "Accuracy of centralised training minus this one's, in percentage points.",
+        "low",
+        _points,
+    ),
+    Column("nll_mean", "NLL nats", "Mean negative log-likelihood, in nats.", "low", _nats),
+    Column("ece_mean", "ECE %", "Expected calibration error, 15 bins.", "low", tables.percent),
+    Column(
+        "bytes_up_per_client",
+        "Up/client",
+        "Bytes that a client sends, all rounds, as serialised.",
+        "low",
+        tables.size,
+    ),
+    Column(
+        "bytes_down_per_client",
+        "Down/client",
+        "Bytes that a client receives, all rounds, as serialised.",
+        "low",
+        tables.size,
+    ),
+    Column("bytes_total", "Total", "Bytes both ways over all clients.", "low", tables.size),
+    Column("rounds", "Rounds", "Communication rounds.", "low", tables.count),
+    Column(
+        "shared_pixels",
+        "Shared px",
+        "Pixels of the shared set, and of public images held beforehand.",
+        "low",
+        tables.count,
+    ),
+    Column("client_seconds", "Client s", "Seconds that clients worked, all clients.", "low", None),
+    Column("server_seconds", "Server s", "Seconds that the server worked.", "low", None),
+)
+_TIMES = tuple(column.key for column in COLUMNS if column.text is None)
+
+
+@dataclass(frozen=True)
+class Points:
+    """The drawn accuracies of a row, as horizontal places: mean, ends of the whisker, seeds."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record of a row, as its details show it."""
+
+    seed: str
+    accuracy: str
+    worst: str
+    cell_id: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row in one block.
+
+    Attributes:
+        number: Its place in ``table.csv``.
+        row: What it shows.
+        mark: Its place in the block.
+        mean: Accuracy in percent.
+        std: Its deviation in percent, empty for one seed.
+        points: As drawn, or None without an accuracy.
+        where: Its setting, as far as settings vary; shown where blocks are not.
+        cells: Texts of ``COLUMNS``; None for times.
+        runs: One a record.
+        privileges: What its method was given that others were not.
+    """
+
+    number: int
+    row: Row
+    mark: Mark
+    mean: str
+    std: str
+    points: Points | None
+    where: str
+    cells: list[str | None]
+    runs: list[Run]
+    privileges: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """One table: its title, its budget as the filter has it, contenders and controls."""
+
+    title: str
+    budget: str
+    contenders: list[Line]
+    controls: list[Line]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A setting to choose rows by: its name, its label, and its values with what is shown."""
+
+    name: str
+    label: str
+    options: list[tuple[str, str]]
+
+
+def blocks_of(rows: Sequence[Row], records: str) -> list[Block]:
+    """Return the leaderboard's blocks as the page shows them.
+
+    Args:
+        rows: Of a board, in order.
+        records: Link to the folder of record files.
+    """
+    numbers = {id(row): number for number, row in enumerate(rows)}
+    places = _places(rows)
+    axis = scale(rows)
+    found = []
+    for head, members in blocks(rows):
+        all_lines = [
+            _line(numbers[id(row)], row, mark, places[id(row)], axis, records)
+            for row, mark in zip(members, marks(members), strict=True)
+        ]
+        found.append(
+            Block(
+                tables.title(head),
+                budget_value(head),
+                [line for line in all_lines if not line.row.control],
+                [line for line in all_lines if line.row.control],
+            )
+        )
+    return found
+
+
+def _line(
+    number: int, row: Row, mark: Mark, where: str, axis: tuple[float, float], records: str
+) -> Line:
+    values = row.values
+    std = values["accuracy_std"]
+    privileges = sorted({name for record in row.records for name in record.privileges})
+    return Line(
+        number,
+        row,
+        mark,
+        tables.percent(values["accuracy_mean"]),
+        tables.percent(std) if std is not None else "",
+        _drawn(row, axis),
+        where,
+        [column.text(values[column.key]) if column.text else None for column in COLUMNS],
+        [_run(record, records) for record in row.records],
+        "; ".join(privileges),
+    )
+
+
+def _run(record: Record, records: str) -> Run:
+    return Run(
+        str(record.settings["seed"]),
+        tables.percent(record.metrics.get("accuracy")),
+        tables.percent(record.metrics.get("worst_client")),
+        record.cell_id,
+        record_link(record.cell_id, records),
+    )
+
+
+def record_link(cell_id: str, records: str) -> str:
+    """Return the relative link to a cell's record."""
+    return f"{records}{quote(cell_id, safe='')}.json"
+
+
+def scale(rows: Iterable[Row]) -> tuple[float, float]:
+    """Return the ends of the axis that all accuracies are drawn on, multiples of 10 in percent."""
+    ends = [end for row in rows for end in _ends(row)]
+    if not ends:
+        return 0.0, 100.0
+    low = max(0.0, 10.0 * math.floor(10 * min(ends)))
+    high = min(100.0, 10.0 * math.ceil(10 * max(ends)))
+    return (low, high) if high > low else (max(0.0, low - 10), low or 10.0)
+
+
+def _ends(row: Row) -> list[float]:
+    """Return a row's seeds and the ends of its whisker, in [0, 1]."""
+    mean, std = row.values["accuracy_mean"], row.values["accuracy_std"] or 0.0
+    if mean is None:
+        return []
+    return [float(mean) - float(std), float(mean) + float(std), *_by_seed(row)]
+
+
+def _by_seed(row: Row) -> list[float]:
+    found = (record.metrics.get("accuracy") for record in row.records)
+    return [float(value) for value in found if value is not None]
+
+
+def _drawn(row: Row, axis: tuple[float, float]) -> Points | None:
+    if row.values["accuracy_mean"] is None:
+        return None
+    low, high = axis
+    places = []
+    for value in [float(row.values["accuracy_mean"]), *_ends(row)]:
+        share = (min(max(100 * value, low), high) - low) / (high - low)
+        places.append(round(EDGE + share * (WIDE - 2 * EDGE), 1))
+    return Points(places[0], places[1], places[2], tuple(places[3:]))
+
+
+def _places(rows: Sequence[Row]) -> dict[int, str]:
+    """Return each row's setting in words, without what all rows have in common; by ``id``."""
+    parts: dict[int, list[str]] = {}
+    for head, members in blocks(rows):
+        for row in members:
+            values = row.values
+            parts[id(row)] = [
+                str(values["dataset"]),
+                str(values["scheme"]),
+                *(greek(text) for text in labels.scheme_parameters(row.settings)),
+                f"K={values['clients']}",
+                str(values["model"]),
+                *([str(head["settings"])] if head["settings"] else []),
+                *([budget_text(values)] if values["budget_pixels"] is not None else []),
+            ]
+    common = set.intersection(*map(set, parts.values())) if parts else set()
+    return {
+        row: " · ".join(word for word in words if word not in common)
+        for row, words in parts.items()
+    }
+
+
+def greek(text: str) -> str:
+    """Return settings as titles write them."""
+    return text.replace("beta=", "β=")
+
+
+def budget_value(values: dict[str, Value]) -> str:
+    """Return a budget as the filter names it."""
+    if values["budget_pixels"] is None:
+        return "–"
+    return f"{values['budget_pixels']} {values['budget_scope']}"
+
+
+def budget_text(values: dict[str, Value]) -> str:
+    """Return a budget for people."""
+    if values["budget_pixels"] is None:
+        return "none"
+    return f"{tables.count(values['budget_pixels'])} px {values['budget_scope']}"
+
+
+def filters(rows: Sequence[Row]) -> list[Filter]:
+    """Return what rows can be chosen by: the settings of which there are several values."""
+    named = (
+        ("dataset", "Data set"),
+        ("scheme", "Split"),
+        ("beta", "β"),
+        ("clients", "K"),
+        ("budget", "Budget"),
+        ("method", "Method"),
+        ("profile", "Profile"),
+        ("kind", "Rows"),
+    )
+    found = [Filter(name, label, _options(rows, name)) for name, label in named]
+    return [one for one in found if len(one.options) > 1]
+
+
+def _options(rows: Sequence[Row], name: str) -> list[tuple[str, str]]:
+    if name == "kind":
+        kinds = {row.control for row in rows}
+        both = (("contenders", "Contenders", False), ("controls", "Controls", True))
+        return [(value, text) for value, text, control in both if control in kinds]
+    if name == "budget":
+        heads = [head for head, _ in blocks(rows)]
+        pairs = {(head["budget_pixels"], head["budget_scope"]): head for head in heads}
+        ordered = sorted(pairs, key=lambda pair: (float(pair[0] or 0), str(pair[1])))
+        return [(budget_value(pairs[pair]), budget_text(pairs[pair])) for pair in ordered]
+    values = {row.values[name] for row in rows}
+    ordered_values = sorted(
+        values,
+        key=lambda value: (
+            value is None,
+            float(value) if isinstance(value, int | float) else 0.0,
+            str(value),
+        ),
+    )
+    return [(plain(name, value) or "–", plain(name, value) or "none") for value in ordered_values]
+
+
+def data(board: Board) -> dict[str, object]:
+    """Return what the page's script sorts, filters and downloads, as text; no seconds.
+
+    ``rows`` has the lines of ``table.csv``, ``runs`` those of ``runs.csv`` that belong to a row,
+    each behind the number of its row.
+    """
+    table = list(csv.reader(io.StringIO(tables.to_csv(board.rows))))
+    found = csv.DictReader(io.StringIO(runs.runs_csv(board)))
+    owner = {
+        record.cell_id: number for number, row in enumerate(board.rows) for record in row.records
+    }
+    return {
+        "suite": board.plan.suite,
+        "columns": table[0],
+        "rows": table[1:],
+        "labels": [row.values["label"] for row in board.rows],
+        "runColumns": RUN_COLUMNS,
+        "runs": [
+            [owner[run["cell_id"]], *(run[name] for name in RUN_COLUMNS)]
+            for run in found
+            if run["status"] == "ok"
+        ],
+    }
+
+
+def times(rows: Iterable[Row]) -> dict[str, list[list[str]]]:
+    """Return the columns of seconds: for each row its number for sorting and its text."""
+    rows = list(rows)
+    return {
+        key: [[plain(key, row.values[key]), tables.seconds(row.values[key])] for row in rows]
+        for key in _TIMES
+    }

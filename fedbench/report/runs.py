@@ -1,0 +1,212 @@
+"""One line a cell: ``runs.csv`` with what was computed, ``times.csv`` with what it took.
+
+``runs.csv`` is the same on every machine that has the same code, device type and threads; all that
+depends on how fast a machine is, and which one it was, stands in ``times.csv`` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fedbench.bench.planfile import Entry
+from fedbench.bench.records import Record
+from fedbench.report import labels
+from fedbench.report.board import Board
+from fedbench.report.csvs import to_csv
+from fedbench.report.frame import Value, setting
+
+_WHAT = (
+    "cell_id",
+    "suite",
+    "dataset",
+    "scheme",
+    "beta",
+    "partition",
+    "clients",
+    "budget_pixels",
+    "budget_scope",
+    "model",
+    "profile",
+    "method",
+    "preset",
+    "settings",
+    "seed",
+)
+_METRICS = ("accuracy", "balanced_accuracy", "worst_client", "nll", "ece")
+_BYTES = (
+    "bytes_up",
+    "bytes_down",
+    "bytes_total",
+    "payload_up",
+    "payload_down",
+    "bytes_up_per_client",
+    "bytes_down_per_client",
+    "bytes_busiest_client",
+    "rounds",
+)
+_SECONDS = ("client_seconds", "server_seconds", "shared_seconds", "harness_seconds")
+_TIMES = (
+    "wall_seconds",
+    "evaluation_seconds",
+    "waiting_seconds",
+    "peak_memory_bytes",
+    "peak_device_memory_bytes",
+)
+_MACHINE = ("device", "threads")
+
+RUN_COLUMNS = (
+    *_WHAT,
+    "status",
+    "reason",
+    *_METRICS,
+    *_BYTES,
+    "shared_pixels",
+    "resources",
+    "privileges",
+    "train_size",
+    "test_size",
+    "data_fingerprint",
+    "partition_digest",
+    "outputs",
+    *_MACHINE,
+    "commit",
+    "dirty",
+    "all_settings",
+)
+TIME_COLUMNS = (
+    *_WHAT,
+    *_SECONDS,
+    *_TIMES,
+    *_MACHINE,
+    "device_name",
+    "cpus",
+    "system",
+    "packages",
+)
+
+
+def runs_csv(board: Board) -> str:
+    """Return ``runs.csv``: every cell of the plan.
+
+    Good ones come in the order of the table's rows and of seeds, then failed, skipped and missing
+    ones in the order of their settings.
+    """
+    return to_csv(RUN_COLUMNS, [*_good(board), *_others(board)])
+
+
+def times_csv(board: Board) -> str:
+    """Return ``times.csv``: every good record, in the order of ``runs.csv``."""
+    return to_csv(
+        TIME_COLUMNS,
+        (
+            {**_named(record, row.values), **_timing(record)}
+            for row in board.rows
+            for record in row.records
+        ),
+    )
+
+
+def _good(board: Board) -> Iterator[dict[str, Value]]:
+    for row in board.rows:
+        for record in row.records:
+            yield {**_named(record, row.values), **_result(record)}
+
+
+def _others(board: Board) -> list[dict[str, Value]]:
+    """Return the lines of the cells that have no result, and why they have none."""
+    done = {record.cell_id for record in board.records}
+    failed = {record.cell_id: record for record in board.failed}
+    lines = [
+        _without_result(entry, failed.get(entry.cell_id), board)
+        for entry in board.plan.cells
+        if entry.cell_id not in done
+    ]
+    return sorted(
+        lines,
+        key=lambda line: (
+            str(line["status"]),
+            str(line["all_settings"]),
+            int(line["seed"] or 0),
+            str(line["cell_id"]),
+        ),
+    )
+
+
+def _without_result(entry: Entry, failed: Record | None, board: Board) -> dict[str, Value]:
+    flat = labels.flatten(entry.settings)
+    status = "skipped" if entry.skip else "failed" if failed else "missing"
+    return {
+        "cell_id": entry.cell_id,
+        "suite": board.plan.suite,
+        "profile": board.plan.profile,
+        **setting(entry.settings, flat, {}),
+        "preset": entry.settings["method"].get("preset"),
+        "seed": entry.settings["seed"],
+        "status": status,
+        "reason": entry.skip or (failed.reason if failed else None),
+        **(_provenance(failed) if failed and not entry.skip else {}),
+        "all_settings": _all(entry.settings, flat),
+    }
+
+
+def _named(record: Record, row: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the columns that say which cell a line is about."""
+    return {
+        **row,
+        "cell_id": record.cell_id,
+        "profile": record.profile,
+        "preset": record.settings["method"].get("preset"),
+        "seed": record.settings["seed"],
+    }
+
+
+def _result(record: Record) -> dict[str, Value]:
+    return {
+        "status": record.status,
+        "reason": None,
+        **{name: record.metrics.get(name) for name in _METRICS},
+        **{name: record.ledger.get(name) for name in _BYTES},
+        "shared_pixels": record.shared_pixels,
+        "resources": " ".join(record.resources) or None,
+        "privileges": "; ".join(record.privileges) or None,
+        "train_size": record.data.get("train"),
+        "test_size": record.data.get("test"),
+        "data_fingerprint": record.data.get("fingerprint"),
+        "partition_digest": record.partition.get("digest"),
+        "outputs": _pairs(record.outputs),
+        **_provenance(record),
+        "all_settings": _all(record.settings, labels.flatten(record.settings)),
+    }
+
+
+def _provenance(record: Record) -> dict[str, Value]:
+    found = {name: record.environment.get(name) for name in (*_MACHINE, "commit", "dirty")}
+    # Which of several accelerators a worker took changes no number.
+    return {**found, "device": str(found["device"] or "").partition(":")[0] or None}
+
+
+def _timing(record: Record) -> dict[str, Value]:
+    where = record.environment
+    return {
+        **{name: record.ledger.get(name) for name in _SECONDS},
+        **{name: getattr(record, name) for name in _TIMES},
+        **{name: where.get(name) for name in (*_MACHINE, "device_name", "cpus", "system")},
+        "packages": _pairs(where.get("packages", {})),
+    }
+
+
+def _pairs(values: Mapping[str, str]) -> str | None:
+    return " ".join(f"{name}={value}" for name, value in sorted(values.items())) or None
+
+
+def _all(settings: Mapping[str, Any], flat: labels.Flat) -> str:
+    """Return what identifies a row (see ``labels.flatten``) as JSON, lists as lists."""
+    values: dict[str, Any] = {}
+    for name in sorted(flat):
+        value: Any = settings
+        for part in name.split("."):
+            value = value[part]
+        values[name] = value
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,147 @@
+"""From runs to leaderboards: what is copied, what is refused, what stays."""
+
+import json
+
+import pytest
+from made_records import CLEAN, edited, files_of, record, write_suite
+
+from fedbench.errors import SettingsError, StoreError
+from fedbench.report import build
+from fedbench.report.publish import publish
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch):
+    monkeypatch.setattr(build.figures, "draw", lambda board: [])
+
+
+def seeds(method="fedavg", count=3, first=0, **settings):
+    return [
+        record(method, seed, 0.5 + 0.1 * seed, **settings) for seed in range(first, first + count)
+    ]
+
+
+def ids(folder):
+    return sorted(path.stem for path in (folder / "records").iterdir())
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "leaderboards" / "toy"
+
+
+def test_rows_with_enough_seeds_are_copied_and_the_rest_is_named(tmp_path, out):
+    failed = record("fedprox", status="failed", cell_id="bad")
+    made = [*seeds(), *seeds("local", 2), failed]
+    runs = write_suite(tmp_path / "runs", made, skipped=[record("x")], missing=[record("y")])
+    (runs / "outputs").mkdir()
+    (runs / "outputs" / "weights.safetensors").write_bytes(b"")
+    done = publish(runs, out)
+    assert ids(out) == sorted(one.cell_id for one in seeds())
+    assert done.added == 3
+    text = "\n".join(done.left_out)
+    assert "local, dirichlet_capped beta=0.1 min_size=10, accuracy 55.00 %: n=2, 3 needed" in text
+    assert "cell bad (fedprox): failed" in text
+    assert "(x): cannot run" in text
+    assert "(y): has not run" in text
+    assert len(done.left_out) == 4
+    assert not (out / "outputs").exists()
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"plan.json", "records", "table.csv", "runs.csv", "table.tex", "index.html"}
+    plan = json.loads((out / "plan.json").read_text())
+    assert [cell["cell_id"] for cell in plan["cells"]] == ids(out)
+    assert 'href="records/' in (out / "index.html").read_text()
+
+
+def test_twice_is_once(tmp_path, out):
+    runs = write_suite(tmp_path / "runs", seeds())
+    publish(runs, out)
+    before = files_of(out)
+    again = publish(runs, out)
+    assert files_of(out) == before
+    assert (again.added, again.changed, again.removed) == (0, (), ())
+
+
+def test_the_board_is_made_again_from_itself(tmp_path, out):
+    publish(write_suite(tmp_path / "runs", seeds()), out)
+    before = files_of(out)
+    for name in ("table.csv", "index.html"):
+        (out / name).unlink()
+    build.build(out, out, records="records/")
+    assert files_of(out) == before
+
+
+def test_earlier_records_of_other_settings_stay(tmp_path, out):
+    publish(write_suite(tmp_path / "one", seeds(beta=0.1)), out)
+    done = publish(write_suite(tmp_path / "two", seeds(beta=0.5, profile="standard")), out)
+    assert len(ids(out)) == 6
+    assert {row.values["beta"] for row in done.board.rows} == {0.1, 0.5}
+    assert done.board.plan.profile == "quick+standard"
+
+
+def test_further_seeds_join_their_row(tmp_path, out):
+    publish(write_suite(tmp_path / "one", seeds()), out)
+    done = publish(write_suite(tmp_path / "two", seeds(count=4)), out)
+    assert [row.values["n"] for row in done.board.rows] == [4]
+    assert done.added == 1
+
+
+def test_a_changed_number_is_named(tmp_path, out):
+    runs = write_suite(tmp_path / "runs", seeds())
+    publish(runs, out)
+    edited(runs / "records" / "fedavg-0.1-None-1.json", "metrics.accuracy", 0.65)
+    done = publish(runs, out)
+    ((name, old, new),) = done.changed
+    assert name == "fedavg, digits, dirichlet_capped beta=0.1 min_size=10, K=5, seed 1"
+    assert (old, new) == (0.6, 0.65)
+    assert "0.650000" in (out / "runs.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "update",
+    [{"versions": {"method": 2}}, {"data": {"classes": [], "size": 16, "fingerprint": "new"}}],
+)
+def test_a_row_is_never_of_two_versions_or_of_two_files(tmp_path, out, update):
+    publish(write_suite(tmp_path / "one", seeds(count=5)), out)
+    newer = [
+        one.model_copy(update={"cell_id": f"new-{one.cell_id}", **update}) for one in seeds(count=3)
+    ]
+    done = publish(write_suite(tmp_path / "two", newer), out)
+    assert [row.values["n"] for row in done.board.rows] == [3]
+    assert len(done.removed) == 5
+    assert ids(out) == sorted(one.cell_id for one in newer)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({**CLEAN, "dirty": True}, "commit c0ffeec0ffee with changes"),
+        ({**CLEAN, "commit": None, "dirty": None}, "an unknown commit"),
+        ({**CLEAN, "dirty": None}, "with changes"),
+        ({}, "an unknown commit"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused(tmp_path, out, environment, words):
+    made = [*seeds(count=2), record("fedavg", 2, environment=environment)]
+    runs = write_suite(tmp_path / "runs", made)
+    with pytest.raises(SettingsError, match=f"1 of 3 records .*seed 2.*{words}.*--allow-dirty"):
+        publish(runs, out)
+    assert not out.exists()
+    assert publish(runs, out, allow_dirty=True).added == 3
+
+
+def test_records_that_are_not_published_may_be_dirty(tmp_path, out):
+    dirty = record("local", environment={**CLEAN, "dirty": True})
+    assert publish(write_suite(tmp_path / "runs", [*seeds(), dirty]), out).added == 3
+
+
+def test_too_few_seeds_are_refused_with_the_most_there_are(tmp_path, out):
+    runs = write_suite(tmp_path / "runs", seeds(count=2))
+    with pytest.raises(SettingsError, match=r"no row with 3 seeds \(the most is 2\).*--min-seeds"):
+        publish(runs, out)
+    assert publish(runs, out, min_seeds=2).added == 2
+
+
+def test_without_a_plan_nothing_is_published(tmp_path, out):
+    with pytest.raises(StoreError, match="no plan"):
+        publish(tmp_path / "nothing", out)

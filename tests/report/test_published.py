@@ -1,0 +1,223 @@
+"""Published numbers: the files are sound, and a comparison names what differs."""
+
+import csv
+import io
+
+import pytest
+from made_records import board_of, record
+
+from fedbench.config import Cell
+from fedbench.errors import StoreError
+from fedbench.registry import DATASETS, METHODS, SCHEMES
+from fedbench.report import published
+from fedbench.report.published import comparisons, read_published
+
+NUMBERS = read_published()
+FACTS = {"model", "model.width", "model.depth", "model.norm", "local_epochs"}
+
+HEAD = ",".join(published.FILE_COLUMNS)
+
+
+def folder_with(tmp_path, *lines, head=HEAD):
+    (tmp_path / "some.csv").write_text("\n".join([head, *lines]) + "\n")
+    return tmp_path
+
+
+def line(
+    method="fedavg",
+    *,
+    preset="",
+    accuracy="0.4",
+    n="3",
+    split="dirichlet_capped",
+    selection="last",
+    where="partition.beta=0.1",
+    theirs="",
+    note="",
+):
+    first = f"{method},{preset},digits,a setting,{accuracy},0.01,{n},{split},{selection}"
+    return f"{first},Somebody 2020,{where},{theirs},{note}"
+
+
+def compared(tmp_path, text, *records):
+    (found,) = comparisons(board_of(records), folder_with(tmp_path, text))
+    return found
+
+
+def seeds(method="fedavg", accuracy=0.5, **settings):
+    return [record(method, seed, accuracy, profile="paper", **settings) for seed in range(3)]
+
+
+def test_the_headline_numbers_are_there():
+    def values(method, dataset, **wanted):
+        return {
+            number.accuracy
+            for number in NUMBERS
+            if (number.method, number.dataset) == (method, dataset)
+            and all(number.where.get(name.replace("_", ".")) == v for name, v in wanted.items())
+        }
+
+    assert {0.748, 0.764, 0.732, 0.686, 0.417} <= values("single_image", "cifar10")
+    assert {0.732, 0.713, 0.665} <= values("feddf", "cifar10")
+    assert values("collabdm", "svhn", partition_beta="0.1") == {0.8583}
+    assert values("dense", "svhn", partition_beta="0.1") == {0.5534}
+    assert values("ensemble", "cifar10", partition_beta="0.5") == {0.7181}
+    assert values("fedavg", "cifar10", partition_beta="0.5", method_rounds="1") == {0.3093}
+    assert {0.2843, 0.4095, 0.3761, 0.4457, 0.5343} == values("mtt", "cifar10")
+    assert {0.1654, 0.2157, 0.3136, 0.4006, 0.456} == values("random_real", "cifar10")
+    assert {0.5662, 0.6626, 0.6908} == values("fedavg", "cifar10", method_rounds="20")
+    assert {0.905, 0.639, 0.804, 0.683, 0.646, 0.558, 0.438} <= values("deep_inversion", "cifar10")
+
+
+def test_numbers_that_were_recalled_and_not_seen_are_not_there():
+    dense = {number.accuracy for number in NUMBERS if number.method == "dense"}
+    assert dense == {0.5534, 0.2244, 0.0888}
+    assert not [number for number in NUMBERS if number.method == "mtt" and number.accuracy > 0.54]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: f"{number.method}-{number.dataset}")
+def test_a_number_can_be_matched_and_cited(number):
+    parts = Cell.model_fields
+    for name in [*number.where, *number.theirs]:
+        part, _, option = name.partition(".")
+        if part == "method":
+            known = [m for m in METHODS.names() if m == number.method]
+            fields = {f for m in known for f in METHODS.get(m).Config.model_fields}
+            assert option in (fields or {"rounds", "epochs"}), name
+        elif name not in FACTS:
+            assert part in parts, name
+            if option:
+                kind = parts[part].annotation
+                kind = kind if hasattr(kind, "model_fields") else kind.__args__[0]
+                assert option in kind.model_fields, name
+    if "partition.beta" in number.where and number.split in SCHEMES.names():
+        assert "beta" in SCHEMES.get(number.split).parameters
+    if number.dataset in DATASETS.names() and number.split not in SCHEMES.names():
+        assert number.split == published.NOT_SPLIT or " " in number.split
+    assert number.std is None or number.std < 0.05
+    assert number.source.count(" ") >= 2
+
+
+def test_no_number_stands_twice():
+    keys = [(n.method, n.dataset, n.setting, n.split, n.source, str(n.where)) for n in NUMBERS]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_comparable_row_has_the_difference_and_no_reason_where_nothing_differs(tmp_path):
+    found = compared(tmp_path, line(), *seeds())
+    assert found.row.values["method"] == "fedavg"
+    assert found.difference == pytest.approx(0.1)
+    assert found.reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("number", "settings", "reason"),
+    [
+        ({"split": "floor_per_class"}, {}, "split dirichlet_capped here, floor_per_class there"),
+        ({"selection": "best"}, {}, "last step here, best on test there"),
+        ({"selection": "unknown"}, {}, "last step here, not stated there whether best or last"),
+        ({"n": "2"}, {}, "n 3 here, 2 there"),
+        ({"n": ""}, {}, "n 3 here, not stated there"),
+        ({"theirs": "model=resnet8"}, {}, "model convnet here, resnet8 there"),
+        ({"theirs": "model.width=128"}, {}, "model.width 32 here, 128 there"),
+        (
+            {"theirs": "local_epochs=400"},
+            {"recipe": {"epochs": 20}},
+            "local_epochs 20 here, 400 there",
+        ),
+        (
+            {"theirs": "local_epochs=400"},
+            {"recipe": {"epochs": 20}, "options": {"epochs": 2}},
+            "local_epochs 2 here, 400 there",
+        ),
+        (
+            {"theirs": "participation=0.4"},
+            {"participation": 1.0},
+            "participation 1.0 here, 0.4 there",
+        ),
+        ({"theirs": "participation=0.4"}, {}, "participation not set here, 0.4 there"),
+        (
+            {},
+            {"data": {"name": "digits", "train_size": 100}},
+            "100 training images here, all there",
+        ),
+        ({"note": "the code differs"}, {}, "the code differs"),
+    ],
+)
+def test_each_thing_that_differs_is_a_reason(tmp_path, number, settings, reason):
+    assert compared(tmp_path, line(**number), *seeds(**settings)).reasons == (reason,)
+
+
+def test_a_smaller_profile_is_a_reason(tmp_path):
+    made = [record("fedavg", seed, profile="quick") for seed in range(3)]
+    found = compared(tmp_path, line(), *made)
+    assert found.reasons == ("profile quick here, smaller than the paper's",)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        seeds(beta=0.5),
+        seeds("local"),
+        seeds(data={"name": "mnist"}),
+    ],
+)
+def test_what_is_not_comparable_is_not_run(tmp_path, records):
+    found = compared(tmp_path, line(), *records, record("ensemble"))
+    assert (found.row, found.difference) == (None, None)
+    assert found.reasons == ("not run: no fedavg with partition.beta=0.1",)
+
+
+def test_equal_numbers_are_equal_however_they_are_written(tmp_path):
+    found = compared(tmp_path, line(where="partition.beta=1e-1 partition.clients=5.0"), *seeds())
+    assert found.row is not None
+
+
+def test_of_several_rows_the_nearest_is_taken(tmp_path):
+    far = seeds(accuracy=0.9, recipe={"epochs": 1})
+    near = seeds(accuracy=0.3, recipe={"epochs": 400})
+    for order in ((*far, *near), (*near, *far)):
+        found = compared(tmp_path, line(theirs="recipe.epochs=400"), *order)
+        assert found.row.values["accuracy_mean"] == pytest.approx(0.3)
+    named = seeds(accuracy=0.2, preset="one_shot", options={"rounds": 1})
+    found = compared(tmp_path, line(preset="one_shot"), *near, *named)
+    assert found.row.values["accuracy_mean"] == pytest.approx(0.2)
+
+
+def test_only_numbers_of_the_boards_data_sets_and_those_with_a_row_first(tmp_path):
+    text = (line("dense"), line(), line().replace("digits", "svhn"))
+    found = comparisons(board_of(seeds()), folder_with(tmp_path, *text))
+    assert [comparison.published.method for comparison in found] == ["fedavg", "dense"]
+
+
+def test_the_csv_has_every_number_and_its_reasons(tmp_path):
+    text = (line(selection="best", n="2"), line("dense"))
+    found = comparisons(board_of(seeds()), folder_with(tmp_path, *text))
+    ours, none = csv.DictReader(io.StringIO(published.to_published_csv(found)))
+    assert (ours["published"], ours["ours"], ours["difference"]) == ("0.4", "0.5000", "0.1000")
+    assert ours["reasons"] == "last step here, best on test there; n 3 here, 2 there"
+    assert (none["method"], none["ours"], none["difference"]) == ("dense", "", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (line(accuracy="74.8"), r"line 2: accuracy 74.8 is not in \[0, 1\]"),
+        (line(accuracy="much"), "line 2: could not convert"),
+        (line(selection="mean"), "line 2: selection 'mean'"),
+        (line(method=""), "line 2: method must not be empty"),
+        (line(where="beta"), "line 2: 'beta' is not written name=value"),
+        ("fedavg,,digits", "line 2: "),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path, text, message):
+    with pytest.raises(StoreError, match=message):
+        read_published(folder_with(tmp_path, text))
+
+
+def test_a_foreign_file_and_an_empty_folder_are_named(tmp_path):
+    with pytest.raises(StoreError, match="no published numbers"):
+        read_published(tmp_path)
+    with pytest.raises(StoreError, match="head line"):
+        read_published(folder_with(tmp_path, head="a,b"))
