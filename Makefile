@@ -1,20 +1,32 @@
 # Every target is one command that could be typed. `make` alone prints this help.
 PROFILE ?= quick
 SEEDS ?=
-WORKERS ?= 0
+WORKERS ?=
+EXECUTOR ?=
+ADDRESS ?=
+ONLY ?=
+TIME_LIMIT ?=
+DRY_RUN ?=
+WANDB ?=
 PYTHON ?=
 
 BIN := .venv/bin
 STAMP := .venv/set-up
-SWEEP = $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) --workers $(WORKERS) $(if $(SEEDS),--seeds $(SEEDS))
-SUITES := digits cifar10
+SUITES := digits mnist fashion-mnist svhn cifar10 cifar100
+SWEEP = $(strip $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) \
+	$(if $(SEEDS),--seeds $(SEEDS)) $(if $(WORKERS),--workers $(WORKERS)) \
+	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(ADDRESS),--address $(ADDRESS)) \
+	$(foreach wish,$(ONLY),--only '$(wish)') $(if $(TIME_LIMIT),--time-limit $(TIME_LIMIT)) \
+	$(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(WANDB)),--wandb))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench $(addprefix bench-,$(SUITES)) test test-all lint type check speed report clean-runs
+.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate test test-all lint type check speed report clean-runs
 
 help: ## print this help
-	@printf 'make TARGET [PROFILE=smoke|quick|standard|paper] [SEEDS=n] [WORKERS=n]\n\n'
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@printf 'make TARGET [NAME=value ...]\n\n'
+	@printf 'for make bench-...: PROFILE=smoke|quick|standard|paper SEEDS=3 WORKERS=n TIME_LIMIT=170m\n'
+	@printf '  DRY_RUN=1 ONLY="method=fedavg,ensemble beta=0.1" EXECUTOR=local|ray ADDRESS=host:port WANDB=1\n\n'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 setup: $(STAMP) ## install everything into .venv (other targets do so as well)
 
@@ -27,8 +39,23 @@ bench: bench-digits ## run the embedded default suite: no download, minutes on t
 bench-digits: $(STAMP) ## scikit-learn's digits
 	$(call SWEEP,digits)
 
-bench-cifar10: $(STAMP) ## CIFAR-10 (FEDBENCH_DATA, or downloaded)
+bench-mnist: $(STAMP) ## MNIST (FEDBENCH_DATA, or downloaded; the next ones likewise)
+	$(call SWEEP,mnist)
+
+bench-fashion-mnist: $(STAMP) ## Fashion-MNIST
+	$(call SWEEP,fashion_mnist)
+
+bench-svhn: $(STAMP) ## Street View House Numbers
+	$(call SWEEP,svhn)
+
+bench-cifar10: $(STAMP) ## CIFAR-10
 	$(call SWEEP,cifar10)
+
+bench-cifar100: $(STAMP) ## CIFAR-100
+	$(call SWEEP,cifar100)
+
+validate: $(STAMP) ## check every suite file
+	$(BIN)/fedbench validate benchmarks/*.yaml
 
 report: $(STAMP) ## print the leaderboard of SUITE=digits again
 	$(BIN)/fedbench report $(or $(SUITE),digits)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from fedbench.bench.planfile import Entry, Plan
+from fedbench.bench.planfile import Entry, Excluded, Plan
 from fedbench.bench.suite import Suite, Tree, merge
 from fedbench.config import Cell, parse
 from fedbench.errors import SettingsError
 from fedbench.registry import DATASETS, METHODS
+
+#: Phases of a seed, in the order of computing (see ``arrange``).
+_PRODUCER, _CONSUMER, _ALONE = range(3)
 
 
 @dataclass(frozen=True)
@@ -21,13 +27,30 @@ class Planned:
         cell: Its settings.
         cell_id: Its identity.
         skip: Why it cannot run, or None.
-        group: Cells of one group share client trainings.
+        trainings: Names of the client trainings that its first round shares with other cells.
+        passes: Images that it trains on, repetitions counted; None where that is not known.
+        rounds: Communication rounds.
     """
 
     cell: Cell
     cell_id: str
     skip: str | None
-    group: str
+    trainings: tuple[str, ...] = ()
+    passes: float | None = None
+    rounds: int = 1
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """All that a suite comes to.
+
+    Attributes:
+        cells: In the order of computing (see ``arrange``), skipped ones too.
+        excluded: What the suite leaves out.
+    """
+
+    cells: list[Planned]
+    excluded: list[Excluded]
 
 
 def skip_reason(cell: Cell) -> str | None:
@@ -42,64 +65,136 @@ def skip_reason(cell: Cell) -> str | None:
 
 
 def planned(cell: Cell) -> Planned:
-    """Return one cell with its identity and skip reason.
+    """Return one cell with its identity, skip reason and size.
 
     A budget that its method does not use is dropped.
     """
-    if cell.budget is not None and not METHODS.get(cell.method.name).uses_budget:
+    method = METHODS.get(cell.method.name)(cell.method)
+    if cell.budget is not None and not method.uses_budget:
         cell = cell.model_copy(update={"budget": None})
-    part = cell.model_dump(
-        mode="json", include={"data", "partition", "models", "recipe", "seed", "precision"}
+    if (skip := skip_reason(cell)) is not None:
+        return Planned(cell, cell.cell_id, skip)
+    return Planned(
+        cell, cell.cell_id, None, trainings(cell), method.passes(cell), max(method.rounds(), 1)
     )
-    return Planned(cell, cell.cell_id, skip_reason(cell), json.dumps(part, sort_keys=True))
+
+
+def trainings(cell: Cell) -> tuple[str, ...]:
+    """Return names for the client trainings that a cell's first round takes or leaves.
+
+    Two cells that have a name in common share an artefact, where their data and devices are equal:
+    the names hash what ``Client.train_classifier`` keys it by, with the settings of data and
+    partition in place of the images.
+
+    Returns:
+        ``HASH/k`` for every client k that takes part in the first round.
+    """
+    from fedbench.federation.loop import participants
+
+    method = METHODS.get(cell.method.name)(cell.method)
+    training = method.client_training(cell)
+    if training is None:
+        return ()
+    share = 1.0 if method.everyone or not method.rounds() else cell.participation
+    origin = cell.model_dump(mode="json", include={"data", "partition", "seed", "precision"})
+    origin["partition"].pop("max_tries")
+    origin["recipe"] = training.recipe.model_dump(mode="json", exclude_defaults=True)
+    origin["rest"] = [training.proximal, training.snapshots]
+    names = []
+    for client in participants(cell.seed, cell.partition.clients, share, 0):
+        model = cell.client_model(client).model_dump(mode="json")
+        text = json.dumps({**origin, "model": model}, sort_keys=True)
+        names.append(f"{hashlib.sha256(text.encode()).hexdigest()[:12]}/{client}")
+    return tuple(names)
 
 
 def plan(
-    suite: Suite,
-    *,
-    seeds: int | None = None,
-    overrides: Sequence[Tree] = (),
-    only: Callable[[Cell], bool] = lambda _: True,
+    suite: Suite, *, seeds: int | None = None, overrides: Sequence[Tree] = ()
 ) -> list[Planned]:
+    """Return the cells of ``expand``."""
+    return expand(suite, seeds=seeds, overrides=overrides).cells
+
+
+def expand(suite: Suite, *, seeds: int | None = None, overrides: Sequence[Tree] = ()) -> Expansion:
     """Expand a suite that has its profile merged in (see ``Suite.sized``).
 
     Args:
         suite: What to expand.
         seeds: Number of seeds instead of the suite's.
         overrides: Settings laid over every cell.
-        only: Which cells to keep.
-
-    Returns:
-        Cells in an order in which several workers seldom want the same client training at once:
-        the first of every group, then the second of every group, and so on.
 
     Raises:
         SettingsError: A combination is not valid; the message names it.
     """
     found: dict[str, Planned] = {}
-    for tree in suite.trees(seeds):
-        if suite.excluded(tree) is not None:
-            continue
+    excluded = []
+    for combination in suite.combinations(seeds):
+        tree = combination.tree
         for override in overrides:
             tree = merge(tree, override)
-        cell = _parse(suite, tree)
-        if only(cell):
-            entry = planned(cell)
-            found.setdefault(entry.cell_id, entry)
-    ranks: dict[str, int] = {}
-    keyed = []
-    for place, entry in enumerate(found.values()):
-        rank = ranks[entry.group] = ranks.get(entry.group, -1) + 1
-        keyed.append((rank, place, entry))
-    return [entry for _, _, entry in sorted(keyed, key=lambda item: item[:2])]
+        number = suite.excluded(tree)
+        if number is None:
+            cell = _parse(suite, tree)
+            # An exclusion may name what a preset or a default has set.
+            number = suite.excluded(cell.model_dump(mode="json"))
+        if number is not None:
+            excluded.append(Excluded(suite.exclude[number].reason, combination.values))
+        elif cell.cell_id not in found:
+            found[cell.cell_id] = planned(cell)
+    return Expansion(arrange(found.values()), excluded)
 
 
-def to_file(suite: Suite, cells: Sequence[Planned]) -> Plan:
-    """Return what a report needs to know of a plan, to be written."""
-    entries = (
-        Entry(entry.cell_id, entry.skip, entry.cell.model_dump(mode="json")) for entry in cells
+def arrange(cells: Iterable[Planned]) -> list[Planned]:
+    """Put cells into an order in which workers seldom wait for one another.
+
+    One seed after another, so that a sweep that is cut short has whole seeds. In a seed, cells
+    that produce client trainings for others come first, cells that share nothing next, and cells
+    that take what is there by then last, after the producers of the seed that follows. Of several
+    cells that could produce a training, the one with the fewest image passes does.
+    """
+    cells = list(cells)
+    wanted = Counter(name for entry in cells for name in entry.trainings)
+    seeds = sorted({entry.cell.seed for entry in cells})
+    covered: set[str] = set()
+    phases = {}
+    for entry in sorted(cells, key=lambda entry: entry.passes or 0.0):
+        shared = {name for name in entry.trainings if wanted[name] > 1}
+        phases[entry.cell_id] = (
+            _ALONE if not shared else _CONSUMER if shared <= covered else _PRODUCER
+        )
+        covered |= shared
+
+    def key(entry: Planned) -> tuple[int, int]:
+        phase = phases[entry.cell_id]
+        return seeds.index(entry.cell.seed) + (phase == _CONSUMER), phase
+
+    return sorted(cells, key=key)
+
+
+def entry_of(planned: Planned) -> Entry:
+    """Return a planned cell as a plan's file has it."""
+    return Entry(
+        planned.cell_id,
+        planned.skip,
+        planned.cell.model_dump(mode="json"),
+        planned.trainings,
+        planned.passes,
+        planned.rounds,
     )
-    return Plan(suite.name, suite.title, suite.profile, tuple(entries))
+
+
+def to_file(
+    suite: Suite,
+    cells: Iterable[Planned],
+    excluded: Iterable[Excluded] = (),
+    overrides: Sequence[Tree] = (),
+) -> Plan:
+    """Return what a report needs to know of a plan, to be written."""
+    over: dict[str, Any] = {}
+    for override in overrides:
+        over = merge(over, override)
+    entries = tuple(entry_of(entry) for entry in cells)
+    return Plan(suite.name, suite.title, suite.profile, entries, tuple(excluded), over)
 
 
 def _parse(suite: Suite, tree: Tree) -> Cell:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,31 @@ class Entry:
         cell_id: Its identity.
         skip: Why it cannot run, or None.
         settings: The whole cell, as a record has it.
+        trainings: The client trainings that its first round takes from the artefact store or
+            leaves there; two cells that have one in common share it.
+        passes: Images that it trains on, repetitions counted; None where that is not known.
+        rounds: Communication rounds.
     """
 
     cell_id: str
     skip: str | None
     settings: dict[str, Any]
+    trainings: tuple[str, ...] = ()
+    passes: float | None = None
+    rounds: int = 1
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A combination that the suite leaves out; it need not be a valid cell.
+
+    Attributes:
+        reason: Why.
+        values: What each axis has in it, by the axis's name, and the seed.
+    """
+
+    reason: str
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,12 +58,16 @@ class Plan:
         title: One line for the head of pages.
         profile: The profile that was planned.
         cells: In the order of computing.
+        excluded: What was left out on purpose.
+        overrides: Settings that ``--set`` has laid over every cell.
     """
 
     suite: str
     title: str
     profile: str
     cells: tuple[Entry, ...]
+    excluded: tuple[Excluded, ...] = ()
+    overrides: dict[str, Any] = field(default_factory=dict)
 
 
 def plan_path(home: Path, suite: str) -> Path:
@@ -64,7 +88,12 @@ def read_plan(path: Path) -> Plan:
     """
     try:
         values = json.loads(path.read_text())
-        return Plan(**{**values, "cells": tuple(Entry(**entry) for entry in values["cells"])})
+        cells = tuple(
+            Entry(**{**entry, "trainings": tuple(entry.get("trainings", ()))})
+            for entry in values["cells"]
+        )
+        excluded = tuple(Excluded(**entry) for entry in values.get("excluded", ()))
+        return Plan(**{**values, "cells": cells, "excluded": excluded})
     except FileNotFoundError as error:
         raise StoreError(
             f"there is no plan {path}; run `fedbench sweep` first, or set FEDBENCH_HOME to the "

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from fedbench import __version__
-from fedbench.cli import inspect, report, run, sweep, system
+from fedbench.cli import diff, inspect, report, run, storage, suites, sweep, system
 from fedbench.cli.console import fail, stderr
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, UnwritableError
 
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _SAFE = (
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Benchmarks federated learning that shares knowledge as data instead of weights.",
 )
-for group in (run, sweep, report, inspect, system):
+for group in (run, sweep, suites, report, diff, inspect, storage, system):
     group.register(app)
 
 
@@ -63,15 +63,15 @@ def _options(
 def main() -> None:
     """Run the command line.
 
-    A mendable error is one message and exit code 2; Ctrl-C and SIGTERM are one message and the
-    codes 130 and 143 of the shell.
+    A mendable error is one message and exit code 2, or 1 if the disk is full; Ctrl-C and SIGTERM
+    are one message and the codes 130 and 143 of the shell.
     """
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except FedbenchError as error:
         fail(str(error))
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, UnwritableError) else 2)
     except SystemExit as stop:
         if stop.code in _STOPPED:  # typer has made an exit of KeyboardInterrupt
             fail(_SAFE)

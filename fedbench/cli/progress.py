@@ -11,26 +11,26 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 from fedbench.cli.console import stderr
+from fedbench.cli.words import duration, position
 
 if TYPE_CHECKING:
     from fedbench.bench.executors import Event
     from fedbench.bench.records import Record
     from fedbench.bench.runtime import Runtime
+    from fedbench.cli.eta import Eta
     from fedbench.config import Cell
     from fedbench.federation import context
-
-
-def describe(round: int, rounds: int, stage: str) -> str:
-    """Return where a cell is, such as ``round 2/10 · client 3``."""
-    return f"round {round}/{rounds} · {stage}" if rounds > 1 and round else stage
 
 
 def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
@@ -42,7 +42,7 @@ def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
     if not stderr.is_terminal:
         stderr.print(f"running {cell.method.name} on {cell.data.name} ({cell.cell_id})")
         return run_cell(cell, means, suite=suite)
-    with _bars(transient=True) as bars:
+    with _bars() as bars:
         task = bars.add_task(cell.method.name, total=None)
 
         def show(progress: context.Progress) -> None:
@@ -51,13 +51,13 @@ def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
                 completed=progress.done,
                 total=progress.total or None,
                 description=f"{cell.method.name} · "
-                + describe(progress.round, progress.rounds, progress.stage),
+                + position(progress.round, progress.rounds, progress.stage),
             )
 
         return run_cell(cell, replace(means, show=show), suite=suite)
 
 
-def _bars(*, transient: bool) -> Progress:
+def _bars() -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -65,7 +65,7 @@ def _bars(*, transient: bool) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=stderr,
-        transient=transient,
+        transient=True,
     )
 
 
@@ -73,25 +73,28 @@ class SweepDisplay:
     """The progress of a sweep: one line for all cells, one for each worker.
 
     Args:
-        total: Cells to compute.
         labels: What to call each cell, by id.
+        eta: Says how long the cells to compute will take.
+        total: How many these are.
     """
 
-    def __init__(self, total: int, labels: dict[str, str]) -> None:
-        self._labels, self._total, self._done, self._failed = labels, total, 0, 0
+    def __init__(self, labels: dict[str, str], eta: Eta, total: int) -> None:
+        self._labels, self._eta, self._total = labels, eta, total
+        self._done, self._failed = 0, 0
         self._start = time.monotonic()
         self._live = stderr.is_terminal
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1)),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, justify="right")),
+            _Left(eta),
             console=stderr,
+            expand=True,
         )
-        self._all = self._bars.add_task("cells", total=total)
+        self._all = self._bars.add_task(self._summary(), total=total)
         self._workers: dict[int, TaskID] = {}
+        self._cells: dict[int, str] = {}
 
     @contextmanager
     def showing(self) -> Iterator[SweepDisplay]:
@@ -108,35 +111,74 @@ class SweepDisplay:
 
     def event(self, event: Event) -> None:
         """Show what a worker is doing."""
+        self._eta.begun(event.cell_id)
         if not self._live:
             return
         if event.worker not in self._workers:
             self._workers[event.worker] = self._bars.add_task("", total=None)
-        text = describe(event.round, event.rounds, event.stage)
+        self._cells[event.worker] = event.cell_id
+        place = position(event.round, event.rounds, event.stage)
         self._bars.update(
             self._workers[event.worker],
             completed=event.done,
             total=event.total or None,
-            description=f"  {self._labels[event.cell_id]} · {text}",
+            description=f"  {self._labels[event.cell_id]} · {place}",
+            visible=True,
         )
 
     def finished(self, record: Record) -> None:
         """Count a cell."""
         self._done += 1
         self._failed += record.status == "failed"
-        label = self._labels[record.cell_id]
+        ok = record.status == "ok"
+        spent = record.wall_seconds - record.waiting_seconds
+        self._eta.finished(record.cell_id, spent if ok else None)
         if self._live:
-            failed = f", [red]{self._failed} failed[/]" if self._failed else ""
-            self._bars.update(self._all, completed=self._done, description=f"cells{failed}")
+            self._bars.update(self._all, completed=self._done, description=self._summary())
+            for worker, cell_id in self._cells.items():
+                if cell_id == record.cell_id:
+                    self._bars.update(self._workers[worker], visible=False)
             return
-        took = f"{record.wall_seconds:.1f} s"
+        stderr.print(self._line(record), markup=False, highlight=False)
+
+    def _summary(self) -> str:
+        failed = f", [red]{self._failed} failed[/]" if self._failed else ""
+        left = self._total - self._done
+        return f"cells: {self._done - self._failed} done{failed}, {left} left"
+
+    def _line(self, record: Record) -> str:
+        """Return what is said of a cell where there is no terminal."""
         accuracy = record.metrics.get("accuracy")
         outcome = "no accuracy" if accuracy is None else f"{100 * accuracy:.2f} %"
         if record.status != "ok":
             outcome = f"FAILED: {record.reason}"
-        stderr.print(
-            f"[{self._done}/{self._total}] {label}: {outcome} ({took}; "
-            f"{time.monotonic() - self._start:.0f} s so far)",
-            markup=False,
-            highlight=False,
+        failed = f", {self._failed} failed" if self._failed else ""
+        return (
+            f"[{self._done}/{self._total}] {self._labels[record.cell_id]}: {outcome} "
+            f"({record.wall_seconds:.1f} s; {duration(time.monotonic() - self._start)} so far"
+            f"{failed}; {self._total - self._done} left{_about(self._eta)})"
         )
+
+
+class _Left(ProgressColumn):
+    """The time left, on the line of all cells; a worker's own time on its line.
+
+    Args:
+        eta: Says how long the cells to compute will take.
+    """
+
+    def __init__(self, eta: Eta) -> None:
+        super().__init__(Column(no_wrap=True, justify="right", min_width=10))
+        self._eta = eta
+
+    def render(self, task: Task) -> Text:
+        """Return ``~12 min``, or nothing."""
+        if task.id or task.finished:
+            return Text("")
+        left = self._eta.seconds()
+        return Text("time unknown" if left is None else f"~{duration(left)} left", style="cyan")
+
+
+def _about(eta: Eta) -> str:
+    left = eta.seconds()
+    return "" if not left else f", about {duration(left)}"

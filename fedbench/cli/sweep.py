@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.bench.environment import available_cores, resolve_device
 from fedbench.cli.console import fail, stderr
+from fedbench.cli.crew import Crew, crew_of
 from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load_plugins, runtime
-from fedbench.cli.report import make_report
+from fedbench.cli.report import make_report, mirror_of
+from fedbench.cli.words import count, parse_duration
 from fedbench.errors import SettingsError
-from fedbench.files import sweep_parts
-from fedbench.registry import SCHEMES
+from fedbench.files import home, sweep_parts
 
 if TYPE_CHECKING:
+    from fedbench.bench.order import Order
     from fedbench.bench.plan import Planned
     from fedbench.bench.records import Record
     from fedbench.bench.runtime import Runtime
-    from fedbench.bench.suite import Suite
-    from fedbench.config import Cell
+    from fedbench.bench.survey import Survey
 
-#: Parameters of partitions that a label shows only where they are not the default.
-_MINOR = ("min_size", "max_tries", "sigma", "filling")
+#: Failed cells that are listed at the end.
+_MOST = 50
 
 
 def register(app: typer.Typer) -> None:
@@ -37,93 +39,147 @@ def sweep(
     suite: Annotated[Path, typer.Argument(help="Suite file, such as benchmarks/digits.yaml.")],
     profile: Annotated[str | None, typer.Option(help="Size; the suite's own by default.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds, from 0.", min=1)] = None,
-    workers: Annotated[
-        int, typer.Option(help="Worker processes; 0 is one a core, or one a GPU.", min=0)
-    ] = 0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE=VALUE,VALUE",
+            help="Compute these cells only, such as --only method=fedavg,ensemble; may be "
+            "repeated. The report keeps the whole suite.",
+        ),
+    ] = None,
     settings: Set = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be computed, and write nothing.")
+    ] = False,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Begin no cell after 170m, 2h, 90s or 1h30m; those in hand end."
+        ),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local: processes of this machine; ray: a cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster; one on this machine by default.")
+    ] = None,
+    gpus_per_cell: Annotated[
+        float | None,
+        typer.Option(help="Share of a GPU for each cell of a Ray cluster.", min=0.01, max=1.0),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Cells at once; 0 is one a core, or one a GPU.", min=0)
+    ] = 0,
     force: Annotated[bool, typer.Option("--force", help="Compute all cells again.")] = False,
     device: Device = "auto",
     offline: Offline = False,
     plugin: Plugin = None,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Mirror the records and the leaderboard in W&B.")
+    ] = False,
 ) -> None:
     """Compute every cell of a suite that has no record yet, then print the leaderboard.
 
     Example: fedbench sweep benchmarks/digits.yaml --profile smoke
     """
-    from fedbench.bench.lookup import good_record
-    from fedbench.bench.plan import plan, to_file
+    from fedbench.bench.order import outdated, read_order
     from fedbench.bench.planfile import plan_path, write_plan
-    from fedbench.bench.suite import read_suite
+    from fedbench.bench.selection import parse_only
 
+    begun = time.monotonic()
+    limit = parse_duration(time_limit) if time_limit else None
+    crew = crew_of(executor, address, device, workers, gpus_per_cell)
     plugins = load_plugins(plugin)
-    sized = read_suite(suite).sized(profile)
-    cells = plan(sized, seeds=seeds, overrides=assignments(settings))
-    if not cells:
-        raise SettingsError(f"suite {sized.name!r} has no cell left; look at its exclusions")
     means = runtime(device, offline=offline, refresh=force)
-    devices = _devices(device)
-    folder = means.home / sized.name
-    write_plan(plan_path(means.home, sized.name), to_file(sized, cells))
+    order = read_order(
+        suite,
+        means.home,
+        profile=profile,
+        seeds=seeds,
+        overrides=assignments(settings),
+        wishes=parse_only(only or []),
+    )
+    redo = set(order.chosen) if force else outdated(order, means.home, means.data)
+    survey = _survey(order, means, redo, crew)
+    _show(order, survey, crew)
+    if dry_run:
+        return
+    name = order.suite.name
+    todo = _to_compute(order, survey)
+    with mirror_of(name, wandb) as live:
+        write_plan(plan_path(means.home, name), order.plan)
+        _clear(order, todo, means, force=force)
+        _prepare(todo, means)
+        found = []
+        go_on = _until(begun, limit)
+        with closing(_compute(todo, means, order, survey, crew, plugins, go_on)) as computed:
+            for record in computed:
+                found.append(record)
+                if live is not None:
+                    live.add(record)
+        make_report(name, live=live)
+    _end(survey, found, len(todo) - len(found), time_limit)
+
+
+def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
+    from fedbench.bench.plan import planned
+    from fedbench.bench.survey import survey
+    from fedbench.config import parse
+
+    def passes(record: Record) -> float | None:
+        """Work out what an older plan knew; a record of settings that are no more says nothing."""
+        try:
+            return planned(parse(record.settings)).passes
+        except SettingsError:
+            return None
+
+    return survey(
+        means.home,
+        order.plan,
+        redo=redo,
+        chosen=order.chosen,
+        device=crew.device,
+        passes=passes,
+    )
+
+
+def _show(order: Order, survey: Survey, crew: Crew) -> None:
+    from fedbench.cli.survey import print_survey
+
+    to_compute = max(len(_to_compute(order, survey)), 1)
+    print_survey(stderr, survey, min(crew.size, to_compute))
+    if order.forgotten:
+        stderr.print(
+            f"note: {count(order.forgotten, 'finished cell')} of the plan before (another profile, "
+            "or other --set) are not in this one; their records stay, and that command shows them "
+            "again",
+            highlight=False,
+        )
+
+
+def _to_compute(order: Order, survey: Survey) -> list[Planned]:
+    """Return the cells for the workers, also those that others have in hand and may yet lose."""
+    names = {*survey.todo, *(beat.cell_id for beat in survey.running)} & order.chosen
+    from fedbench.bench.plan import arrange
+
+    return arrange(order.cells[name] for name in order.cells if name in names)
+
+
+def _clear(order: Order, todo: Sequence[Planned], means: Runtime, *, force: bool) -> None:
+    """Take away what is in the way: parts of killed processes, and what is computed anew."""
+    from fedbench.bench.lookup import good_record
+
+    folder = means.home / order.suite.name
     for part in ("records", "outputs"):
         sweep_parts(folder / part)
-    wanted = [entry for entry in cells if entry.skip is None]
-    todo = [
-        entry
-        for entry in wanted
-        if force or good_record(means.home, sized.name, entry.cell, means.data) is None
-    ]
-    count = workers or (available_cores() if devices == ["cpu"] else len(devices))
-    stderr.print(
-        f"suite {sized.name}, profile {sized.profile}: {len(cells)} cells, "
-        f"{len(wanted) - len(todo)} done, {len(cells) - len(wanted)} skipped, {len(todo)} to do "
-        f"with {min(count, max(len(todo), 1))} workers",
-        highlight=False,
-    )
-    for entry in cells:
-        if entry.skip is not None:
-            stderr.print(f"  skipped {label(entry.cell)}: {entry.skip}", highlight=False)
-    if force:
-        for entry in todo:
+    for entry in todo:
+        if force:
             shutil.rmtree(folder / "scratch" / entry.cell_id, ignore_errors=True)
-    _prepare(todo, means)
-    failed = _compute(todo, means, sized, count, devices, plugins)
-    make_report(sized.name)
-    for record in failed:
-        fail(f"cell {record.cell_id} failed: {record.reason}")
-    if failed:
-        raise typer.Exit(1)
+        else:  # moves a record of other data files aside, and says so
+            good_record(means.home, order.suite.name, entry.cell, means.data)
 
 
-def label(cell: Cell) -> str:
-    """Return what to call a cell on a progress line, with the parameters that its scheme uses."""
-    method, partition = cell.method, cell.partition
-    words = [f"{method.name} ({method.preset})" if method.preset else method.name]
-    scheme = SCHEMES.get(partition.scheme)
-    for name, field in type(partition).model_fields.items():
-        value = getattr(partition, name)
-        if name in scheme.parameters and (name not in _MINOR or value != field.default):
-            text = f"{value:g}" if isinstance(value, float) else value
-            words.append(f"{'β' if name == 'beta' else name}={text}")
-    return " ".join([*words, f"seed {cell.seed}"])
-
-
-def _devices(asked: str) -> list[str]:
-    """Return what the workers are to use in turn: every GPU, or the one device that was named.
-
-    Raises:
-        SettingsError: The device is not here.
-    """
-    if asked == "cpu":
-        return [asked]  # without importing torch
-    device = resolve_device(asked)
-    if device != "cuda":
-        return [device]
-    import torch
-
-    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-
-
-def _prepare(todo: list[Planned], means: Runtime) -> None:
+def _prepare(todo: Sequence[Planned], means: Runtime) -> None:
     """Read each data set once before the workers need it: decoding is cached for them."""
     from fedbench.bench.datasets import load_data
 
@@ -139,32 +195,69 @@ def _prepare(todo: list[Planned], means: Runtime) -> None:
 
 
 def _compute(
-    todo: list[Planned],
+    todo: Sequence[Planned],
     means: Runtime,
-    suite: Suite,
-    workers: int,
-    devices: list[str],
+    order: Order,
+    survey: Survey,
+    crew: Crew,
     plugins: list[str],
-) -> list[Record]:
-    """Compute cells, showing how far they are, and return the records of those that failed."""
+    go_on: Callable[[], bool],
+) -> Generator[Record, None, None]:
+    """Compute cells, showing how far they are, and yield their records."""
     from fedbench.bench.executors import execute
+    from fedbench.cli.eta import Eta
     from fedbench.cli.progress import SweepDisplay
+    from fedbench.cli.survey import labels_of
 
-    display = SweepDisplay(len(todo), {entry.cell_id: label(entry.cell) for entry in todo})
+    expected = {entry.cell_id: survey.estimate.seconds.get(entry.cell_id) for entry in todo}
+    methods = {entry.cell_id: entry.cell.method.name for entry in todo}
+    eta = Eta(expected, methods, min(crew.size, len(todo)))
+    display = SweepDisplay(labels_of(survey), eta, len(todo))
     records = execute(
         todo,
         means,
-        suite=suite.name,
-        profile=suite.profile,
-        workers=workers,
+        suite=order.suite.name,
+        profile=order.suite.profile,
+        workers=crew.workers,
+        executor=crew.executor,
+        address=crew.address,
+        gpus_per_cell=crew.gpus_per_cell,
         plugins=plugins,
-        devices=devices,
+        devices=crew.devices,
         on_event=display.event,
+        go_on=go_on,
     )
-    failed = []
     with display.showing(), closing(records):
         for record in records:
             display.finished(record)
-            if record.status == "failed":
-                failed.append(record)
-    return failed
+            yield record
+
+
+def _until(begun: float, limit: float | None) -> Callable[[], bool]:
+    """Return a function that says whether there is time to begin a cell."""
+    return lambda: limit is None or time.monotonic() - begun < limit
+
+
+def _end(survey: Survey, found: Sequence[Record], left: int, limit: str | None) -> None:
+    """Say what is left and what has failed.
+
+    Raises:
+        Exit: With code 1, if cells have failed.
+    """
+    from fedbench.bench.survey import failure
+    from fedbench.cli.survey import labels_of
+
+    if left:
+        over = f"the time limit of {limit} is over: " if limit else ""
+        stderr.print(f"{over}{count(left, 'cell')} left; the same command goes on", highlight=False)
+    failed = [failure(home(), record) for record in found if record.status == "failed"]
+    if not failed:
+        return
+    labels = labels_of(survey)
+    fail(f"{count(len(failed), 'cell')} failed; the same command tries them again")
+    for item in failed[:_MOST]:
+        line = f"  {labels[item.cell_id]} ({item.cell_id}): {item.reason}\n    see {item.log}"
+        stderr.print(line, highlight=False, markup=False)
+    if len(failed) > _MOST:
+        stderr.print(f"  and {len(failed) - _MOST} more", highlight=False)
+    raise typer.Exit(1)

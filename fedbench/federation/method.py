@@ -29,8 +29,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fedbench.config import Cell, MethodConfig
+from fedbench.config import Cell, MethodConfig, Recipe
 from fedbench.errors import FedbenchError
+from fedbench.registry import DATASETS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,6 +68,21 @@ class Upload:
                 "was expected; read `chunks`, once"
             )
         return messages[0]
+
+
+@dataclass(frozen=True)
+class ClientTraining:
+    """A training that ``Client.train_classifier`` shares between cells.
+
+    Attributes:
+        recipe: How clients train.
+        proximal: μ of FedProx.
+        snapshots: Epochs after which weights are kept as well.
+    """
+
+    recipe: Recipe
+    proximal: float = 0.0
+    snapshots: tuple[int, ...] = ()
 
 
 class Method(ABC):
@@ -115,6 +131,24 @@ class Method(ABC):
         """Return the number of communication rounds; 0 for methods that never communicate."""
         return 1
 
+    def client_training(self, cell: Cell) -> ClientTraining | None:
+        """Return the training from the common initial weights that clients begin with, or None.
+
+        Plans count what cells share by it, and put the producers first. It changes no result.
+        """
+        return None
+
+    def passes(self, cell: Cell) -> float | None:
+        """Return how many images are trained on, repetitions counted, or None if unknown.
+
+        Estimates of time are scaled by it; it changes no result.
+        """
+        images = training_images(cell)
+        training = self.client_training(cell)
+        recipe = training.recipe if training else cell.recipe
+        share = 1.0 if self.everyone or not self.rounds() else cell.participation
+        return images and images * recipe.epochs * max(self.rounds(), 1) * share
+
     def setup(self, server: Server) -> None:  # noqa: B027  (most methods start from nothing)
         """Fill ``server.state`` before the first round."""
 
@@ -158,3 +192,9 @@ class Method(ABC):
     def synthetic(self, server: Server) -> SyntheticSet | None:
         """Return the shared set of images, an output of the record, or None."""
         return None
+
+
+def training_images(cell: Cell) -> int | None:
+    """Return how many training images a cell has, or None where only the files can tell."""
+    sizes = (cell.data.train_size, DATASETS.get(cell.data.name).train_size)
+    return min((size for size in sizes if size), default=None)

@@ -47,6 +47,11 @@ class Centralised(Method):
             return "centralised training takes one architecture; give a single model"
         return None
 
+    def passes(self, cell: Cell) -> float | None:
+        """Return the images times the epochs on their union."""
+        passes = super().passes(cell)
+        return passes and passes * self.config.epoch_factor
+
     def client_update(
         self, client: Client, received: Message | None, round: int
     ) -> Iterator[Message]:

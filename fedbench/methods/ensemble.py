@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fedbench.config import MethodConfig
+from fedbench.config import Cell, MethodConfig
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import Method, Upload
+from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.work import load
 from fedbench.models.net import Net
@@ -66,6 +66,10 @@ class Ensemble(Method):
     control = True
     Config = EnsembleConfig
     config: EnsembleConfig
+
+    def client_training(self, cell: Cell) -> ClientTraining:
+        """Return the recipe's training."""
+        return ClientTraining(cell.recipe)
 
     def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
         """Send the seed of the common initialisation."""

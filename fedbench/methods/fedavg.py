@@ -18,7 +18,7 @@ from fedbench.config import Cell, MethodConfig, Recipe
 from fedbench.federation.averaging import average
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import Method, Upload
+from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.work import load
 
@@ -59,6 +59,10 @@ class FedAvg(Method):
     def proximal(self) -> float:
         """Return the weight of the proximal term in the local loss: none."""
         return 0.0
+
+    def client_training(self, cell: Cell) -> ClientTraining:
+        """Return the first round's training."""
+        return ClientTraining(self.recipe(cell), self.proximal())
 
     def setup(self, server: Server) -> None:
         """Start from the common initial weights."""

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from fedbench.config import Cell
 from fedbench.federation.client import Client
-from fedbench.federation.method import Method, Upload
+from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.work import load
 
@@ -26,6 +27,10 @@ class Local(Method):
     def rounds(self) -> int:
         """Return 0: nobody communicates."""
         return 0
+
+    def client_training(self, cell: Cell) -> ClientTraining:
+        """Return the recipe's training, which is all that happens."""
+        return ClientTraining(cell.recipe)
 
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Never called: there is no round."""

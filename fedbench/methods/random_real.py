@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
-from fedbench.federation.budget import quotas, total_images
+from fedbench.federation.budget import quotas, total_images, total_pixels
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import Method, Upload
+from fedbench.federation.method import Method, Upload, training_images
 from fedbench.federation.server import Server
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import load
+from fedbench.registry import DATASETS
 
 
 class RandomRealConfig(MethodConfig):
@@ -48,6 +49,16 @@ class RandomReal(Method):
         if len(set(cell.models)) > 1:
             return "the model that is trained on the shared set needs one architecture"
         return None
+
+    def passes(self, cell: Cell) -> float | None:
+        """Return the images that the budget allows times the student's epochs."""
+        spec, images = DATASETS.get(cell.data.name), training_images(cell)
+        if images is None or cell.budget is None:
+            return None
+        size = cell.data.image_size or spec.size
+        clients = cell.partition.clients
+        pixels = total_pixels(cell.budget, classes=len(spec.classes), size=size, clients=clients)
+        return float(min(images, pixels // size**2) * cell.student.epochs)
 
     def setup(self, server: Server) -> None:
         """Share the budget among the clients, by what they hold."""

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.bench.plan import plan
+from fedbench.bench.plan import expand, plan, to_file
+from fedbench.bench.planfile import read_plan, write_plan
 from fedbench.bench.suite import Suite, merge, nest, read_suite
 from fedbench.config import validate
 from fedbench.errors import SettingsError
@@ -40,10 +41,49 @@ def test_a_profile_replaces_axes_and_seeds():
     assert len(plan(suite().sized("one"), seeds=3)) == 6
 
 
-def test_producers_of_different_groups_come_first():
-    groups = [entry.group for entry in plan(suite().sized())]
-    assert len(set(groups[:4])) == 4
-    assert groups[:4] == groups[4:]
+SHARING = {
+    "method": [
+        "centralised",
+        "fedprox",
+        {"name": "fedavg", "preset": "one_shot"},
+        "local",
+        {"name": "fedavg", "rounds": 3, "epochs": 1},
+    ]
+}
+
+
+def test_producers_come_first_and_one_seed_after_another():
+    cells = plan(suite(axes=SHARING).sized())
+    names = [(entry.cell.method.name, entry.cell.seed) for entry in cells]
+    # Of three that begin alike, one-shot FedAvg stands first in the file, and none is shorter.
+    alone, late = ["centralised", "fedprox"], ["local", "fedavg"]
+    assert names == [
+        ("fedavg", 0),
+        *((name, 0) for name in alone),
+        ("fedavg", 1),
+        *((name, 0) for name in late),
+        *((name, 1) for name in alone),
+        *((name, 1) for name in late),
+    ]
+    assert cells[0].cell.method.preset == "one_shot"
+
+
+def test_a_producer_is_the_shortest_of_those_that_share():
+    axes = {"method": [{"name": "fedavg", "rounds": 3, "epochs": 1}, "ensemble"]}
+    cells = plan(suite(axes=axes, seeds=1).sized())
+    assert [entry.cell.method.name for entry in cells] == ["ensemble", "fedavg"]
+    assert cells[0].trainings == cells[1].trainings
+    assert cells[1].passes == 3 * cells[0].passes
+
+
+def test_a_skipped_cell_produces_nothing():
+    two = ["convnet", "resnet8"]
+    cells = plan(suite(fixed={"models": two}, axes={"method": ["fedavg", "local"]}).sized())
+    assert {entry.cell.method.name: bool(entry.skip) for entry in cells} == {
+        "fedavg": True,
+        "local": False,
+    }
+    assert {bool(entry.trainings) for entry in cells if entry.skip} == {False}
 
 
 def test_exclusions_leave_out_and_equal_cells_are_merged():
@@ -53,6 +93,79 @@ def test_exclusions_leave_out_and_equal_cells_are_merged():
     assert len(plan(left.sized())) == 6
     twice = suite(axes={"method": ["fedavg", {"name": "fedavg", "rounds": 20}]})
     assert len(plan(twice.sized())) == 2
+
+
+def test_excluded_combinations_are_listed_with_their_reason_and_need_not_be_valid():
+    axes = {"beta": [0.1, -1], "method": ["local", {"name": "fedavg", "preset": "one_shot"}]}
+    found = expand(
+        suite(
+            axes=axes,
+            exclude=[
+                {"when": {"beta": -1}, "reason": "no such thing"},
+                # A preset's value, which no axis has.
+                {"when": {"method.rounds": [1, 2], "dataset": "digits"}, "reason": "too short"},
+            ],
+        ).sized()
+    )
+    assert [entry.cell.method.name for entry in found.cells] == ["local", "local"]
+    assert [(item.reason, item.values["seed"]) for item in found.excluded] == [
+        ("too short", 0),
+        *[("no such thing", 0)] * 2,
+        ("too short", 1),
+        *[("no such thing", 1)] * 2,
+    ]
+    assert found.excluded[1].values == {"beta": -1, "method": "local", "seed": 0}
+
+
+def test_a_plan_keeps_what_it_was_made_of(tmp_path):
+    sized = suite(exclude=[{"when": {"method": "local", "beta": 0.1}, "reason": "known"}]).sized()
+    over = [nest("recipe.lr", 1), nest("recipe.momentum", 0.5)]
+    found = expand(sized, overrides=over)
+    written = to_file(sized, found.cells, found.excluded, over)
+    write_plan(tmp_path / "plan.json", written)
+    assert read_plan(tmp_path / "plan.json") == written
+    assert written.overrides == {"recipe": {"lr": 1, "momentum": 0.5}}
+    assert {item.reason for item in written.excluded} == {"known"}
+    assert {len(entry.trainings) for entry in written.cells} == {5}
+    # A plan of an older version has none of these.
+    (tmp_path / "old.json").write_text(
+        '{"suite": "s", "title": "", "profile": "p",'
+        ' "cells": [{"cell_id": "x", "skip": null, "settings": {}}]}'
+    )
+    old = read_plan(tmp_path / "old.json")
+    assert (old.cells[0].trainings, old.cells[0].passes, old.excluded) == ((), None, ())
+
+
+def test_short_names_stand_for_places():
+    short = suite(
+        fixed={"dataset": "digits", "clients": 3, "model": {"name": "convnet", "width": 8}},
+        axes={"beta": [0.1], "method": ["local"]},
+    )
+    long = suite(
+        fixed={
+            "data": {"name": "digits"},
+            "partition": {"clients": 3},
+            "models": {"name": "convnet", "width": 8},
+        },
+        axes={"partition.beta": [0.1], "method.name": ["local"]},
+    )
+    assert [entry.cell_id for entry in plan(short.sized())] == [
+        entry.cell_id for entry in plan(long.sized())
+    ]
+    # A profile's axis takes the place of the suite's, however either is written.
+    one = suite(axes={"beta": [0.1]}, profiles={"tiny": {"axes": {"partition.beta": [1, 2]}}})
+    assert list(one.sized().axes) == ["partition.beta"]
+    with pytest.raises(SettingsError, match="are the same axis"):
+        suite(axes={"beta": [1], "partition.beta": [2]})
+
+
+def test_seeds_can_be_named():
+    named = suite(axes={"seed": [3, 7], "method": ["local"]})
+    assert [entry.cell.seed for entry in plan(named.sized())] == [3, 7]
+    with pytest.raises(SettingsError, match="names its seeds"):
+        plan(named.sized(), seeds=3)
+    counted = suite(axes={"seed": [3, 7], "method": ["local"]}, profiles={"tiny": {"seeds": 1}})
+    assert [entry.cell.seed for entry in plan(counted.sized())] == [0]
 
 
 def test_a_cell_that_cannot_run_is_skipped_with_its_reason():

@@ -1,11 +1,17 @@
 """How a sweep names its cells, shows them, and what it does with data that cannot be loaded."""
 
+import io
 import os
 
 import pytest
+from rich.console import Console
 
+from fedbench.bench.executors import Event
 from fedbench.bench.records import Record
 from fedbench.cli import sweep
+from fedbench.cli.crew import crew_of, devices_of
+from fedbench.cli.eta import Eta
+from fedbench.cli.labels import cell_labels
 from fedbench.cli.progress import SweepDisplay
 from fedbench.errors import SettingsError
 
@@ -22,7 +28,28 @@ from fedbench.errors import SettingsError
 )
 def test_a_label_has_what_its_scheme_uses(tiny, partition, words):
     cell = tiny({"name": "fedavg", "preset": "one_shot"}, partition=partition, seed=3)
-    assert sweep.label(cell) == f"fedavg (one_shot) {words}seed 3"
+    found = cell_labels({"x": cell.model_dump(mode="json")})
+    assert found == {"x": f"fedavg (one_shot) {words}seed 3"}
+
+
+def test_labels_have_what_tells_cells_apart(tiny):
+    cells = [
+        tiny("local"),
+        tiny("local", data={"name": "mnist"}),
+        tiny("random_real", budget={"ipc": 1}),
+        tiny("random_real", budget={"ipc": 10}),
+        tiny({"name": "fedavg", "rounds": 3}, partition={"clients": 4}),
+        tiny({"name": "fedavg", "rounds": 5}, models="resnet8"),
+    ]
+    found = cell_labels({str(n): cell.model_dump(mode="json") for n, cell in enumerate(cells)})
+    assert list(found.values()) == [
+        "local digits convnet-w4-d2-instance clients=3 seed 0",
+        "local mnist convnet-w4-d2-instance clients=3 seed 0",
+        "random_real digits convnet-w4-d2-instance ipc=1 clients=3 seed 0",
+        "random_real digits convnet-w4-d2-instance ipc=10 clients=3 seed 0",
+        "fedavg (rounds=3) digits convnet-w4-d2-instance clients=4 seed 0",
+        "fedavg (rounds=5) digits resnet8-w16 clients=3 seed 0",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +65,7 @@ def test_every_record_can_be_shown(capsys, monkeypatch, status, metrics, words):
     monkeypatch.setattr(
         "fedbench.cli.progress.stderr.print", lambda line, **_: lines.append(line), raising=False
     )
-    display = SweepDisplay(1, {"x": "a cell"})
+    display = SweepDisplay({"x": "a cell"}, Eta({"x": 3.0}, {"x": "local"}, 1), 1)
     display.finished(
         Record(
             cell_id="x",
@@ -54,12 +81,24 @@ def test_every_record_can_be_shown(capsys, monkeypatch, status, metrics, words):
 
 
 def test_a_gpu_each_or_the_device_that_was_named(monkeypatch):
-    assert sweep._devices("cpu") == ["cpu"]
+    assert devices_of("cpu") == ["cpu"]
     with pytest.raises(SettingsError, match="no device 'cuda:9'"):
-        sweep._devices("cuda:9")
+        devices_of("cuda:9")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert sweep._devices("auto") == sweep._devices("cuda") == ["cuda:0", "cuda:1"]
-    assert sweep._devices("cuda:1") == ["cuda:1"]
+    assert devices_of("auto") == devices_of("cuda") == ["cuda:0", "cuda:1"]
+    assert devices_of("cuda:1") == ["cuda:1"]
+    assert crew_of("local", None, "cuda", 0).size == 2
+
+
+def test_who_computes():
+    crew = crew_of("local", None, "cpu", 0)
+    assert (crew.size, crew.device) == (len(os.sched_getaffinity(0)), "cpu")
+    ray = crew_of("ray", "auto", "auto", 0)
+    assert (ray.workers, ray.devices, ray.device) == (0, (), None)
+    with pytest.raises(SettingsError, match="did you mean 'ray'"):
+        crew_of("rai", None, "cpu", 0)
+    with pytest.raises(SettingsError, match="give --executor ray"):
+        crew_of("local", "host:1", "cpu", 0)
 
 
 SUITE = """
@@ -119,3 +158,54 @@ def test_force_computes_all_cells_from_the_start(asked, home, runtime):
     assert again == cells
     assert means.refresh
     assert not scratch.exists()
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal in place of standard error; returns what stands on it, without its colours."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=120, color_system=None)
+    monkeypatch.setattr("fedbench.cli.progress.stderr", console)
+    return file
+
+
+def made(name, status="ok", **values):
+    return Record(
+        cell_id=name, status=status, suite="s", settings={}, versions={}, reason="why", **values
+    )
+
+
+def test_a_terminal_shows_every_worker_what_is_left_and_when(terminal):
+    labels = {"a": "local seed 0", "b": "fedavg seed 0", "c": "fedavg seed 1"}
+    methods = {"a": "local", "b": "fedavg", "c": "fedavg"}
+    display = SweepDisplay(labels, Eta({"a": 60.0, "b": 240.0, "c": 240.0}, methods, 2), 3)
+    with display.showing():
+        display.event(Event(0, "a", 0, 0, "client 1", 3, 20))
+        display.event(Event(1, "b", 2, 10, "client 3", 1, 2))
+        display._bars.refresh()
+        seen = terminal.getvalue()
+        assert "cells: 0 done, 3 left" in seen
+        assert "local seed 0 · client 1" in seen
+        assert "fedavg seed 0 · round 2/10 · client 3" in seen
+        assert "~4 min left" in seen
+        terminal.truncate(0)
+        display.finished(made("a", wall_seconds=60.0))
+        display.finished(made("b", "failed"))
+        display._bars.refresh()
+        later = terminal.getvalue().rpartition("cells:")[2]
+        assert later.startswith(" 1 done, 1 failed, 1 left")
+        assert "2/3" in later
+        assert "seed 0" not in later  # neither worker has anything in hand
+
+
+def test_plain_lines_say_what_is_left_and_when(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        "fedbench.cli.progress.stderr.print", lambda line, **_: lines.append(line), raising=False
+    )
+    eta = Eta({"a": 60.0, "b": 240.0}, {"a": "local", "b": "fedavg"}, 1)
+    display = SweepDisplay({"a": "one", "b": "two"}, eta, 2)
+    display.finished(made("a", wall_seconds=90.0, waiting_seconds=30.0))
+    display.finished(made("b", "failed"))
+    assert lines[0] == "[1/2] one: no accuracy (90.0 s; 0 s so far; 1 left, about 4 min)"
+    assert lines[1] == "[2/2] two: FAILED: why (0.0 s; 0 s so far, 1 failed; 0 left)"

@@ -1,0 +1,101 @@
+"""Who computes a sweep: an executor, its devices, and how many cells at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fedbench.bench.environment import available_cores, resolve_device
+from fedbench.errors import SettingsError, did_you_mean
+
+if TYPE_CHECKING:
+    from fedbench.bench.executors import Executor
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who computes.
+
+    Attributes:
+        executor: `local` or `ray`.
+        address: Of the Ray cluster.
+        devices: Of local workers, in turn; none where Ray finds them.
+        workers: As asked for; 0 leaves it to Ray.
+        gpus_per_cell: The share of a GPU that a cell takes on a Ray cluster.
+    """
+
+    executor: Executor
+    address: str | None
+    devices: tuple[str, ...]
+    workers: int
+    gpus_per_cell: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """How many cells are computed at once, as far as this machine can tell."""
+        return self.workers or available_cores()
+
+    @property
+    def device(self) -> str | None:
+        """The type of device, for estimates; None where Ray finds one."""
+        return self.devices[0].partition(":")[0] if self.devices else None
+
+
+def crew_of(
+    executor: str,
+    address: str | None,
+    device: str,
+    workers: int,
+    gpus_per_cell: float | None = None,
+) -> Crew:
+    """Return who computes.
+
+    Args:
+        executor: As the user wrote it.
+        address: Of the Ray cluster, or None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: 0 is one a core, or one a GPU.
+        gpus_per_cell: Of a Ray cluster's cell, above 0 and at most 1; a whole one where None.
+
+    Raises:
+        SettingsError: There is no such executor or device, or an option has no use.
+    """
+    if executor == "ray":
+        # Its nodes may have other devices than this machine, so only they can tell.
+        devices = () if device == "auto" else (device,)
+        return Crew("ray", address, devices, workers, gpus_per_cell or 1.0)
+    if executor != "local":
+        raise SettingsError(
+            f"there is no executor {executor!r}{did_you_mean(executor, ('local', 'ray'))}; "
+            "choose local or ray"
+        )
+    if address is not None:
+        raise SettingsError(f"--address {address} is for a Ray cluster; give --executor ray, too")
+    if gpus_per_cell is not None:
+        raise SettingsError(
+            f"--gpus-per-cell {gpus_per_cell:g} is for a Ray cluster; local workers share a GPU "
+            "by --workers"
+        )
+    found = tuple(devices_of(device))
+    return Crew(
+        "local",
+        None,
+        found,
+        workers or (available_cores() if found == ("cpu",) else len(found)),
+    )
+
+
+def devices_of(asked: str) -> list[str]:
+    """Return what the workers are to use in turn: every GPU, or the one device that was named.
+
+    Raises:
+        SettingsError: The device is not here.
+    """
+    if asked == "cpu":
+        return [asked]  # without importing torch
+    device = resolve_device(asked)
+    if device != "cuda":
+        return [device]
+    import torch
+
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]

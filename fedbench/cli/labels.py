@@ -1,0 +1,76 @@
+"""What to call cells on the terminal: the method, and what tells a cell from the others at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fedbench.config import Partition
+from fedbench.registry import SCHEMES
+from fedbench.report.labels import Flat, flatten, method_label, model_label, written
+
+#: Parameters of partitions that a label shows only where they are not the default.
+_MINOR = frozenset({"min_size", "max_tries", "sigma", "filling"})
+
+
+def cell_labels(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Name cells so that no two of them are called the same.
+
+    Args:
+        cells: Settings by cell id.
+
+    Returns:
+        Labels by id, such as ``fedavg (one_shot) β=0.1 seed 3``.
+    """
+    flat = {name: flatten(settings) for name, settings in cells.items()}
+    families: dict[tuple[str, str | None], list[str]] = {}
+    for name, settings in cells.items():
+        method = settings["method"]
+        families.setdefault((method["name"], method["preset"]), []).append(name)
+    common = [name for name in _varying(flat.values()) if not name.startswith("method.")]
+    labels = {}
+    for members in families.values():
+        varying = _varying(flat[name] for name in members)
+        own = [name for name in varying if name.startswith("method.")]
+        for name in members:
+            labels[name] = _label(cells[name], written(flat[name], own), common)
+    return labels
+
+
+def _varying(several: Iterable[Flat]) -> list[str]:
+    """Return the settings that differ among those that have them."""
+    values: dict[str, set[object]] = {}
+    for flat in several:
+        for name, value in flat.items():
+            values.setdefault(name, set()).add(value)
+    return sorted(name for name, found in values.items() if len(found) > 1)
+
+
+def _label(settings: Mapping[str, Any], own: list[str], common: list[str]) -> str:
+    """Return one cell's label.
+
+    Args:
+        settings: Of the cell.
+        own: The method's settings in which it differs from others of its method, written.
+        common: Other settings in which the cells at hand differ.
+    """
+    method, partition = settings["method"], settings["partition"]
+    scheme = SCHEMES.get(partition["scheme"])
+    words = [method_label(method["name"], method["preset"], own)]
+    for name, text in (
+        ("data.name", settings["data"]["name"]),
+        ("models", model_label(settings["models"])),
+        ("partition.scheme", scheme.name),
+    ):
+        words += [text] if name in common else []
+    own_parameters = {
+        name
+        for name in scheme.parameters
+        if name not in _MINOR or partition[name] != Partition.model_fields[name].default
+    }
+    shown = {*common, *(f"partition.{name}" for name in own_parameters)}
+    shown -= {"data.name", "models", "partition.scheme"}
+    found = written(flatten(settings), sorted(shown))
+    return " ".join(
+        [*words, *(word.replace("beta=", "β=") for word in found), f"seed {settings['seed']}"]
+    )

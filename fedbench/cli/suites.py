@@ -1,0 +1,111 @@
+"""`fedbench validate`, `fedbench status` and `fedbench schema`: suites, looked at."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedbench.cli.console import print_json, stderr, stdout
+from fedbench.cli.options import AsJson, Plugin, load_plugins
+from fedbench.cli.words import count
+from fedbench.files import home
+
+if TYPE_CHECKING:
+    from fedbench.bench.survey import Survey
+
+#: Seconds between two looks of `status --watch`.
+_PACE = 2.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (validate, status, schema):
+        app.command()(command)
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Suite files.")],
+    plugin: Plugin = None,
+) -> None:
+    """Check suite files to the last combination of every profile; each fault has its line.
+
+    The exit code is 2 if a file cannot be used. What is only suspicious is a warning.
+    """
+    from fedbench.bench.checking import check
+
+    load_plugins(plugin)
+    good = True
+    for path in files:
+        checked = check(path)
+        good = good and checked.usable
+        for problem in checked.problems:
+            kind, style = ("warning", "yellow") if problem.harmless else ("error", "red")
+            stderr.print(
+                f"{kind}: {problem.line(path)}", style=style, highlight=False, markup=False
+            )
+        if checked.usable:
+            sizes = f"{path}: {_sizes(checked.cells)}"
+            stdout.print(sizes, highlight=False, markup=False, soft_wrap=True)
+    if not good:
+        raise typer.Exit(2)
+
+
+def status(
+    suite: Annotated[str, typer.Argument(help="A suite that has been swept, or its file.")],
+    as_json: AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every two seconds, until all is done.")
+    ] = False,
+) -> None:
+    """Show how far a suite is, while it runs or after: from its plan and records alone."""
+    from rich.live import Live
+
+    from fedbench.cli.survey import print_survey, survey_json, survey_table
+
+    if as_json:
+        print_json(survey_json(_look(suite)))
+        return
+    found = _look(suite)
+    if not watch:
+        print_survey(stdout, found)
+        return
+    with Live(survey_table(found), console=stdout, auto_refresh=False) as live:
+        while found.todo or found.running:
+            time.sleep(_PACE)
+            found = _look(suite)
+            live.update(survey_table(found), refresh=True)
+
+
+def schema() -> None:
+    """Print the JSON schema of suite files, for editors; benchmarks/suite.schema.json has it."""
+    from fedbench.bench.schema import schema_text
+
+    sys.stdout.write(schema_text())
+
+
+def _look(suite: str) -> Survey:
+    from fedbench.bench.planfile import plan_path, read_plan
+    from fedbench.bench.suite import read_suite
+    from fedbench.bench.survey import survey
+
+    name = read_suite(Path(suite)).name if suite.endswith((".yaml", ".yml")) else suite
+    return survey(home(), read_plan(plan_path(home(), name)))
+
+
+def _sizes(cells: dict[str, tuple[int, int, int]]) -> str:
+    """Return ``smoke 14 cells, quick 28 cells (2 skipped)``."""
+    words = []
+    for name, (many, skipped, excluded) in cells.items():
+        apart = [
+            f"{number} {word}"
+            for number, word in ((skipped, "skipped"), (excluded, "excluded"))
+            if number
+        ]
+        words.append(
+            f"{name} {count(many, 'cell')}".strip() + (f" ({', '.join(apart)})" if apart else "")
+        )
+    return ", ".join(words)

@@ -1,0 +1,251 @@
+"""What a suite's plan and records say of where it stands, and of what is still to come."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from fedbench.bench.estimate import Sample, artefact_sizes, estimate
+from fedbench.bench.plan import arrange, entry_of, expand, planned, to_file
+from fedbench.bench.planfile import Entry, plan_path, write_plan
+from fedbench.bench.records import Record, record_path, write_record
+from fedbench.bench.running import InHand, running_path
+from fedbench.bench.suite import Suite
+from fedbench.bench.survey import survey
+from fedbench.config import validate
+
+SUITE = {
+    "name": "small",
+    "seeds": 2,
+    "fixed": {
+        "data": {"name": "digits", "train_size": 100},
+        "clients": 2,
+        "model": {"name": "convnet", "width": 8},
+    },
+    "axes": {
+        "method": [
+            "local",
+            "ensemble",
+            {"name": "fedavg", "rounds": 4, "epochs": None},
+            "random_real",
+        ],
+        "beta": [0.1, 0.5],
+    },
+    "exclude": [{"when": {"beta": 0.1}, "reason": "too skewed"}],
+    "profiles": {"quick": {}},
+}
+
+
+@pytest.fixture
+def plan():
+    suite = validate(Suite, SUITE).sized()
+    found = expand(suite)
+    return to_file(suite, found.cells, found.excluded)
+
+
+def record(entry, status="ok", *, suite="small", wall=10.0, shared=0.0, client=8.0, rounds=1):
+    return Record(
+        cell_id=entry.cell_id,
+        status=status,
+        reason="the loss is not finite" if status == "failed" else None,
+        suite=suite,
+        settings=entry.settings,
+        versions={},
+        wall_seconds=wall,
+        ledger={"client_seconds": client, "shared_seconds": shared, "rounds": rounds},
+        environment={"device": "cpu", "threads": 1},
+    )
+
+
+def keep(home, entry, *words, **values):
+    made = record(entry, *words, **values)
+    write_record(record_path(home, made.suite, made.cell_id), made)
+
+
+def of(plan, method, seed=0):
+    return next(
+        entry
+        for entry in plan.cells
+        if (entry.settings["method"]["name"], entry.settings["seed"]) == (method, seed)
+    )
+
+
+def test_every_cell_is_in_one_state(home, plan):
+    keep(home, of(plan, "local"))
+    keep(home, of(plan, "ensemble"), "failed")
+    now = time.time()
+    for method, pid in (("fedavg", os.getpid()), ("ensemble", 2**22 + 1)):
+        name = of(plan, method).cell_id
+        path = running_path(home, "small", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beat = InHand(name, pid, platform.node(), now - 50, now - 3, 2, 4, "client 1", 3, 20)
+        path.write_text(json.dumps(vars(beat)))
+    found = survey(home, plan)
+    assert found.done == (of(plan, "local").cell_id,)
+    assert [(item.cell_id, item.reason) for item in found.failed] == [
+        (of(plan, "ensemble").cell_id, "the loss is not finite")
+    ]
+    assert [beat.cell_id for beat in found.running] == [of(plan, "fedavg").cell_id]
+    assert [beat.cell_id for beat in found.gone] == [of(plan, "ensemble").cell_id]
+    # The plan's order; random_real of both seeds has no budget.
+    assert found.skipped == {"random_real needs a budget, such as budget.ipc = 10": 2}
+    assert found.excluded == {"too skewed": 8}
+    assert set(found.todo) == {
+        entry.cell_id
+        for entry in plan.cells
+        if entry.skip is None and entry.cell_id not in (*found.done, found.running[0].cell_id)
+    }
+    assert len(found.todo) == 4
+    narrow = survey(home, plan, chosen={of(plan, "ensemble").cell_id}, redo=set(found.done))
+    assert narrow.todo == (of(plan, "ensemble").cell_id,)
+    assert len(narrow.not_now) == 4
+    assert narrow.done == ()
+
+
+def test_client_trainings_are_counted_exactly(home, plan):
+    empty = survey(home, plan).trainings
+    # Two seeds x two clients, asked for by local, ensemble and the first round of FedAvg.
+    assert (empty.distinct, empty.uses, empty.shared) == (4, 12, 4)
+    assert (empty.trained, empty.to_do) == (0, 4)
+    keep(home, of(plan, "ensemble", 1))
+    later = survey(home, plan).trainings
+    assert (later.trained, later.to_do) == (2, 2)
+    alone = survey(home, plan, chosen={of(plan, "local", 1).cell_id}).trainings
+    assert alone.to_do == 0
+
+
+def test_what_is_counted_is_what_the_artefact_store_holds(runtime, tiny, compute):
+    methods = [
+        "centralised",
+        "local",
+        "ensemble",
+        {"name": "fedavg", "preset": "one_shot"},
+        {"name": "fedavg", "rounds": 2, "epochs": 2},
+        {"name": "fedprox", "rounds": 2, "epochs": 1},
+        {"name": "fedprox", "rounds": 1, "epochs": 1, "mu": 0},
+    ]
+    cells = [tiny(method) for method in methods]
+    cells += [tiny("ensemble", participation=0.4), tiny("random_real", budget={"ipc": 1})]
+    cells += [tiny("local", models=["convnet", "resnet8"], recipe={"epochs": 0})]
+    names = {name for cell in cells for name in planned(cell).trainings}
+    for cell in cells:
+        compute(cell.method.model_dump(), **cell.model_dump(exclude={"method"}))
+    kept = list((runtime.home / "artefacts" / "classifier").glob("*.safetensors"))
+    assert len(kept) == len(names) == 3 * 3 + 3
+
+
+def test_arranging_puts_a_producer_first_in_any_part_of_a_plan(plan):
+    suite = validate(Suite, SUITE).sized()
+    cells = [entry for entry in expand(suite, seeds=1).cells if entry.skip is None]
+    some = [entry for entry in cells if entry.cell.method.name != "local"]
+    assert [entry.cell.method.name for entry in arrange(reversed(some))] == ["ensemble", "fedavg"]
+    assert [entry.cell.method.name for entry in cells] == ["local", "ensemble", "fedavg"]
+
+
+def test_estimates_take_equal_cells_and_pay_for_trainings_once(home, plan):
+    for method, seconds, client, rounds in (
+        ("local", 10.0, 8.0, 0),
+        ("ensemble", 3.0, 8.0, 1),
+        ("fedavg", 40.0, 32.0, 4),
+    ):
+        shared = 8.0 if method == "ensemble" else 0.0
+        entry = of(plan, method)
+        keep(home, entry, wall=seconds, client=client, shared=shared, rounds=rounds)
+    found = survey(home, plan).estimate
+    # Seed 1: `local` trains the clients, the others take what is there.
+    assert found.seconds == {
+        of(plan, "local", 1).cell_id: 10.0,
+        of(plan, "ensemble", 1).cell_id: 3.0,
+        of(plan, "fedavg", 1).cell_id: 32.0,
+    }
+    assert found.records == 3
+    assert found.wall(1) == 45.0
+    assert found.wall(2) == 32.0
+    # Without `local`, the ensemble has to train them.
+    narrow = survey(home, plan, chosen={of(plan, "ensemble", 1).cell_id}).estimate
+    assert list(narrow.seconds.values()) == [11.0]
+
+
+def entry_like(plan, method, **over):
+    entry = of(plan, method)
+    return replace(entry, cell_id="other", trainings=(), **over)
+
+
+def test_estimates_scale_by_passes_and_invent_nothing(plan):
+    entry = of(plan, "fedavg")
+    sample = Sample("r", entry.settings, 40.0, 8.0, 100.0, 1000)
+    longer = {**entry.settings, "method": {**entry.settings["method"], "rounds": 8}}
+    wider = {**entry.settings, "models": [{**entry.settings["models"][0], "width": 16}]}
+
+    def seconds(settings, passes):
+        one = Entry("x", None, settings, (), passes)
+        return estimate([one], [sample]).seconds["x"]
+
+    assert seconds(longer, 300.0) == pytest.approx(120.0)
+    assert seconds(longer, None) is None
+    assert seconds(wider, 100.0) is None
+    assert seconds({**entry.settings, "seed": 9}, None) == 40.0
+    assert estimate([entry_like(plan, "local")], [sample]).wall(1) is None
+    # Small cells are mostly overhead, so the five that are nearest in size count.
+    several = [
+        Sample(str(number), longer, passes * rate, 0.0, passes, 0)
+        for number, (passes, rate) in enumerate(
+            [(1.0, 90.0)] * 6 + [(100.0, 2.0)] * 3 + [(300.0, 1.0)] * 2 + [(1e4, 5.0)] * 6
+        )
+    ]
+    found = estimate([Entry("x", None, entry.settings, (), 200.0)], several)
+    assert found.seconds["x"] == pytest.approx(400.0)
+    assert found.records == 5
+
+
+def test_estimates_leave_out_other_devices_and_faster_runs(home, plan):
+    entry, other = of(plan, "local"), of(plan, "local", 1)
+    for suite, environment in (
+        ("gpu", {"device": "cuda", "threads": 1}),
+        ("run", {"device": "cpu", "threads": 8}),
+    ):
+        made = record(entry, suite=suite).model_copy(update={"environment": environment})
+        write_record(record_path(home, suite, made.cell_id), made)
+    assert survey(home, plan, device="cpu").estimate.seconds[other.cell_id] is None
+    assert survey(home, plan, device="cuda").estimate.seconds[other.cell_id] == 10.0
+    keep(home, entry, suite="earlier", wall=5.0)
+    assert survey(home, plan, device="cpu").estimate.seconds[other.cell_id] == 5.0
+
+
+def test_disk_is_records_outputs_and_new_artefacts(runtime, tiny, compute):
+    compute("local")
+    compute("ensemble")
+    sizes = artefact_sizes(runtime.home / "artefacts" / "classifier")
+    entry = entry_of(planned(tiny("ensemble", seed=1)))
+    one = next((runtime.home / "artefacts" / "classifier").glob("*.safetensors")).stat().st_size
+    assert sizes(entry) == one
+    assert sizes(entry_of(planned(tiny("local", models={"name": "convnet", "width": 5})))) is None
+    sample = Sample("r", entry.settings, 1.0, 0.0, None, 5000)
+    assert estimate([entry], [sample], artefact_size=sizes).size == 5000 + 3 * one
+    assert estimate([entry], [sample], trained=entry.trainings, artefact_size=sizes).size == 5000
+    (runtime.home / "artefacts" / "classifier" / "bad.safetensors").write_bytes(b"\xff" * 40)
+    assert artefact_sizes(runtime.home / "artefacts" / "classifier")(entry) == one
+
+
+def test_a_status_needs_no_torch_and_no_second(home, plan):
+    for entry in plan.cells:
+        keep(home, entry)
+    write_plan(plan_path(home, "small"), plan)
+    code = (
+        "import sys, time\n"
+        "sys.argv[1:] = ['status', 'small']\n"
+        "from fedbench.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert "8: 6 done, 2 skipped, 0 left; 8 combinations excluded" in done.stdout
