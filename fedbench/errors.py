@@ -42,6 +42,10 @@ class StoreError(FedbenchError):
     """A file of ours (cache, artefact, record) is damaged, foreign or cannot be written."""
 
 
+class UnwritableError(StoreError):
+    """The disk is full or a folder may not be written: what else was to be done cannot be kept."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string.
 

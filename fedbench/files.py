@@ -1,4 +1,4 @@
-"""Places and safe writing: everything that fedbench keeps goes through this file.
+"""Places, safe writing and locks: everything that fedbench keeps goes through this file.
 
 A file is written beside its place and renamed into it, so a reader sees all of it or nothing. A
 damaged file is moved aside, never deleted, so nothing is lost while it is computed again.
@@ -6,13 +6,24 @@ damaged file is moved aside, never deleted, so nothing is lost while it is compu
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fedbench.errors import StoreError
+from fedbench.errors import StoreError, UnwritableError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+#: Seconds after which a lease that nobody refreshes is taken over.
+LEASE = 120.0
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+_NO_FLOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 
 
 def home() -> Path:
@@ -28,6 +39,27 @@ def data_root() -> Path:
     return Path(os.environ.get("FEDBENCH_DATA", "data"))
 
 
+def is_full(error: BaseException) -> bool:
+    """Return whether the system says that a disk is full, over quota or read-only."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make one clear error of whatever the system has against writing a file.
+
+    Raises:
+        UnwritableError: In place of any ``OSError`` of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UnwritableError(
+            f"cannot write {path}: {error.strerror or error}; free the disk or set FEDBENCH_HOME "
+            "to a folder that you may write; what is finished is safe, and the same command goes on"
+        ) from error
+
+
 def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
     """Write a file so that at every moment it is whole or absent.
 
@@ -36,32 +68,22 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> N
         content: Bytes, text (UTF-8), or a function that writes the file whose path it is given.
 
     Raises:
-        StoreError: The folder cannot be written or the disk is full; what was there stays.
+        UnwritableError: The folder cannot be written or the disk is full; what was there stays.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write in {path.parent}: {error.strerror}; free the disk or set "
-            "FEDBENCH_HOME to a folder that you may write"
-        ) from error
-    part = Path(name)
-    try:
-        if callable(content):
-            content(part)
-        else:
-            part.write_bytes(content.encode() if isinstance(content, str) else content)
-        part.chmod(0o644)
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror}; free the disk or set "
-            "FEDBENCH_HOME to a folder that you may write"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+        part = Path(name)
+        try:
+            if callable(content):
+                content(part)
+            else:
+                part.write_bytes(content.encode() if isinstance(content, str) else content)
+            part.chmod(0o644)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def move_aside(path: Path) -> Path:
@@ -69,7 +91,8 @@ def move_aside(path: Path) -> Path:
     for number in range(10_000):
         target = path.with_name(f"{path.name}.damaged-{number}")
         if not target.exists():
-            path.replace(target)
+            with writing(target):
+                path.replace(target)
             return target
     raise StoreError(f"{path.parent} holds 10000 damaged copies of {path.name}; delete them")
 
@@ -83,5 +106,76 @@ def sweep_parts(folder: Path, older_than: float = 3600.0) -> None:
     """
     now = time.time()
     for part in folder.glob(".*.part"):
-        if now - part.stat().st_mtime > older_than:
-            part.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its owner has renamed it at this moment
+            if now - part.stat().st_mtime > older_than:
+                part.unlink()
+
+
+class Lock:
+    """A lock that all processes of one file system respect, and that a dead one does not keep.
+
+    The kernel holds it (``flock``, which NFS passes on to its server) and frees it when its process
+    ends. A file system without ``flock`` gets a lease instead: a file that names its owner and that
+    the owner refreshes. It is taken over at once if its process on this machine is gone, and after
+    ``LEASE`` seconds without a refresh if it is of another machine; the waiting side's own clock
+    counts these, so the machines' clocks need not agree.
+
+    Args:
+        path: The lock's file; parent folders are made. It stays when the lock is free.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: BaseFileLock | None = None
+        self._lease = False
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock and return whether that was possible.
+
+        Args:
+            wait: Until it is free.
+
+        Raises:
+            UnwritableError: The folder cannot be written.
+        """
+        from filelock import Timeout
+
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._backend().acquire(blocking=wait)
+            except Timeout:
+                return False
+            except OSError as error:
+                if self._lease or error.errno not in _NO_FLOCK:
+                    raise
+                self._lease, self._lock = True, None
+                return self.acquire(wait=wait)
+        return True
+
+    def release(self) -> None:
+        """Let it go."""
+        if self._lock is not None:
+            self._lock.release()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Wait for the lock and hold it for the length of the block."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def _backend(self) -> BaseFileLock:
+        """Return the library's lock; one object for all tries, since it watches others' leases."""
+        from filelock import FileLock, SoftFileLease
+
+        if self._lock is None:
+            if self._lease:
+                # A place of its own: to a lease, the empty file of a kernel lock has an owner.
+                place = self.path.with_name(f"{self.path.name}.lease")
+                self._lock = SoftFileLease(place, lease_duration=LEASE)
+            else:
+                self._lock = FileLock(self.path, fallback_to_soft=False)
+        return self._lock

@@ -1,7 +1,8 @@
 """One cell from settings to record: data, partition, federation, evaluation.
 
 A cell that fails leaves a record with its traceback; what it had committed stays in its scratch
-folder, and the next run goes on there.
+folder, and the next run goes on there. A disk that takes no more is no failure of the cell: it
+stops all, because no other cell could be kept either.
 """
 
 from __future__ import annotations
@@ -9,25 +10,35 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 
 from fedbench.bench.datasets import load_data
 from fedbench.bench.environment import PeakMemory, available_cores, environment, resolve_device
 from fedbench.bench.harness import Harness
-from fedbench.bench.lookup import data_sources, good_record
-from fedbench.bench.records import Record, keep_record
+from fedbench.bench.logs import CellLog, log_path
+from fedbench.bench.lookup import data_sources, newer_record
+from fedbench.bench.reasons import free_memory, is_memory, reason
+from fedbench.bench.records import Record, keep_record, record_path, stamp
+from fedbench.bench.running import BusyError, Heartbeat, running_path
 from fedbench.bench.runtime import Runtime
 from fedbench.config import Cell, Data, identity
 from fedbench.data.dataset import ImageData
 from fedbench.data.partition import ClientSplit, split
-from fedbench.errors import DataError, FedbenchError, PrivacyError
+from fedbench.errors import (
+    DataError,
+    FedbenchError,
+    PrivacyError,
+    TrainingError,
+    UnwritableError,
+)
 from fedbench.federation.artefacts import ArtefactStore
 from fedbench.federation.budget import total_pixels
 from fedbench.federation.context import Context, ImageShape, Progress
@@ -35,14 +46,22 @@ from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.loop import Federation
 from fedbench.federation.population import Population
 from fedbench.federation.resources import Resource
-from fedbench.files import write_atomic
+from fedbench.files import Lock, is_full, write_atomic, writing
 from fedbench.registry import METHODS
 from fedbench.training.pool import TrainerPool
 
 log = logging.getLogger(__name__)
 
 
-def run_cell(cell: Cell, runtime: Runtime, *, suite: str, profile: str | None = None) -> Record:
+def run_cell(
+    cell: Cell,
+    runtime: Runtime,
+    *,
+    suite: str,
+    profile: str | None = None,
+    before: str | None = "",
+    wait: bool = True,
+) -> Record:
     """Compute a cell and write its record.
 
     Args:
@@ -50,67 +69,108 @@ def run_cell(cell: Cell, runtime: Runtime, *, suite: str, profile: str | None = 
         runtime: Where and how.
         suite: Names the folder of the record.
         profile: The suite's profile, a label.
+        before: Stamp of the record that was there when the cell was asked for, or None (see
+            ``records.stamp``): any other is somebody's work since then, and taken. By default
+            that is now.
+        wait: For another process that has the cell in hand.
 
     Returns:
         The record, ``ok`` or ``failed``; a failure stops nothing else.
+
+    Raises:
+        BusyError: Another process has the cell in hand, and this one is not to wait.
+        UnwritableError: The disk is full or a folder may not be written.
     """
-    asked = time.time()
-    lock = FileLock(runtime.home / suite / "locks" / f"{cell.cell_id}.lock")
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    with lock:
-        # Another process may have computed it while this one waited.
-        found = good_record(runtime.home, suite, cell, runtime.data)
-        if found is not None and found[0].stat().st_mtime >= asked:
-            return found[1]
-        return _run(cell, runtime, suite, profile)
+    home = runtime.home
+    if before == "":
+        before = stamp(record_path(home, suite, cell.cell_id))
+    lock = Lock(home / suite / "locks" / f"{cell.cell_id}.lock")
+    if not lock.acquire(wait=False):
+        if not wait:
+            raise BusyError(f"another process has cell {cell.cell_id} in hand")
+        runtime.say(f"waiting for another process that computes cell {cell.cell_id}")
+        lock.acquire()
+    try:
+        found = newer_record(home, suite, cell, runtime.data, before)
+        return found or _run(cell, runtime, suite, profile)
+    finally:
+        lock.release()
 
 
 def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Record:
-    start, memory = time.perf_counter(), PeakMemory()
-    device = resolve_device(runtime.device)
+    home, device = runtime.home, resolve_device(runtime.device)
     threads = runtime.threads or available_cores()
     torch.set_num_threads(threads)
-    scratch = runtime.home / suite / "scratch" / cell.cell_id
-    labels: dict[str, Any] = {
-        "cell_id": cell.cell_id,
-        "suite": suite,
-        "profile": profile,
-        "control": METHODS.get(cell.method.name).control,
-        "settings": cell.model_dump(mode="json"),
-        "versions": identity(cell)["versions"],
-        "environment": environment(device, threads),
-    }
-    on_gpu = device.startswith("cuda")
+    with (
+        CellLog(log_path(home, suite, cell.cell_id), capture=runtime.capture) as diary,
+        Heartbeat(running_path(home, suite, cell.cell_id)) as beat,
+    ):
+        diary.begin(cell, suite, device, threads)
+
+        def show(progress: Progress) -> None:
+            runtime.show(progress)
+            beat.show(progress)
+            diary.show(progress)
+
+        labels: dict[str, Any] = {
+            "cell_id": cell.cell_id,
+            "suite": suite,
+            "profile": profile,
+            "control": METHODS.get(cell.method.name).control,
+            "settings": cell.model_dump(mode="json"),
+            "versions": identity(cell)["versions"],
+            "environment": environment(device, threads),
+        }
+        record = _attempt(cell, replace(runtime, show=show), device, threads, labels)
+        keep_record(home, record)
+        diary.end(record)
+    if record.status == "ok":
+        shutil.rmtree(_scratch(runtime, suite, cell), ignore_errors=True)
+    return record
+
+
+def _attempt(
+    cell: Cell, runtime: Runtime, device: str, threads: int, labels: dict[str, Any]
+) -> Record:
+    """Return the record of a computation, whichever way it ends."""
+    start, memory, on_gpu = time.perf_counter(), PeakMemory(), device.startswith("cuda")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
+    starved = False
     try:
-        found = _compute(cell, runtime, suite, torch.device(device), threads, scratch)
+        found = _compute(cell, runtime, labels["suite"], torch.device(device), threads)
         record = Record(status="ok", **labels, **found)
+    except UnwritableError:
+        raise
     except Exception as error:
+        if is_full(error):
+            with writing(runtime.home):
+                raise
+        starved = is_memory(error)
         record = Record(
-            status="failed",
-            reason=f"{type(error).__name__}: {error}",
-            traceback=traceback.format_exc(),
-            **labels,
+            status="failed", reason=reason(error), traceback=traceback.format_exc(), **labels
         )
-    record = record.model_copy(
+    if starved:
+        free_memory()
+    return record.model_copy(
         update={
             "wall_seconds": time.perf_counter() - start,
             "peak_memory_bytes": memory.read(),
             "peak_device_memory_bytes": torch.cuda.max_memory_allocated(device) if on_gpu else 0,
         }
     )
-    keep_record(runtime.home, record)
-    if record.status == "ok":
-        shutil.rmtree(scratch, ignore_errors=True)
-    return record
+
+
+def _scratch(runtime: Runtime, suite: str, cell: Cell) -> Path:
+    return runtime.home / suite / "scratch" / cell.cell_id
 
 
 def _compute(
-    cell: Cell, runtime: Runtime, suite: str, device: torch.device, threads: int, scratch: Path
+    cell: Cell, runtime: Runtime, suite: str, device: torch.device, threads: int
 ) -> dict[str, Any]:
     data = load_data(cell.data, runtime)
     split = _partition(cell, data)
+    scratch = _scratch(runtime, suite, cell)
     context = _context(cell, runtime, data, split, device, threads, scratch)
     method = METHODS.get(cell.method.name)(cell.method)
     population = Population(context, data.train.to(device), split, data.fingerprint)
@@ -120,6 +180,7 @@ def _compute(
     folder = runtime.home / suite / "outputs"
     context.progress.enter("evaluation")
     metrics, digests = harness.measure(federation, split.histogram.tolist(), folder)
+    _finite(metrics["models"])
     with context.clock.side("server"):
         synthetic = method.synthetic(federation.server)
     shared = 0
@@ -150,11 +211,23 @@ def _compute(
         "resources": list(method.resources),
         "privileges": ["the clients' hold-outs, pooled at the server"] if pooled else [],
         "outputs": digests,
+        "evaluation_seconds": harness.seconds,
+        "waiting_seconds": context.artefacts.waited,
     }
 
 
 def _partition(cell: Cell, data: ImageData) -> ClientSplit:
     return split(data.train.labels.cpu().numpy(), cell.partition, cell.seed, len(data.classes))
+
+
+def _finite(models: dict[str, dict[str, Any]]) -> None:
+    """Refuse models that give no numbers."""
+    for name, scores in models.items():
+        if not math.isfinite(scores["nll"]):
+            raise TrainingError(
+                f"model {name!r} gives outputs that are not finite (its mean negative "
+                f"log-likelihood is {scores['nll']}); lower `recipe.lr` or the method's own rate"
+            )
 
 
 def _within_budget(cell: Cell, shape: ImageShape, pixels: int) -> None:

@@ -56,6 +56,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+@lru_cache(maxsize=1)  # milliseconds for each package, and cells may be short
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that numbers may depend on."""
     found = {"fedbench": fedbench.__version__, "python": platform.python_version()}
@@ -129,6 +130,7 @@ def _git(folder: Path, *words: str) -> str:
     ).stdout.strip()
 
 
+@lru_cache(maxsize=1)
 def _processor() -> str:
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

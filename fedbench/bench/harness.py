@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,13 @@ class Harness:
     Args:
         context: The cell's means.
         test: The whole test set.
+
+    Attributes:
+        seconds: What scoring has taken so far.
     """
 
     def __init__(self, context: Context, test: Split) -> None:
-        self._context, self._test = context, test
+        self._context, self._test, self.seconds = context, test, 0.0
         size = min(context.cell.evaluation.curve_size, len(test))
         chosen = stratified(test.labels.cpu(), size, context.cell.data.subset_seed, "curve")
         self._share = test.take(chosen.to(test.labels.device))
@@ -37,7 +41,7 @@ class Harness:
     def scores(self, model: nn.Module, split: Split | None = None) -> Scores:
         """Score a model on the whole test set, or on another split."""
         context, split = self._context, self._test if split is None else split
-        shape, settings = context.shape, context.cell.evaluation
+        shape, settings, start = context.shape, context.cell.evaluation, time.perf_counter()
         logits = outputs(
             model,
             split.images,
@@ -45,7 +49,9 @@ class Harness:
             std=shape.std,
             device=context.device,
         )
-        return score(logits, split.labels, classes=shape.classes, bins=settings.ece_bins)
+        found = score(logits, split.labels, classes=shape.classes, bins=settings.ece_bins)
+        self.seconds += time.perf_counter() - start
+        return found
 
     def curve(self, model: nn.Module) -> dict[str, float]:
         """Return one point of a curve, measured on the fixed share of the test set."""

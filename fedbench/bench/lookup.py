@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from fedbench.bench.records import Record, find_record
+from fedbench.bench.records import Record, find_record, record_path, stamp
 from fedbench.config import Cell, Data
 from fedbench.data.sources import Sources, locate
 from fedbench.files import move_aside
@@ -47,3 +47,23 @@ def good_record(home: Path, suite: str, cell: Cell, root: Path) -> tuple[Path, R
         )
         return None
     return found
+
+
+def newer_record(
+    home: Path, suite: str, cell: Cell, root: Path, before: str | None
+) -> Record | None:
+    """Return what somebody has computed of a cell since it was asked for, be it ``ok`` or not.
+
+    Args:
+        home: The folder of all results.
+        suite: The folder of the record.
+        cell: What was asked for.
+        root: The data root.
+        before: The stamp of the record that was there then (see ``records.stamp``).
+    """
+    if stamp(record_path(home, suite, cell.cell_id)) in (None, before):
+        return None
+    found = find_record(home, suite, cell.cell_id)
+    if found is not None and found[1].status == "ok":
+        found = good_record(home, suite, cell, root)
+    return found[1] if found is not None else None

@@ -6,6 +6,7 @@ Knows nothing of torch, so that reports answer at once. The fields are defined i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -67,6 +68,10 @@ class Record(Settings):
     """Digests of what it left: models and synthetic set, in `outputs/`."""
     wall_seconds: float = 0.0
     """From start to record, evaluation included."""
+    evaluation_seconds: float = 0.0
+    """The part of it that scoring models took, for curves and at the end."""
+    waiting_seconds: float = 0.0
+    """The part of it that passed while other processes built an artefact of this cell's."""
     peak_memory_bytes: int = 0
     """Largest resident memory of the process during the cell."""
     peak_device_memory_bytes: int = 0
@@ -105,29 +110,43 @@ def keep_record(home: Path, record: Record) -> Path:
     return path
 
 
+def stamp(path: Path) -> str | None:
+    """Return a digest that tells a record from every later one of its cell; None if there is none.
+
+    Two computations of a cell differ in their times, so no clock or file attribute is asked.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:  # moved aside where it is read as a record
+        return type(error).__name__
+
+
 def read_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
-        StoreError: The file is truncated, foreign, or of another schema version.
+        StoreError: The file is truncated, foreign, of another schema version, or may not be read.
+        FileNotFoundError: There is none.
     """
     try:
         return Record.model_validate(json.loads(path.read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} is not a record: {error}") from error
     except ValidationError as error:
         raise StoreError(f"{path} is not a record of schema {SCHEMA}: {explain(error)}") from error
+    except (ValueError, RecursionError, IsADirectoryError, PermissionError) as error:
+        raise StoreError(f"{path} is not a record: {error}") from error
 
 
 def find_record(home: Path, suite: str, cell_id: str) -> tuple[Path, Record] | None:
     """Return a cell's record if there is a whole one; a damaged one is moved aside."""
     path = record_path(home, suite, cell_id)
-    if not path.exists():
-        return None
     try:
         record = read_record(path)
         if record.cell_id != cell_id:
             raise StoreError(f"{path} is the record of cell {record.cell_id}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except StoreError as error:
         aside = move_aside(path)
         log.warning("%s; moved to %s, and the cell is computed again", error, aside.name)
@@ -140,5 +159,7 @@ def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
     for path in sorted(folder.glob("*.json")):
         try:
             yield path, read_record(path)
+        except FileNotFoundError:  # moved aside by a sweep at this moment
+            continue
         except StoreError as error:
             log.warning("%s; left out", error)

@@ -25,6 +25,7 @@ class Runtime:
         threads: Of torch on the CPU; 0 takes all cores.
         offline: Never download.
         refresh: Train anew what the artefact store has.
+        capture: Put all that the process prints into the log of the cell in hand; for workers.
         show: Called whenever a cell's progress changes.
         say: Called with lines on slow things, such as decoding a data set.
     """
@@ -35,5 +36,6 @@ class Runtime:
     threads: int = 0
     offline: bool = False
     refresh: bool = False
+    capture: bool = False
     show: Callable[[Progress], None] = field(default=lambda _: None, compare=False)
     say: Callable[[str], None] = field(default=log.info, compare=False)

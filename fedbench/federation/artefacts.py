@@ -20,11 +20,10 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from fedbench.errors import StoreError
-from fedbench.files import move_aside, sweep_parts, write_atomic
+from fedbench.files import Lock, move_aside, sweep_parts, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +62,14 @@ class ArtefactStore:
         root: The folder; each name has a subfolder.
         context: What else changes bits: device type, precision, threads, torch's version.
         refresh: Build everything anew, once a key and process, as ``--force`` asks.
+
+    Attributes:
+        waited: Seconds that passed while other processes built what this one needed.
     """
 
     def __init__(self, root: Path, context: Mapping[str, Any], *, refresh: bool = False) -> None:
         self.root, self.context = root, dict(context)
-        self._refresh = refresh
+        self._refresh, self.waited = refresh, 0.0
         self._trusted: dict[Path, tuple[int, int]] = {}
 
     def key(self, kind: str, settings: Mapping[str, Any]) -> str:
@@ -86,14 +88,15 @@ class ArtefactStore:
             build: Computes the tensors.
 
         Raises:
-            StoreError: The store cannot be written.
+            UnwritableError: The store cannot be written.
         """
         key = self.key(kind, settings)
         path = self.root / kind / f"{key}.safetensors"
         if (found := self._read(path, key)) is not None:
             return found
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        asked = time.perf_counter()
+        with Lock(path.with_suffix(".lock")).held():
+            self.waited += time.perf_counter() - asked
             if (found := self._read(path, key)) is not None:
                 return found
             sweep_parts(path.parent)

@@ -1,8 +1,8 @@
 """Worker processes: what they compute, what is left when one dies, and how they are stopped."""
 
+import contextlib
 import dataclasses
 import multiprocessing
-import os
 import time
 
 import pytest
@@ -11,10 +11,14 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
 from fedbench.bench.executors import execute
 from fedbench.bench.executors.local import _reporter
+from fedbench.bench.logs import log_path
 from fedbench.bench.lookup import good_record
 from fedbench.bench.plan import planned
 from fedbench.bench.records import find_record, record_path, write_record
+from fedbench.bench.running import in_hand
+from fedbench.errors import UnwritableError
 from fedbench.federation.context import Progress
+from fedbench.files import Lock
 from fedbench.registry import METHODS, load_plugin
 
 METHOD = """
@@ -136,9 +140,73 @@ def test_a_good_record_outlives_the_death_of_its_recomputation(tiny, runtime, sw
     )
     path = record_path(runtime.home, "test", cell.cell_id)
     write_record(path, good)
-    os.utime(path, (0, 0))
-    assert sweep([cell], 1, plugin)["odd0"].status == "failed"
+    anew = dataclasses.replace(runtime, refresh=True)
+    assert sweep([cell], 1, plugin, means=anew)["odd0"].status == "failed"
     assert find_record(runtime.home, "test", cell.cell_id)[1] == good
+
+
+@pytest.fixture
+def elsewhere(tiny, runtime):
+    """Two cells of which another process has the first in hand, and a sweep of them at work."""
+    cells = [tiny("local", seed=seed) for seed in range(2)]
+    lock = Lock(runtime.home / "test" / "locks" / f"{cells[0].cell_id}.lock")
+    entries = [planned(cell) for cell in cells]
+    with lock.held():
+        going = [True]
+        records = execute(
+            entries,
+            runtime,
+            suite="test",
+            profile=None,
+            workers=1,
+            go_on=lambda: going[0],
+        )
+        with contextlib.closing(records):
+            assert next(records).cell_id == cells[1].cell_id  # instead of waiting for the first
+            yield cells[0], lock, records, going
+
+
+def test_a_cell_that_another_sweep_lets_go_is_computed_at_the_end(elsewhere):
+    cell, lock, records, _ = elsewhere
+    lock.release()
+    assert next(records).cell_id == cell.cell_id
+    assert next(records, None) is None
+
+
+def test_a_cell_that_another_sweep_finishes_is_done(elsewhere, runtime):
+    cell, _, records, _ = elsewhere
+    theirs = run_cell(cell, runtime, suite="other").model_copy(update={"suite": "test"})
+    write_record(record_path(runtime.home, "test", cell.cell_id), theirs)
+    assert next(records) == theirs
+    assert next(records, None) is None
+
+
+def test_nobody_waits_for_others_when_it_is_time_to_stop(elsewhere):
+    _, _, records, going = elsewhere
+    going[0] = False
+    assert next(records, None) is None
+
+
+def test_a_full_disk_stops_all_workers(tiny, runtime):
+    (runtime.home / "test").mkdir()
+    (runtime.home / "test" / "outputs").touch()
+    entries = [planned(tiny("ensemble", seed=seed)) for seed in range(6)]
+    records = execute(entries, runtime, suite="test", profile=None, workers=2)
+    with pytest.raises(UnwritableError, match=r"cannot write .*outputs"):
+        list(records)
+    assert not multiprocessing.active_children()
+    assert not list((runtime.home / "test").glob("records/*"))
+    assert not in_hand(runtime.home / "test")
+
+
+def test_a_crash_names_its_signal_and_leaves_its_trace(tiny, runtime, sweep, odd):
+    plugin, _ = odd("import ctypes; ctypes.string_at(0)")
+    record = sweep([tiny("odd")], 1, plugin)["odd0"]
+    assert "it crashed (SIGSEGV)" in record.reason
+    text = log_path(runtime.home, "test", record.cell_id).read_text()
+    assert "Fatal Python error: Segmentation fault" in text
+    assert "in client_model" in text
+    assert not in_hand(runtime.home / "test")
 
 
 def test_what_run_cell_does_not_catch_is_a_failure_too(tiny, sweep):

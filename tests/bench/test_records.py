@@ -1,9 +1,18 @@
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
 from fedbench.bench.compare import compare, differences
-from fedbench.bench.records import Record, find_record, read_record, read_records, record_path
+from fedbench.bench.records import (
+    Record,
+    find_record,
+    read_record,
+    read_records,
+    record_path,
+    stamp,
+)
 from fedbench.bench.records import write_record as write
 from fedbench.errors import StoreError
 
@@ -22,7 +31,11 @@ def test_a_record_survives_the_disk_to_the_last_digit(tmp_path):
     assert read_record(tmp_path / "a.json") == PLAIN
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 2}', "[]", '{"other": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", '{"schema_version": 2}', "[]", '{"other": 1}', "[" * 100_000, "1" * 10_000],
+    ids=["empty", "truncated", "newer", "list", "foreign", "deep", "long"],
+)
 def test_a_truncated_or_foreign_record_is_moved_aside(tmp_path, content, caplog):
     path = record_path(tmp_path, "s", "abc")
     path.parent.mkdir(parents=True)
@@ -33,6 +46,58 @@ def test_a_truncated_or_foreign_record_is_moved_aside(tmp_path, content, caplog)
     assert not path.exists()
     assert path.with_name("abc.json.damaged-0").read_text() == content
     assert "computed again" in caplog.text
+
+
+def test_binary_garbage_and_folders_are_moved_aside(tmp_path, caplog):
+    path = record_path(tmp_path, "s", "abc")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(range(256)))
+    assert stamp(path) is not None
+    assert find_record(tmp_path, "s", "abc") is None
+    path.mkdir()
+    assert stamp(path) is not None
+    assert find_record(tmp_path, "s", "abc") is None
+    assert sorted(name.name for name in path.parent.iterdir()) == [
+        "abc.json.damaged-0",
+        "abc.json.damaged-1",
+    ]
+    assert stamp(path) is None
+    write(path, PLAIN)
+    assert find_record(tmp_path, "s", "abc")[1] == PLAIN
+
+
+def test_a_record_that_may_not_be_read_is_moved_aside_and_other_errors_are_not_hidden(
+    tmp_path, monkeypatch, caplog
+):
+    path = record_path(tmp_path, "s", "abc")
+    write(path, PLAIN)
+
+    def refuse(error):
+        def read_text(self, *args, **options):
+            raise error
+
+        return read_text
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse(OSError(errno.EIO, "the disk is broken")))
+        with pytest.raises(OSError, match="broken"):
+            find_record(tmp_path, "s", "abc")
+        patch.setattr(Path, "read_text", refuse(PermissionError(errno.EACCES, "not yours")))
+        assert [found for _, found in read_records(path.parent)] == []
+        assert find_record(tmp_path, "s", "abc") is None
+    assert "not yours" in caplog.text
+    assert path.with_name("abc.json.damaged-0").exists()
+
+
+def test_stamps_tell_computations_apart(tmp_path):
+    path = tmp_path / "a.json"
+    assert stamp(path) is None
+    write(path, PLAIN)
+    first = stamp(path)
+    write(path, PLAIN)
+    assert stamp(path) == first
+    write(path, PLAIN.model_copy(update={"wall_seconds": 1.0}))
+    assert stamp(path) not in (None, first)
 
 
 def test_the_record_of_another_cell_is_not_taken(tmp_path):
@@ -62,8 +127,6 @@ def test_times_do_not_count_in_a_comparison():
 
 def test_a_record_is_json_with_defined_fields(compute, home):
     """Every field of a record is defined in docs/records.md."""
-    from pathlib import Path
-
     record = compute({"name": "fedavg", "rounds": 1, "epochs": 1})
     path = record_path(home, "test", record.cell_id)
     values = json.loads(path.read_text())

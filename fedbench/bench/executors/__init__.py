@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fedbench.bench.executors.job import Event, Job, silent
 from fedbench.bench.plan import Planned
-from fedbench.bench.records import Record
+from fedbench.bench.records import Record, record_path, stamp
 
 if TYPE_CHECKING:
     from fedbench.bench.runtime import Runtime
@@ -30,6 +30,7 @@ def execute(
     workers: int,
     executor: Executor = "local",
     address: str | None = None,
+    gpus_per_cell: float = 1.0,
     plugins: Sequence[str] = (),
     devices: Sequence[str] = (),
     on_event: Callable[[Event], None] = lambda _: None,
@@ -46,20 +47,23 @@ def execute(
         runtime: Where; each worker takes one thread of it on the CPU.
         suite: Names the folder of the records.
         profile: A label.
-        workers: How many cells at once; at least 1.
+        workers: How many cells at once; at least 1, or 0 for all that a cluster has room for.
         executor: `local` processes, or tasks of a `ray` cluster.
-        address: Of the Ray cluster; a cluster on this machine where None.
+        address: Of the Ray cluster; where None, ``RAY_ADDRESS`` or a cluster on this machine.
+        gpus_per_cell: The share of a GPU that a cell takes on a cluster, at most 1.
         plugins: Loaded by each worker first (see ``fedbench.registry.load_plugin``).
         devices: Given to the workers in turn; the runtime's device where there are none.
         on_event: Called with what workers are doing, while a record is waited for.
         go_on: Asked before a worker is given a cell; where it says no, those in hand are the last.
     """
     quiet = replace(runtime, threads=1, show=silent, say=silent)
-    job = Job(quiet, suite, profile, tuple(plugins), tuple(devices) or (runtime.device,))
+    before = {e.cell_id: stamp(record_path(runtime.home, suite, e.cell_id)) for e in cells}
+    given = tuple(devices) or (runtime.device,)
+    job = Job(quiet, suite, profile, tuple(plugins), given, before)
     if executor == "ray":
         from fedbench.bench.executors import cluster
 
-        return cluster.execute(cells, job, workers, address, on_event, go_on)
+        return cluster.execute(cells, job, workers, address, on_event, go_on, gpus_per_cell)
     from fedbench.bench.executors import local
 
     return local.execute(cells, job, workers, on_event, go_on)

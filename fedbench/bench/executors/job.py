@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fedbench.bench.lookup import good_record, newer_record
 from fedbench.bench.plan import Planned
+from fedbench.bench.reasons import reason
 from fedbench.bench.records import Record, keep_record
+from fedbench.bench.running import BusyError, running_path
 from fedbench.config import identity
+from fedbench.errors import UnwritableError
 from fedbench.registry import METHODS
 
 if TYPE_CHECKING:
     from fedbench.bench.runtime import Runtime
     from fedbench.federation.context import Progress
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two messages of one worker.
 PACE = 0.1
@@ -58,6 +65,8 @@ class Job:
         profile: A label.
         plugins: Loaded by each worker first (see ``fedbench.registry.load_plugin``).
         devices: Given to the workers in turn.
+        before: By cell, the stamp of the record that was there when the sweep began (see
+            ``records.stamp``); any other is somebody's work since then.
     """
 
     runtime: Runtime
@@ -65,10 +74,12 @@ class Job:
     profile: str | None
     plugins: tuple[str, ...]
     devices: tuple[str, ...]
+    before: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def failure(entry: Planned, job: Job, reason: str, trace: str | None = None) -> Record:
     """Write and return the record of a cell that could not write one itself."""
+    home = job.runtime.home
     record = Record(
         cell_id=entry.cell_id,
         status="failed",
@@ -80,20 +91,57 @@ def failure(entry: Planned, job: Job, reason: str, trace: str | None = None) -> 
         settings=entry.cell.model_dump(mode="json"),
         versions=identity(entry.cell)["versions"],
     )
-    keep_record(job.runtime.home, record)
+    keep_record(home, record)
+    running_path(home, job.suite, entry.cell_id).unlink(missing_ok=True)
     return record
 
 
-def work(entry: Planned, job: Job, show: Callable[[Progress], None]) -> Record:
-    """Compute a cell in this process and return its record, whatever happens."""
+def finished(entry: Planned, job: Job) -> Record | None:
+    """Return a cell's record if nobody has to compute it any more.
+
+    That is a record of after the sweep began, by whichever process, and a good one of before
+    unless the sweep is to compute all anew.
+    """
+    means, cell = job.runtime, entry.cell
+    before = job.before.get(entry.cell_id)
+    found = newer_record(means.home, job.suite, cell, means.data, before)
+    if found is None and not means.refresh:
+        good = good_record(means.home, job.suite, cell, means.data)
+        return good[1] if good is not None else None
+    return found
+
+
+def work(
+    entry: Planned, job: Job, show: Callable[[Progress], None], *, wait: bool = True
+) -> Record:
+    """Compute a cell in this process and return its record, whatever happens to the cell.
+
+    All that the process prints meanwhile goes to the cell's log.
+
+    Args:
+        entry: The cell.
+        job: Where and how.
+        show: Called whenever its progress changes.
+        wait: For another process that has the cell in hand.
+
+    Raises:
+        BusyError: Another process has the cell in hand, and this one is not to wait.
+        UnwritableError: No record can be kept, so the sweep cannot go on.
+    """
     from fedbench.bench.cell import run_cell
 
-    means = replace(job.runtime, show=show)
+    if (found := finished(entry, job)) is not None:
+        return found
+    means = replace(job.runtime, show=show, say=log.info, capture=True)
+    before = job.before.get(entry.cell_id)
     try:
-        return run_cell(entry.cell, means, suite=job.suite, profile=job.profile)
-    except Exception as error:  # what run_cell does not make a record of, such as a full disk
-        reason = f"{type(error).__name__}: {error}"
-        return failure(entry, job, reason, traceback.format_exc())
+        return run_cell(
+            entry.cell, means, suite=job.suite, profile=job.profile, before=before, wait=wait
+        )
+    except (BusyError, UnwritableError):
+        raise
+    except Exception as error:  # what run_cell does not make a record of
+        return failure(entry, job, reason(error), traceback.format_exc())
 
 
 def silent(_: object) -> None:

@@ -3,25 +3,33 @@
 Workers are forked from a server that has the libraries loaded, so a worker costs milliseconds. Each
 has a pipe of its own and one cell at a time; when it dies, the pipe ends, so it is known which cell
 it had, and the others do not notice (a pool of the standard library breaks as a whole). What a
-worker has finished is on the disk before the parent hears of it.
+worker has finished is on the disk before the parent hears of it, and a worker whose parent is gone
+kills itself, so that nobody goes on writing. A cell that another sweep has in hand is left to it,
+and asked for again when there is nothing else to do.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import connection, forkserver, resource_tracker
 from typing import TYPE_CHECKING, cast
 
-from fedbench.bench.executors.job import DIED, PACE, Event, Job, failure, work
+from fedbench.bench.executors.job import PACE, Event, Job, failure, finished, work
 from fedbench.bench.plan import Planned
-from fedbench.bench.records import Record, find_record
+from fedbench.bench.reasons import death
+from fedbench.bench.records import Record
+from fedbench.bench.running import BusyError, running_path
+from fedbench.errors import UnwritableError
+from fedbench.files import Lock
 from fedbench.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -31,6 +39,30 @@ if TYPE_CHECKING:
 
 #: Seconds that workers have to leave before they are killed.
 _GRACE = 1.0
+#: Seconds between two looks at cells that other processes have in hand.
+_POLL = 0.5
+
+
+@dataclass(frozen=True)
+class _Died:
+    """The worker of a cell is dead."""
+
+    code: int | None
+
+
+@dataclass(frozen=True)
+class _Busy:
+    """Another process has the cell in hand."""
+
+
+@dataclass(frozen=True)
+class _Unwritable:
+    """Nothing can be kept any more."""
+
+    message: str
+
+
+_Heard = Event | Record | _Died | _Busy | _Unwritable
 
 
 def execute(
@@ -44,19 +76,25 @@ def execute(
 
     A cell whose worker died is tried once more when all others are done, alone on the machine.
     Closing the generator stops all workers within about a second.
+
+    Raises:
+        UnwritableError: No record can be kept, so all workers have been stopped.
     """
     _start_server()
     count = min(workers, len(cells))
     suspects = []
-    with closing(_compute(cells, job, count, on_event, go_on)) as computed:
-        for entry, record in computed:
-            if record is None and count > 1:
+    with closing(_Crew(job, count, on_event, go_on).compute(cells)) as computed:
+        for entry, outcome in computed:
+            if isinstance(outcome, Record):
+                yield outcome
+            elif count > 1:
                 suspects.append(entry)
             else:
-                yield record or failure(entry, job, DIED)
-    with closing(_compute(suspects, job, 1, on_event, go_on)) as computed:
-        for entry, record in computed:
-            yield record or failure(entry, job, DIED)
+                yield failure(entry, job, death(outcome.code))
+    with closing(_Crew(job, 1, on_event, go_on).compute(suspects)) as computed:
+        for entry, outcome in computed:
+            alone = outcome if isinstance(outcome, Record) else None
+            yield alone or failure(entry, job, death(cast(_Died, outcome).code))
 
 
 def _start_server() -> None:
@@ -73,46 +111,108 @@ def _start_server() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _compute(
-    cells: Iterable[Planned],
-    job: Job,
-    count: int,
-    on_event: Callable[[Event], None],
-    go_on: Callable[[], bool],
-) -> Generator[tuple[Planned, Record | None], None, None]:
-    """Yield every cell with its record, or with None if its worker died."""
-    left = deque(cells)
-    busy: dict[Connection, _Worker] = {}
+class _Crew:
+    """So many workers, and the cells that they are given.
 
-    def employ(worker: _Worker) -> None:
-        busy[worker.pipe] = worker
-        worker.give(left.popleft())
+    Args:
+        job: What workers are told when they begin.
+        count: How many at most.
+        on_event: Called with what workers are doing.
+        go_on: Asked before a worker is given a cell.
+    """
 
-    everybody: list[_Worker] = []
-    try:
-        for number in range(min(count, len(left)) if go_on() else 0):
-            everybody.append(_Worker(number, job))
-            employ(everybody[-1])
-        while busy:
-            for pipe in connection.wait(list(busy)):
-                worker = busy[cast("Connection", pipe)]
-                entry, heard = worker.entry, worker.hear()
-                if isinstance(heard, Event):
-                    on_event(heard)
-                    continue
-                del busy[worker.pipe]
-                if left and go_on():
-                    if heard is None:
-                        worker = _Worker(worker.number, job)
-                        everybody.append(worker)
-                    employ(worker)
-                yield entry, heard
-    finally:
-        _dismiss(everybody)
+    def __init__(
+        self,
+        job: Job,
+        count: int,
+        on_event: Callable[[Event], None],
+        go_on: Callable[[], bool],
+    ) -> None:
+        self._job, self._on_event, self._go_on = job, on_event, go_on
+        self._idle = deque(_Worker(number, job) for number in range(count))
+        self._busy: dict[Connection, _Worker] = {}
+        self._left: deque[Planned] = deque()
+        self._elsewhere: dict[str, tuple[Planned, Lock]] = {}
+
+    def compute(
+        self, cells: Iterable[Planned]
+    ) -> Generator[tuple[Planned, Record | _Died], None, None]:
+        """Yield every cell with its record, or with how its worker died."""
+        self._left.extend(cells)
+        try:
+            while True:
+                self._employ()
+                if not self._busy and not self._elsewhere:
+                    return
+                for worker, heard in self._listen():
+                    if isinstance(heard, Event):
+                        self._on_event(heard)
+                    elif isinstance(heard, _Unwritable):
+                        raise UnwritableError(heard.message)
+                    elif isinstance(heard, _Busy):
+                        self._leave(worker)
+                    else:
+                        entry = self._rest(worker)
+                        self._employ()  # before the caller takes its time
+                        yield entry, heard
+                yield from self._look_elsewhere()
+        finally:
+            _dismiss([*self._idle, *self._busy.values()])
+            for worker in self._busy.values():
+                place = self._job.runtime.home, self._job.suite, worker.entry.cell_id
+                running_path(*place).unlink(missing_ok=True)
+
+    def _employ(self) -> None:
+        """Give cells to those who have none; when no more are to be given, forget the rest."""
+        while self._left and self._idle:
+            if not self._go_on():
+                self._left.clear()
+                break
+            worker = self._idle.popleft()
+            worker.give(self._left.popleft())
+            self._busy[worker.pipe] = worker
+        if self._elsewhere and not self._busy and not self._go_on():
+            self._elsewhere.clear()
+
+    def _listen(self) -> Iterator[tuple[_Worker, _Heard]]:
+        """Yield what workers say, or nothing if it is time to look after cells elsewhere."""
+        if not self._busy:
+            time.sleep(_POLL)
+            return
+        patience = _POLL if self._elsewhere and self._idle else None
+        for pipe in connection.wait(list(self._busy), patience):
+            worker = self._busy[cast("Connection", pipe)]
+            yield worker, worker.hear()
+
+    def _rest(self, worker: _Worker) -> Planned:
+        """Note that a worker has no cell any more, and return the one that it had."""
+        del self._busy[worker.pipe]
+        self._idle.append(worker)
+        return worker.entry
+
+    def _leave(self, worker: _Worker) -> None:
+        """Leave a worker's cell to the process that has it in hand."""
+        entry = self._rest(worker)
+        place = self._job.runtime.home / self._job.suite / "locks" / f"{entry.cell_id}.lock"
+        self._elsewhere[entry.cell_id] = entry, Lock(place)
+
+    def _look_elsewhere(self) -> Iterator[tuple[Planned, Record]]:
+        """Yield what other processes have finished; take over what they have let go."""
+        if self._left or not self._idle:
+            return
+        for entry, lock in list(self._elsewhere.values()):
+            found = finished(entry, self._job)
+            if found is not None:
+                del self._elsewhere[entry.cell_id]
+                yield entry, found
+            elif lock.acquire(wait=False):
+                lock.release()
+                del self._elsewhere[entry.cell_id]
+                self._left.append(entry)
 
 
 class _Worker:
-    """A worker process, as its parent sees it.
+    """A worker process, as its parent sees it. It is started with its first cell.
 
     Args:
         number: From 0.
@@ -120,38 +220,46 @@ class _Worker:
     """
 
     entry: Planned
+    pipe: Connection
 
     def __init__(self, number: int, job: Job) -> None:
-        self.number, self._job, self._since = number, job, 0.0
-        context = multiprocessing.get_context("forkserver")
-        self.pipe, far = context.Pipe()
-        self.process = context.Process(target=_serve, args=(far, number, job))
-        self.process.start()
-        far.close()
+        self._number, self._job = number, job
+        self.process: multiprocessing.process.BaseProcess | None = None
 
     def give(self, entry: Planned) -> None:
-        """Hand it a cell; if it is dead, ``hear`` will say so."""
-        self.entry, self._since = entry, time.time()
+        """Hand it a cell; if it dies meanwhile, ``hear`` will say so."""
+        if self.process is None or not self.process.is_alive():
+            self._start()
+        self.entry = entry
         with suppress(OSError):
             self.pipe.send(entry)
 
-    def hear(self) -> Event | Record | None:
-        """Return what it says: an event, or its cell's record, or None if it is dead."""
+    def hear(self) -> _Heard:
+        """Return what it says, or that it is dead."""
         try:
-            said: Event | Record = self.pipe.recv()
+            said: _Heard = self.pipe.recv()
             return said
         except (EOFError, OSError):
-            home, suite = self._job.runtime.home, self._job.suite
-            found = find_record(home, suite, self.entry.cell_id)
             # It may have died between writing the record and sending it.
-            if found and found[1].status == "ok" and found[0].stat().st_mtime >= self._since:
-                return found[1]
-            return None
+            return finished(self.entry, self._job) or _Died(self._bury())
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("forkserver")
+        self.pipe, far = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far, self._number, self._job))
+        self.process.start()
+        far.close()
+
+    def _bury(self) -> int | None:
+        assert self.process is not None
+        self.process.join(_GRACE)
+        code, self.process = self.process.exitcode, None
+        return code
 
 
 def _dismiss(workers: Iterable[_Worker]) -> None:
     """Stop workers, whatever they are doing; they are gone afterwards."""
-    present = [worker.process for worker in workers if worker.process.is_alive()]
+    present = [w.process for w in workers if w.process is not None and w.process.is_alive()]
     for process in present:
         process.terminate()
     end = time.monotonic() + _GRACE
@@ -166,15 +274,33 @@ def _dismiss(workers: Iterable[_Worker]) -> None:
 
 def _serve(pipe: Connection, number: int, job: Job) -> None:
     """Be a worker: compute cells until the parent closes the pipe or is gone."""
+    threading.Thread(target=_follow_parent, name="follow-parent", daemon=True).start()
+    faulthandler.enable()
     for plugin in job.plugins:
         load_plugin(plugin)
     runtime = replace(job.runtime, device=job.devices[number % len(job.devices)])
-    try:
+    own = replace(job, runtime=runtime)
+    with suppress(EOFError, ConnectionError):
         while True:
             entry: Planned = pipe.recv()
-            pipe.send(work(entry, replace(job, runtime=runtime), _reporter(pipe, number, entry)))
-    except (EOFError, ConnectionError):
-        return
+            pipe.send(_outcome(entry, own, _reporter(pipe, number, entry)))
+
+
+def _outcome(entry: Planned, job: Job, show: Callable[[Progress], None]) -> _Heard:
+    try:
+        return work(entry, job, show, wait=False)
+    except BusyError:
+        return _Busy()
+    except UnwritableError as error:
+        return _Unwritable(str(error))
+
+
+def _follow_parent() -> None:
+    """Die when the parent does: another sweep may begin at any moment."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _reporter(pipe: Connection, number: int, entry: Planned) -> Callable[[Progress], None]:

@@ -1,0 +1,307 @@
+"""What below the home may go: found with sizes and reasons, deleted only when asked.
+
+Everything here can be computed, decoded or drawn again, or belongs to nothing any more. Records
+that a plan names are never among it, nor what a process has locked; while cells of a suite are in
+hand, what its sweep may read stays. Knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedbench.bench.planfile import plan_path, read_plan
+from fedbench.bench.records import read_records
+from fedbench.bench.running import in_hand
+from fedbench.files import Lock
+
+#: What there is to delete, in the order of a listing.
+KINDS = {
+    "scratch": "commits and checkpoints of cells that are finished or in no plan",
+    "artefacts": "client trainings that no unfinished cell of a plan can ask for",
+    "cache": "decoded data sets; decoded again when needed",
+    "damaged": "damaged files that were moved aside",
+    "parts": "unfinished files and signs of life of processes that were killed",
+    "records": "records, failures and logs of cells that the suite's last plan does not have",
+    "outputs": "models and synthetic sets that no record names",
+    "report": "reports; `fedbench report` makes them again",
+}
+#: Folders below the home that are no suite's.
+_SHARED = ("artefacts", "cache", "partitions")
+#: Seconds below which an unfinished file may still be being written.
+_YOUNG = 3600.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that may go.
+
+    Attributes:
+        kind: One of ``KINDS``.
+        path: A file or a folder.
+        size: Its bytes.
+        reason: Why it may go.
+        lock: Held by whoever uses it; None where nobody can.
+    """
+
+    kind: str
+    path: Path
+    size: int
+    reason: str
+    lock: Path | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was asked for, or found, and stays.
+
+    Attributes:
+        kind: One of ``KINDS``.
+        path: A file or a folder.
+        reason: Why it stays.
+    """
+
+    kind: str
+    path: Path
+    reason: str
+
+
+@dataclass
+class Garbage:
+    """What a look through the home has found.
+
+    Attributes:
+        items: What may go, by kind and path.
+        kept: What would be looked through if it were not in use.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+
+    def of(self, kinds: Iterable[str]) -> Garbage:
+        """Return the part of it that is of some kinds."""
+        chosen = set(kinds)
+        return Garbage(
+            [item for item in self.items if item.kind in chosen],
+            [kept for kept in self.kept if kept.kind in chosen],
+        )
+
+
+@dataclass(frozen=True)
+class _Suite:
+    """A suite's folder as it is now.
+
+    Attributes:
+        folder: Where it is.
+        busy: Who computes a cell of it, in words; empty if nobody does.
+        planned: For each cell of the plan that can run, its seed; None where there is no plan.
+        states: By cell, the status of its record.
+        outputs: The digests that records name.
+    """
+
+    folder: Path
+    busy: str
+    planned: dict[str, int] | None
+    states: dict[str, str]
+    outputs: frozenset[str]
+
+    def lock(self, cell_id: str) -> Path:
+        """Return where the lock of a cell is."""
+        return self.folder / "locks" / f"{cell_id}.lock"
+
+    def unfinished(self) -> set[int]:
+        """Return the seeds of the plan's cells that have no good record."""
+        planned = self.planned or {}
+        return {seed for name, seed in planned.items() if self.states.get(name) != "ok"}
+
+    def interrupted(self) -> str:
+        """Return which cell has begun without being in any plan, in words; empty if there is none.
+
+        What such a cell of `fedbench run` asks for is known to itself alone.
+        """
+        if self.planned is None:
+            for path in sorted((self.folder / "scratch").glob("*")):
+                if self.states.get(path.name) != "ok":
+                    return f"cell {path.name} of {self.folder.name} is unfinished ({path})"
+        return ""
+
+
+def look(home: Path) -> Garbage:
+    """Look through a home for what may go.
+
+    Args:
+        home: The folder of all results.
+    """
+    garbage = Garbage()
+    suites = [_read(path) for path in sorted(home.glob("*")) if _is_suite(path)]
+    for suite in suites:
+        garbage.items += [*_scratch(suite), *_parts(suite)]
+        for kind, find in (("records", _records), ("outputs", _outputs), ("report", _report)):
+            _unless_busy(garbage, suite.busy, kind, suite.folder, find(suite))
+    busy = next((suite.busy for suite in suites if suite.busy), "")
+    unknown = next((suite.interrupted() for suite in suites if suite.interrupted()), "")
+    seeds = {seed for suite in suites for seed in suite.unfinished()}
+    _unless_busy(garbage, busy or unknown, "artefacts", home / "artefacts", _artefacts(home, seeds))
+    _unless_busy(garbage, busy, "cache", home / "cache", _cache(home))
+    garbage.items += [*_damaged(home), *_unfinished_files(home)]
+    order = list(KINDS)
+    garbage.items.sort(key=lambda item: (order.index(item.kind), str(item.path)))
+    return garbage
+
+
+def delete(items: Iterable[Item]) -> tuple[list[Item], list[Kept]]:
+    """Delete things, except for those that somebody has locked meanwhile.
+
+    Returns:
+        What is gone, and what stays.
+    """
+    gone, kept = [], []
+    for item in items:
+        if item.lock is None:
+            _remove(item.path)
+            gone.append(item)
+            continue
+        lock = Lock(item.lock)
+        if not lock.acquire(wait=False):
+            kept.append(Kept(item.kind, item.path, "a process has it in use"))
+            continue
+        try:
+            _remove(item.path)
+            gone.append(item)
+            # Whoever waits for this lock sees that its file is gone, and makes a new one.
+            item.lock.unlink(missing_ok=True)
+        finally:
+            lock.release()
+    return gone, kept
+
+
+def _is_suite(path: Path) -> bool:
+    return path.name not in _SHARED and (_has_plan(path) or (path / "records").is_dir())
+
+
+def _has_plan(folder: Path) -> bool:
+    return plan_path(folder.parent, folder.name).is_file()
+
+
+def _read(folder: Path) -> _Suite:
+    live = [cell for cell in in_hand(folder) if cell.live]
+    busy = ""
+    if live:
+        one = live[0]
+        busy = f"cells of {folder.name} are in hand: {len(live)} (process {one.pid} on {one.host})"
+    planned = None
+    if _has_plan(folder):
+        cells = read_plan(folder / "plan.json").cells
+        planned = {cell.cell_id: int(cell.settings["seed"]) for cell in cells if not cell.skip}
+    records = [record for _, record in read_records(folder / "records")]
+    states = {record.cell_id: str(record.status) for record in records}
+    outputs = frozenset(digest for record in records for digest in record.outputs.values())
+    return _Suite(folder, busy, planned, states, outputs)
+
+
+def _unless_busy(
+    garbage: Garbage, busy: str, kind: str, place: Path, found: Iterator[Item]
+) -> None:
+    if not busy:
+        garbage.items += found
+    elif place.exists():
+        garbage.kept.append(Kept(kind, place, busy))
+
+
+def _scratch(suite: _Suite) -> Iterator[Item]:
+    for path in sorted((suite.folder / "scratch").glob("*")):
+        lock = suite.lock(path.name)
+        if suite.states.get(path.name) == "ok":
+            yield Item("scratch", path, _size(path), "its cell is finished", lock)
+        elif suite.planned is not None and path.name not in suite.planned:
+            yield Item("scratch", path, _size(path), "its cell is in no plan", lock)
+
+
+def _parts(suite: _Suite) -> Iterator[Item]:
+    for cell in in_hand(suite.folder):
+        if not cell.live:
+            path = suite.folder / "running" / f"{cell.cell_id}.json"
+            yield Item("parts", path, _size(path), "its process is gone", suite.lock(cell.cell_id))
+
+
+def _records(suite: _Suite) -> Iterator[Item]:
+    """Yield what is of no cell of the plan; without a plan, nobody knows what is wanted."""
+    if suite.planned is None:
+        return
+    named = {cell.cell_id for cell in read_plan(suite.folder / "plan.json").cells}
+    for pattern in ("records/*.json", "records/*.failed", "logs/*.log"):
+        for path in sorted(suite.folder.glob(pattern)):
+            if path.stem not in named:
+                reason = "its cell is not in the suite's last plan"
+                yield Item("records", path, _size(path), reason, suite.lock(path.stem))
+
+
+def _outputs(suite: _Suite) -> Iterator[Item]:
+    for path in sorted((suite.folder / "outputs").glob("*.safetensors")):
+        if path.stem not in suite.outputs:
+            yield Item("outputs", path, _size(path), "no record names it")
+
+
+def _report(suite: _Suite) -> Iterator[Item]:
+    path = suite.folder / "report"
+    if path.is_dir() and suite.planned is not None:
+        yield Item("report", path, _size(path), "`fedbench report` makes it again")
+
+
+def _artefacts(home: Path, seeds: set[int]) -> Iterator[Item]:
+    for path in sorted((home / "artefacts").glob("*/*.safetensors")):
+        seed = _seed_of(path)
+        if not seeds:
+            reason = "no plan has an unfinished cell"
+        elif seed is not None and seed not in seeds:
+            reason = f"no plan has an unfinished cell of seed {seed}"
+        else:
+            continue
+        yield Item("artefacts", path, _size(path), reason, path.with_suffix(".lock"))
+
+
+def _seed_of(path: Path) -> int | None:
+    """Return the seed of the cells that an artefact is for; None for all, or if it is damaged."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            note = json.loads(json.loads(file.read(min(length, 10**7)))["__metadata__"]["fedbench"])
+        return int(note["settings"]["origin"]["seed"])
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return None
+
+
+def _cache(home: Path) -> Iterator[Item]:
+    for path in sorted((home / "cache").rglob("*.safetensors")):
+        name = path.name.rsplit("-", 2)[0]
+        yield Item("cache", path, _size(path), KINDS["cache"], path.with_name(f"{name}.lock"))
+
+
+def _damaged(home: Path) -> Iterator[Item]:
+    for path in sorted(home.rglob("*.damaged-*")):
+        yield Item("damaged", path, _size(path), "it was damaged, and has been made again")
+
+
+def _unfinished_files(home: Path) -> Iterator[Item]:
+    now = time.time()
+    for path in sorted(home.rglob(".*.part")):
+        if now - path.lstat().st_mtime > _YOUNG:
+            yield Item("parts", path, _size(path), "its process was killed while it wrote")
+
+
+def _size(path: Path) -> int:
+    if path.is_dir() and not path.is_symlink():
+        return sum(inner.lstat().st_size for inner in path.rglob("*") if not inner.is_dir())
+    return path.lstat().st_size
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

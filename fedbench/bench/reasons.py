@@ -1,0 +1,65 @@
+"""What a record says of an error: its name, its message, and what would help."""
+
+from __future__ import annotations
+
+import gc
+import signal
+
+from fedbench.errors import FedbenchError
+
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "ALLOC_FAILED",
+    "bad_alloc",
+)
+_LESS = (
+    "there was not enough memory: use fewer `--workers`, a smaller `recipe.batch_size`, or a "
+    "smaller model; the next run tries again"
+)
+
+
+def is_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is used up, of the machine or of a GPU."""
+    if isinstance(error, FedbenchError):
+        return False
+    return isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY)
+
+
+def reason(error: BaseException) -> str:
+    """Return an error in a line or two, with what would help where that is known."""
+    text = f"{type(error).__name__}: {error}"
+    return f"{text}; {_LESS}" if is_memory(error) else text
+
+
+def free_memory() -> None:
+    """Give back what a failed computation held, on the GPU too. The error must be gone by now."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def death(code: int | None) -> str:
+    """Return why a worker has failed, from its exit code.
+
+    Args:
+        code: Negative for a signal, as ``multiprocessing`` has it; None where it is not known.
+    """
+    if code == -signal.SIGKILL:
+        return (
+            "a worker process died: it was killed (SIGKILL), as the system does for want of "
+            "memory; run the same command again with fewer `--workers`"
+        )
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
+        return (
+            f"a worker process died: it crashed ({name}); the cell's log has the trace; run the "
+            "same command again"
+        )
+    known = "" if code is None else f" with exit code {code}"
+    return (
+        f"a worker process died{known}; the cell's log may say why; run the same command again, "
+        "with fewer `--workers` if memory is short"
+    )

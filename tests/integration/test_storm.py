@@ -1,0 +1,58 @@
+"""SIGKILL at random moments of a sweep: the same command goes on, and no byte of the report tells.
+
+The moments are drawn from a fixed seed and printed with what they cost (`pytest -s`, or `-rP`).
+"""
+
+import random
+import time
+
+import pytest
+from forked import Sweep, begun, same_results
+
+from fedbench.bench.running import in_hand
+
+
+def storm(calm, folder, kills, seed):
+    """Kill sweeps until that has happened so many times; each ends in a complete run."""
+    undisturbed, path, seconds = calm
+    source, done, rounds, spent, again = random.Random(seed), [], 0, 0.0, 0
+    while len(done) < kills:
+        home = folder / f"home-{rounds}"
+        rounds += 1
+        while len(done) < kills:
+            early, everybody = source.random() < 0.2, source.random() < 0.5
+            moment = source.uniform(0, min(seconds / 2, 3 * seconds / kills))
+            sweep = Sweep(path, home)
+            if not early:
+                sweep.until_a_cell_begins()
+            if sweep.wait(moment):
+                break  # it was faster than the next kill
+            sweep.kill(everybody=everybody)
+            spent += time.monotonic() - sweep.start
+            done.append(
+                f"{moment:.2f} s after {'the start' if early else 'a first cell'}"
+                f"{'' if everybody else ' (parent alone)'}"
+            )
+        spent += Sweep(path, home).complete()
+        place = home / "storm"
+        same_results(undisturbed, place)
+        assert not list((place / "scratch").iterdir())
+        assert not in_hand(place)
+        again += sum(begun(place).values()) - len(begun(place))
+    assert again, "no kill has hit a cell"
+    lost = (spent - rounds * seconds) / kills
+    print(
+        f"\n{kills} kills, seed {seed}, of sweeps of 8 cells and {seconds:.1f} s: {rounds} sweeps "
+        f"completed, {again} cells begun again, {lost:.2f} s lost a kill; at {', '.join(done)}"
+    )
+
+
+@pytest.mark.timeout(300)
+def test_three_kills_leave_no_trace(calm, tmp_path):
+    storm(calm, tmp_path, kills=3, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twenty_kills_leave_no_trace(calm, tmp_path):
+    storm(calm, tmp_path, kills=20, seed=2)
