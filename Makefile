@@ -77,6 +77,7 @@ check: lint type test ## lint, types and tests
 speed: $(STAMP) ## measure the hot paths, as ratios in one run
 	$(BIN)/python benchmarks/speed/training.py
 	$(BIN)/python benchmarks/speed/federation.py
+	$(BIN)/python benchmarks/speed/sweep.py
 
 clean-runs: ## delete everything that runs have written
 	rm -rf runs

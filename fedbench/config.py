@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -34,7 +35,9 @@ S = TypeVar("S", bound="Settings")
 class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown key is an error that names the nearest one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     #: Part of the cell id; raised when a default or the meaning of a setting changes results.
     version: ClassVar[int] = 1
@@ -49,7 +52,18 @@ class Settings(BaseModel):
                         f"unknown key {key!r}{did_you_mean(str(key), cls.model_fields)}"
                         f"; {cls.__name__} takes: {', '.join(cls.model_fields)}"
                     )
+                if isinstance(values[key], bool) and _is_number(cls.model_fields[key].annotation):
+                    raise ValueError(
+                        f"{key} is a number, not {str(values[key]).lower()}; YAML reads yes, no, "
+                        "on and off as truth values"
+                    )
         return values
+
+
+def _is_number(kind: object) -> bool:
+    """Return whether a field takes numbers, and no truth value."""
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    return bool({int, float} & {*kinds}) and bool not in kinds
 
 
 class Data(Settings):
@@ -318,7 +332,8 @@ class Cell(Settings):
 def identity(cell: Cell) -> dict[str, Any]:
     """Return what the cell id hashes: settings that are not defaults, and versions of the parts.
 
-    A default that is written out changes nothing; a changed default without a raised version is
+    A budget or a student's recipe that the method does not use is left out. A default that is
+    written out changes nothing; a changed default without a raised version is
     caught by the golden file in the tests.
     """
     settings = cell.model_dump(mode="json", exclude_defaults=True)
@@ -327,6 +342,8 @@ def identity(cell: Cell) -> dict[str, Any]:
     method = METHODS.get(cell.method.name)
     if not method.uses_budget:
         settings.pop("budget", None)
+    if not method.uses_student:
+        settings.pop("student", None)
     versions = {
         "reader": DATASETS.get(cell.data.name).version,
         "scheme": SCHEMES.get(cell.partition.scheme).version,

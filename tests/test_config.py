@@ -132,6 +132,15 @@ def test_every_setting_that_changes_results_changes_the_id(change):
     assert parse({"method": "fedavg", **change}).cell_id != parse({"method": "fedavg"}).cell_id
 
 
+def test_only_what_a_method_uses_is_part_of_its_id():
+    def cell_id(method, **settings):
+        return parse({"method": method, **settings}).cell_id
+
+    for settings in ({"student": {"epochs": 3}}, {"budget": {"ipc": 3}}):
+        assert cell_id("fedavg", **settings) == cell_id("fedavg")
+        assert cell_id("random_real", **settings) != cell_id("random_real")
+
+
 def test_a_preset_is_a_label():
     preset = parse({"method": {"name": "fedavg", "preset": "one_shot"}})
     spelled = parse({"method": {"name": "fedavg", "rounds": 1, "epochs": None}})
@@ -198,6 +207,9 @@ def test_a_raised_version_is_another_id(monkeypatch, part):
         ({"method": "fedavg", "data": {"name": "folder"}}, ["needs `path`"]),
         ({"method": {"name": "fedavg", "validation": "poll"}}, ["partition.validation"]),
         ({"method": "fedavg", "models": ["convnet"] * 6}, ["6 models for 5 clients"]),
+        ({"method": "fedavg", "partition": {"beta": float("inf")}}, ["partition.beta", "finite"]),
+        ({"method": "fedavg", "partition": {"beta": True}}, ["beta is a number, not true"]),
+        ({"method": "fedavg", "recipe": {"clip_norm": False}}, ["clip_norm is a number"]),
         ({}, ["method"]),
     ],
 )

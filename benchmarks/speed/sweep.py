@@ -141,7 +141,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         rows = [start(home)]
-        ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+        ray.init(
+            address="local",
+            num_cpus=WORKERS,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=f"{folder}/ray",
+        )
         rows += speed_up(home, args.equal, args.repeats)
         rows += overhead(home, args.cells, args.repeats)
         ray.shutdown()

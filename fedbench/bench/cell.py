@@ -13,7 +13,6 @@ import logging
 import math
 import shutil
 import time
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from fedbench.bench.environment import PeakMemory, available_cores, environment,
 from fedbench.bench.harness import Harness
 from fedbench.bench.logs import CellLog, log_path
 from fedbench.bench.lookup import data_sources, newer_record
-from fedbench.bench.reasons import free_memory, is_memory, reason
+from fedbench.bench.reasons import free_memory, is_memory, reason, trace
 from fedbench.bench.records import Record, keep_record, record_path, stamp
 from fedbench.bench.running import BusyError, Heartbeat, running_path
 from fedbench.bench.runtime import Runtime
@@ -147,9 +146,7 @@ def _attempt(
             with writing(runtime.home):
                 raise
         starved = is_memory(error)
-        record = Record(
-            status="failed", reason=reason(error), traceback=traceback.format_exc(), **labels
-        )
+        record = Record(status="failed", reason=reason(error), traceback=trace(), **labels)
     if starved:
         free_memory()
     return record.model_copy(

@@ -10,10 +10,28 @@ from typing import Any
 from fedbench.bench.records import Record
 
 #: Parts of a record that a reproduction must match; everything else is times and places.
-COMPARED = ("data", "partition", "metrics", "curves", "shared_pixels", "outputs")
+COMPARED = (
+    "data",
+    "partition",
+    "metrics",
+    "curves",
+    "shared_pixels",
+    "resources",
+    "privileges",
+    "control",
+    "outputs",
+)
 _TIMES = ("wall_seconds", "evaluation_seconds", "waiting_seconds")
 _MEMORY = ("peak_memory_bytes", "peak_device_memory_bytes")
-_LEDGER = ("rounds", "bytes_up", "bytes_down", "payload_up", "payload_down", "traffic")
+_LEDGER = (
+    "rounds",
+    "bytes_up",
+    "bytes_down",
+    "payload_up",
+    "payload_down",
+    "bytes_busiest_client",
+    "traffic",
+)
 
 Difference = tuple[str, object, object]
 
@@ -72,7 +90,8 @@ class RecordDiff:
 
     Attributes:
         settings: Settings, and versions of the parts.
-        numbers: Results that equal settings reproduce: metrics, curves, bytes, outputs, status.
+        numbers: Results that equal settings reproduce: metrics, curves, bytes, outputs, status,
+            what was given to the method, and whether it is a control.
         times: Seconds and memory, which differ from run to run.
         environment: Device, threads, versions of packages, commit.
     """

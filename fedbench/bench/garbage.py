@@ -18,6 +18,7 @@ from pathlib import Path
 from fedbench.bench.planfile import plan_path, read_plan
 from fedbench.bench.records import read_records
 from fedbench.bench.running import in_hand
+from fedbench.errors import UnwritableError
 from fedbench.files import Lock
 
 #: What there is to delete, in the order of a listing.
@@ -158,26 +159,37 @@ def delete(items: Iterable[Item]) -> tuple[list[Item], list[Kept]]:
     """Delete things, except for those that somebody has locked meanwhile.
 
     Returns:
-        What is gone, and what stays.
+        What is gone, and what stays: also what the system does not let us delete.
     """
     gone, kept = [], []
     for item in items:
-        if item.lock is None:
-            _remove(item.path)
-            gone.append(item)
-            continue
-        lock = Lock(item.lock)
-        if not lock.acquire(wait=False):
-            kept.append(Kept(item.kind, item.path, "a process has it in use"))
-            continue
         try:
-            _remove(item.path)
-            gone.append(item)
-            # Whoever waits for this lock sees that its file is gone, and makes a new one.
-            item.lock.unlink(missing_ok=True)
-        finally:
-            lock.release()
+            if _delete(item):
+                gone.append(item)
+            else:
+                kept.append(Kept(item.kind, item.path, "a process has it in use"))
+        except UnwritableError as error:
+            kept.append(Kept(item.kind, item.path, str(error)))
+        except OSError as error:
+            kept.append(Kept(item.kind, item.path, f"it cannot be deleted: {error.strerror}"))
     return gone, kept
+
+
+def _delete(item: Item) -> bool:
+    """Delete a thing and return whether nobody has it locked."""
+    if item.lock is None:
+        _remove(item.path)
+        return True
+    lock = Lock(item.lock)
+    if not lock.acquire(wait=False):
+        return False
+    try:
+        _remove(item.path)
+        # Whoever waits for this lock sees that its file is gone, and makes a new one.
+        item.lock.unlink(missing_ok=True)
+    finally:
+        lock.release()
+    return True
 
 
 def _is_suite(path: Path) -> bool:

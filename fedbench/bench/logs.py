@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import time
+import traceback
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -53,7 +54,7 @@ class CellLog:
     def __enter__(self) -> CellLog:
         with self._stack as stack, writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = stack.enter_context(self._path.open("a", buffering=1))
+            self._file = stack.enter_context(self._path.open("a", 1, "utf-8", "backslashreplace"))
             if self._capture:
                 stack.callback(_restore, _redirect(self._file))
             handler = logging.StreamHandler(self._file)
@@ -70,6 +71,7 @@ class CellLog:
         trace: TracebackType | None,
     ) -> None:
         if kind is not None:
+            self._file.writelines(traceback.format_exception(error))
             self.line(f"left: {kind.__name__}: {error}")
         self._stack.close()
 

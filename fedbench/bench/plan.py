@@ -11,7 +11,7 @@ from typing import Any
 
 from fedbench.bench.planfile import Entry, Excluded, Plan
 from fedbench.bench.suite import Suite, Tree, merge
-from fedbench.config import Cell, parse
+from fedbench.config import Cell, Student, parse
 from fedbench.errors import SettingsError
 from fedbench.registry import DATASETS, METHODS
 
@@ -67,11 +67,13 @@ def skip_reason(cell: Cell) -> str | None:
 def planned(cell: Cell) -> Planned:
     """Return one cell with its identity, skip reason and size.
 
-    A budget that its method does not use is dropped.
+    A budget that its method does not use is dropped, and a student's recipe is the default again.
     """
     method = METHODS.get(cell.method.name)(cell.method)
     if cell.budget is not None and not method.uses_budget:
         cell = cell.model_copy(update={"budget": None})
+    if not method.uses_student:
+        cell = cell.model_copy(update={"student": Student()})
     if (skip := skip_reason(cell)) is not None:
         return Planned(cell, cell.cell_id, skip)
     return Planned(

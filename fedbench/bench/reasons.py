@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import traceback
 
 from fedbench.errors import FedbenchError
 
@@ -28,8 +29,18 @@ def is_memory(error: BaseException) -> bool:
 
 def reason(error: BaseException) -> str:
     """Return an error in a line or two, with what would help where that is known."""
-    text = f"{type(error).__name__}: {error}"
+    text = printable(f"{type(error).__name__}: {error}".removesuffix(": "))
     return f"{text}; {_LESS}" if is_memory(error) else text
+
+
+def trace() -> str:
+    """Return the traceback of the exception in hand."""
+    return printable(traceback.format_exc())
+
+
+def printable(text: str) -> str:
+    """Return text that can be written as UTF-8, as a file name in a message need not be."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def free_memory() -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,11 +156,25 @@ def find_record(home: Path, suite: str, cell_id: str) -> tuple[Path, Record] | N
 
 
 def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
-    """Yield every record of a folder in order of name; a damaged one is named and left out."""
+    """Yield every record of a folder in order of name.
+
+    A damaged one is named, once in a process, and left out, and so is one that is not named by its cell, such as a copy
+    beside the original.
+    """
     for path in sorted(folder.glob("*.json")):
         try:
-            yield path, read_record(path)
+            record = read_record(path)
         except FileNotFoundError:  # moved aside by a sweep at this moment
             continue
         except StoreError as error:
-            log.warning("%s; left out", error)
+            _warn_once(f"{error}; left out")
+            continue
+        if record.cell_id != path.stem:
+            _warn_once(f"{path} is the record of cell {record.cell_id}; left out")
+            continue
+        yield path, record
+
+
+@lru_cache(maxsize=1000)
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)

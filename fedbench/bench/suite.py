@@ -57,10 +57,23 @@ def _one_of_each(axes: dict[str, list[Any]]) -> dict[str, list[Any]]:
 Axes = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], AfterValidator(_one_of_each)]
 
 
+def _without_seed(fixed: dict[str, Any]) -> dict[str, Any]:
+    if "seed" in fixed:
+        raise ValueError(
+            f"seeds are counted by `seeds`, or listed on an axis; write `axes: {{seed: "
+            f"[{fixed['seed']}]}}` instead of a fixed seed"
+        )
+    return fixed
+
+
+#: Settings of all cells; the seed is none of them.
+Fixed = Annotated[dict[str, Any], AfterValidator(_without_seed)]
+
+
 class Exclusion(Settings):
     """Combinations that are left out, and why."""
 
-    when: dict[str, Any]
+    when: dict[str, Any] = Field(min_length=1)
     """Places and the values that they all must have."""
     reason: str
     """Shown by a dry run."""
@@ -69,7 +82,7 @@ class Exclusion(Settings):
 class Profile(Settings):
     """Sizes of a suite. Changes suite settings only."""
 
-    fixed: dict[str, Any] = Field(default_factory=dict)
+    fixed: Fixed = Field(default_factory=dict)
     """Merged over the suite's `fixed`."""
     axes: Axes = Field(default_factory=dict)
     """Replace the suite's axes of the same place."""
@@ -84,7 +97,7 @@ class Suite(Settings):
     """Names the folder of its results."""
     title: str = ""
     """One line for the head of its pages."""
-    fixed: dict[str, Any] = Field(default_factory=dict)
+    fixed: Fixed = Field(default_factory=dict)
     """Settings that all cells share."""
     axes: Axes = Field(default_factory=dict)
     """Values to combine, by place."""

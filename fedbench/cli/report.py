@@ -148,7 +148,7 @@ def _say(done: Publication) -> None:
         )
     for name in done.removed:
         stdout.print(
-            f"removed: {name}: its row was computed by other versions or from other data",
+            f"removed: {name}: its row or block was computed by other versions or from other data",
             highlight=False,
             markup=False,
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedbench.cli.console import fail, print_json, stdout
+from fedbench.cli.console import fail, print_json, stderr, stdout
 from fedbench.cli.options import AsJson
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.files import home
@@ -93,9 +93,16 @@ def _show(found: Garbage, gone: list[Item], deleted: bool) -> None:
         sizes = sum(item.size for item in items)
         table.add_row(*(escape(word) for word in key), str(len(items)), decimal(sizes))
     stdout.print(table if groups else "Nothing to delete.", highlight=False)
+    kinds_kept: dict[tuple[str, str], list[str]] = {}
     for one in found.kept:
-        fail(f"{one.path} stays: {one.reason}")
+        kinds_kept.setdefault((str(one.path), one.reason), []).append(one.kind)
+    for (path, reason), kinds in kinds_kept.items():
+        line = f"{', '.join(kinds)} of {path} stay: {reason}"
+        if deleted:
+            fail(line)
+        else:
+            stderr.print(f"note: {line}", highlight=False, markup=False)
     if groups and not deleted:
         total = decimal(sum(item.size for item in found.items))
-        kinds = ",".join(dict.fromkeys(item.kind for item in found.items))
-        stdout.print(f"{total} in all. To delete: fedbench gc --what {kinds} --yes", markup=False)
+        wanted = ",".join(dict.fromkeys(item.kind for item in found.items))
+        stdout.print(f"{total} in all. To delete: fedbench gc --what {wanted} --yes", markup=False)

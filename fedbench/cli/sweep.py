@@ -16,7 +16,7 @@ from fedbench.cli.crew import Crew, crew_of
 from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load_plugins, runtime
 from fedbench.cli.report import make_report, mirror_of
 from fedbench.cli.words import count, parse_duration
-from fedbench.errors import SettingsError
+from fedbench.errors import SettingsError, UnwritableError
 from fedbench.files import home, sweep_parts
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def sweep(
                 if live is not None:
                     live.add(record)
         make_report(name, live=live)
-    _end(survey, found, len(todo) - len(found), time_limit)
+    _end(survey, found, len(todo) - len(found), time_limit, force=force)
 
 
 def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
@@ -186,6 +186,8 @@ def _prepare(todo: Sequence[Planned], means: Runtime) -> None:
     for settings in dict.fromkeys(entry.cell.data for entry in todo):
         try:
             load_data(settings, means)
+        except UnwritableError:
+            raise  # nothing else could be kept, either
         except Exception as error:  # its cells fail, each with a record; others can do without it
             stderr.print(
                 f"warning: data set {settings.name} cannot be loaded: {error}",
@@ -238,7 +240,9 @@ def _until(begun: float, limit: float | None) -> Callable[[], bool]:
     return lambda: limit is None or time.monotonic() - begun < limit
 
 
-def _end(survey: Survey, found: Sequence[Record], left: int, limit: str | None) -> None:
+def _end(
+    survey: Survey, found: Sequence[Record], left: int, limit: str | None, *, force: bool
+) -> None:
     """Say what is left and what has failed.
 
     Raises:
@@ -247,14 +251,15 @@ def _end(survey: Survey, found: Sequence[Record], left: int, limit: str | None) 
     from fedbench.bench.survey import failure
     from fedbench.cli.survey import labels_of
 
+    same = "the same command (without --force)" if force else "the same command"
     if left:
         over = f"the time limit of {limit} is over: " if limit else ""
-        stderr.print(f"{over}{count(left, 'cell')} left; the same command goes on", highlight=False)
+        stderr.print(f"{over}{count(left, 'cell')} left; {same} goes on", highlight=False)
     failed = [failure(home(), record) for record in found if record.status == "failed"]
     if not failed:
         return
     labels = labels_of(survey)
-    fail(f"{count(len(failed), 'cell')} failed; the same command tries them again")
+    fail(f"{count(len(failed), 'cell')} failed; {same} tries them again")
     for item in failed[:_MOST]:
         line = f"  {labels[item.cell_id]} ({item.cell_id}): {item.reason}\n    see {item.log}"
         stderr.print(line, highlight=False, markup=False)

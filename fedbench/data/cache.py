@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fedbench import files
 from fedbench.data.dataset import Split
 from fedbench.data.readers import Decoded, Progress
-from fedbench.errors import StoreError
+from fedbench.errors import StoreError, UnwritableError
 
 _PARTS = ("train.images", "train.labels", "test.images", "test.labels")
 
@@ -84,7 +83,7 @@ def open_or_build(
         progress: Is told when a damaged file is moved aside.
 
     Raises:
-        StoreError: The cache cannot be written.
+        UnwritableError: The cache cannot be written.
     """
     files.sweep_parts(path.parent)
     try:
@@ -105,7 +104,7 @@ def write(path: Path, decoded: Decoded) -> None:
     """Write a cache file.
 
     Raises:
-        StoreError: The folder cannot be written or the disk is full.
+        UnwritableError: The folder cannot be written or the disk is full.
     """
     tensors = dict(zip(_PARTS, _tensors(decoded), strict=True))
     metadata = {
@@ -118,7 +117,7 @@ def write(path: Path, decoded: Decoded) -> None:
         try:
             save_file(tensors, part, metadata)
         except SafetensorError as error:
-            raise StoreError(
+            raise UnwritableError(
                 f"cannot write {path}: {error}; free the disk or set FEDBENCH_HOME to a folder "
                 "that you may write"
             ) from error
@@ -136,22 +135,12 @@ def locked(cache: Path, name: str, progress: Progress) -> Iterator[None]:
         progress: Is told when another process holds the lock.
 
     Raises:
-        StoreError: The folder cannot be written.
+        UnwritableError: The folder cannot be written.
     """
-    folder = cache / "data"
-    lock = FileLock(folder / f"{name}.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress(f"{name}: waiting for another process that prepares it")
-            lock.acquire()
-    except OSError as error:
-        raise StoreError(
-            f"cannot write in {folder}: {error.strerror}; set FEDBENCH_HOME to a folder that you "
-            "may write"
-        ) from error
+    lock = files.Lock(cache / "data" / f"{name}.lock")
+    if not lock.acquire(wait=False):
+        progress(f"{name}: waiting for another process that prepares it")
+        lock.acquire()
     try:
         yield
     finally:

@@ -106,6 +106,8 @@ class Method(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     #: Whether the cell's budget applies; if not, it is no part of the cell id.
     uses_budget: ClassVar[bool] = False
+    #: Whether it trains by the cell's ``student`` recipe; if not, that is no part of the cell id.
+    uses_student: ClassVar[bool] = False
     #: Whether all clients take part in every round, whatever the cell's participation.
     everyone: ClassVar[bool] = False
     #: A row to compare with rather than a contender.

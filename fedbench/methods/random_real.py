@@ -38,6 +38,7 @@ class RandomReal(Method):
     name = "random_real"
     Config = RandomRealConfig
     uses_budget = True
+    uses_student = True
     control = True
     everyone = True
     config: RandomRealConfig

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isnan
 
 from fedbench.report.board import Board
 from fedbench.report.frame import Row
@@ -60,6 +61,11 @@ def rows_only_in(one: Board, other: Board) -> list[str]:
     return _names(row for row in one.rows if _key(row) not in known)
 
 
+def same(one: float | None, other: float | None) -> bool:
+    """Return whether two numbers are equal; two NaNs are."""
+    return one == other or (one is not None and other is not None and isnan(one) and isnan(other))
+
+
 def _names(rows: Iterable[Row]) -> list[str]:
     return [f"{row.values['label']}, {_place(row)}" for row in rows]
 
@@ -68,7 +74,7 @@ def _change(one: Row, other: Row) -> RowChange:
     values = {
         name: (_number(one, name), _number(other, name))
         for name in COMPARED
-        if _number(one, name) != _number(other, name)
+        if not same(_number(one, name), _number(other, name))
     }
     return RowChange(str(one.values["label"]), _place(one), values)
 

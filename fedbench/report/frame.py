@@ -6,7 +6,9 @@ sorted the same way whatever order the records were written in.
 
 from __future__ import annotations
 
+import logging
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -14,6 +16,8 @@ from typing import Any
 
 from fedbench.bench.records import Record
 from fedbench.report import labels
+
+log = logging.getLogger(__name__)
 
 Value = str | int | float | None
 
@@ -30,7 +34,8 @@ class Row:
     Attributes:
         values: By column name.
         control: Whether it is a row to compare with.
-        settings: All that identifies it, by dotted name (see ``labels.flatten``).
+        settings: All that identifies it, by dotted name (see ``labels.flatten``). Data files and
+            versions (``labels.origin``) are among it where rows that are else comparable differ.
         records: What it is made of, in order of seeds.
     """
 
@@ -45,6 +50,17 @@ class Row:
         return tuple(sorted(labels.of_block(self.settings).items()))
 
     @property
+    def accuracies(self) -> dict[int, float]:
+        """Its known accuracies, each in [0, 1], by seed."""
+        known = {int(r.settings["seed"]): r.metrics.get("accuracy") for r in self.records}
+        return {seed: float(v) for seed, v in known.items() if v is not None and isfinite(v)}
+
+    @property
+    def lacks_seeds(self) -> bool:
+        """Whether it lacks a seed that half of its block's rows or more have."""
+        return bool(self.values["lacks_seeds"])
+
+    @property
     def budget(self) -> tuple[Value, ...]:
         """The storage that its shared set may take, and in which scope."""
         return tuple(self.values[name] for name in BUDGET)
@@ -57,28 +73,66 @@ def rows(records: Iterable[Record]) -> list[Row]:
         records: Of one suite; failed and skipped ones are left out.
 
     Returns:
-        Rows sorted by block, contenders before controls, best accuracy first.
+        Rows sorted by block, contenders before controls, best accuracy first. No row is of several
+        data files or versions, and no block of several but for its methods' versions.
 
     Raises:
         SettingsError: A record's partition scheme is not known.
     """
+    good = [record for record in records if record.status == "ok"]
     groups: dict[tuple[Any, ...], list[Record]] = {}
     flats: dict[tuple[Any, ...], labels.Flat] = {}
-    for record in records:
-        if record.status == "ok":
-            flat = labels.flatten(record.settings)
-            key = (record.suite, *sorted(flat.items()))
-            groups.setdefault(key, []).append(record)
-            flats[key] = flat
-    found = [
-        _row(
-            sorted(group, key=lambda record: (record.settings["seed"], record.cell_id)), flats[key]
-        )
-        for key, group in groups.items()
-    ]
+    for record, flat in zip(good, _identities(good), strict=True):
+        key = (record.suite, *sorted(flat.items()))
+        groups.setdefault(key, []).append(record)
+        flats[key] = flat
+    controls = _controls(good)
+    found = []
+    for key, group in groups.items():
+        group.sort(key=lambda record: (record.settings["seed"], record.cell_id))
+        found.append(_row(group, flats[key], group[0].settings["method"]["name"] in controls))
+    _mark_lacking(found)
     _add_gaps(found)
     _add_labels(found)
     return _ordered(found)
+
+
+def _identities(records: list[Record]) -> list[labels.Flat]:
+    """Return each record's settings, and its origin as far as it differs where it must not."""
+    flats = [labels.flatten(record.settings) for record in records]
+    origins = [labels.origin(record.versions, record.data) for record in records]
+    for identity, part in ((labels.of_block, labels.of_block), (dict, labels.of_row)):
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for place, flat in enumerate(flats):
+            alike.setdefault(tuple(sorted(identity(flat).items())), []).append(place)
+        for places in alike.values():
+            differing = labels.varying(part(origins[place]) for place in places)
+            for place in places:
+                own = {name: v for name, v in origins[place].items() if name in differing}
+                flats[place] = {**flats[place], **own}
+    return flats
+
+
+def _controls(records: Iterable[Record]) -> set[str]:
+    """Return the methods that are controls: those that any record says are."""
+    said: dict[str, set[bool]] = {}
+    for record in records:
+        said.setdefault(record.settings["method"]["name"], set()).add(record.control)
+    for name in sorted(name for name, values in said.items() if len(values) > 1):
+        log.warning("records disagree whether %s is a control; it is not ranked", name)
+    return {name for name, values in said.items() if True in values}
+
+
+def _mark_lacking(found: list[Row]) -> None:
+    """Say which rows lack a seed that half of their block's rows or more have."""
+    members: dict[tuple[Any, ...], list[Row]] = {}
+    for row in found:
+        members.setdefault(row.block, []).append(row)
+    for rows_of_block in members.values():
+        counts = Counter(seed for row in rows_of_block for seed in row.accuracies)
+        usual = {seed for seed, count in counts.items() if 2 * count >= len(rows_of_block)}
+        for row in rows_of_block:
+            row.values["lacks_seeds"] = not usual <= row.accuracies.keys()
 
 
 def _add_gaps(found: list[Row]) -> None:
@@ -89,10 +143,10 @@ def _add_gaps(found: list[Row]) -> None:
             centralised.setdefault(row.block, []).append(row)
     for row in found:
         if row.block in centralised:
-            best = min(centralised[row.block], key=_distance).values["accuracy_mean"]
-            mine = row.values["accuracy_mean"]
-            if isinstance(best, float) and isinstance(mine, float):
-                row.values["gap_to_centralised"] = best - mine
+            best = min(centralised[row.block], key=_distance).accuracies
+            mine = row.accuracies
+            gaps = [best[seed] - mine[seed] for seed in sorted(best.keys() & mine.keys())]
+            row.values["gap_to_centralised"] = statistics.fmean(gaps) if gaps else None
 
 
 def _distance(row: Row) -> tuple[float, str]:
@@ -141,7 +195,7 @@ def _ordered(found: list[Row]) -> list[Row]:
     def order(row: Row) -> tuple[Any, ...]:
         block = tuple(_sortable(row.settings.get(name)) for name in names)
         accuracy = row.values["accuracy_mean"]
-        score = -accuracy if isinstance(accuracy, float) else 0.0
+        score = -accuracy if isinstance(accuracy, float) else 1.0
         label, ids = str(row.values["label"]), str(row.values["record_ids"])
         return (*block, row.control, score, label, ids)
 
@@ -187,7 +241,9 @@ def budget_pixels(budget: Mapping[str, Any] | None, data: Mapping[str, Any]) -> 
     return int(budget["ipc"] * len(data["classes"]) * data["size"] ** 2) if data else None
 
 
-def _row(records: list[Record], flat: labels.Flat) -> Row:
+def _row(group: list[Record], flat: labels.Flat, control: bool) -> Row:
+    # Cells may differ in what their partition scheme does not use; no seed counts twice.
+    records = list({record.settings["seed"]: record for record in group}.values())
     first = records[0]
     values: dict[str, Value] = {
         "suite": first.suite,
@@ -195,7 +251,8 @@ def _row(records: list[Record], flat: labels.Flat) -> Row:
         "profile": joined(record.profile for record in records),
         "preset": joined(record.settings["method"].get("preset") for record in records),
         "n": len(records),
-        "accuracy_mean": _mean(records, "accuracy"),
+        "lacks_seeds": False,
+        "accuracy_mean": _finite(_mean(records, "accuracy")),
         "accuracy_std": _std(records, "accuracy"),
         "gap_to_centralised": None,
         "worst_client_mean": _mean(records, "worst_client"),
@@ -214,9 +271,9 @@ def _row(records: list[Record], flat: labels.Flat) -> Row:
         },
         "shared_pixels": max(record.shared_pixels for record in records),
         "resources": " ".join(first.resources) or None,
-        "record_ids": " ".join(record.cell_id for record in records),
+        "record_ids": " ".join(record.cell_id for record in group),
     }
-    return Row(values, first.control, flat, tuple(records))
+    return Row(values, control, flat, tuple(group))
 
 
 def joined(names: Iterable[str | None]) -> str | None:
@@ -228,6 +285,11 @@ def _mean(records: list[Record], metric: str) -> float | None:
     values = [record.metrics.get(metric) for record in records]
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number, or None for what is none: it has no place on an axis or in a ranking."""
+    return value if value is not None and isfinite(value) else None
 
 
 def _std(records: list[Record], metric: str) -> float | None:

@@ -17,7 +17,10 @@ Flat = dict[str, str | int | float]
 #: Neither is what a row is: rows are means over seeds, and a preset is a name for its settings.
 NOT_IDENTITY = ("seed", "method.preset")
 #: Settings that may differ between rows of one block. The number of draws changes no partition.
-OF_ROWS = ("method.", "student.", "evaluation.", "budget.", "partition.max_tries")
+OF_ROWS = (
+    *("method.", "student.", "evaluation.", "budget.", "partition.max_tries"),
+    *("versions.method", "versions.plugin"),
+)
 #: Blocks are sorted by these first, in this order.
 FIRST = ("data.name", "partition.scheme", "partition.beta", "partition.clients")
 _ALWAYS = ("scheme", "clients", "validation")
@@ -53,6 +56,20 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> Flat:
         elif value is not None:
             flat[prefix + key] = value
     return flat
+
+
+def origin(versions: Mapping[str, Any], data: Mapping[str, Any]) -> Flat:
+    """Return what has to be equal besides settings for numbers to be comparable.
+
+    The method's own version may differ within a block (see ``of_row``), but not within a row.
+
+    Args:
+        versions: Of a record: of the parts that made it.
+        data: Of a record, whose fingerprint tells data files apart.
+    """
+    fingerprint = data.get("fingerprint")
+    known = {"fingerprint": fingerprint[:12] if fingerprint else None}
+    return _flatten({"data": known, "versions": versions}, "")
 
 
 def of_block(flat: Flat) -> Flat:

@@ -49,6 +49,8 @@ _SPECIAL = {
 _UNSET = "¢¤¥¦¨«¬\u00ad¯°²³´µ¸¹»¼½¾÷ÐÞðþ"
 #: Shrinks a table that is wider than a line, and leaves others alone.
 _AT_MOST_A_LINE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+#: LaTeX holds back some 50 tables that have found no page, and gives up at the next.
+_TABLES_AT_ONCE = 15
 _COLUMNS = tuple(column for column in FIGURES if not column.timing and column.heading != "n")
 
 
@@ -63,10 +65,12 @@ def to_latex(rows: Sequence[Row], suite: str, against: str | None = None) -> str
     Raises:
         SettingsError: ``against`` means several rows of a block.
     """
-    blocks = list(shown(rows, against))
-    return "\n".join(
-        [HEAD, *(_block(*block, suite, n, against) for n, block in enumerate(blocks, 1))]
-    )
+    parts = [HEAD]
+    for place, block in enumerate(shown(rows, against)):
+        if place and place % _TABLES_AT_ONCE == 0:
+            parts.append("\\clearpage\n")
+        parts.append(_block(*block, suite, place + 1, against))
+    return "\n".join(parts)
 
 
 def _block(name: str, lines: Sequence[Line], suite: str, number: int, against: str | None) -> str:
@@ -79,6 +83,8 @@ def _block(name: str, lines: Sequence[Line], suite: str, number: int, against: s
         caption += rf" $\Delta$: paired difference to {escape(against)} over n shared seeds."
     if controls:
         caption += r" $^\dagger$: control row."
+    if any(line.row.lacks_seeds for line in lines):
+        caption += r" $^\ddagger$: lacks seeds that most rows have, so not ranked."
     return "\n".join(
         [
             r"\begin{table}",
@@ -109,7 +115,9 @@ def _line(line: Line, against: str | None) -> str:
     if line.mark.place == 2:
         score = rf"\underline{{{score}}}"
     near = r"$^{\approx}$" if line.mark.near else ""
-    cells = [name, f"{score} ({line.row.values['n']}){near}"]
+    lacking = r"$^\ddagger$" if line.row.lacks_seeds else ""
+    # The rule or line end above would take a `[` or `*` that a name begins with for its own.
+    cells = ["{}" + name, f"{score} ({line.row.values['n']}{lacking}){near}"]
     if against:
         cells.append(_signed(written_gap(line.gap)))
     cells += [escape(column.text(line.row.values)) for column in _COLUMNS]

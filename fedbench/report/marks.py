@@ -1,6 +1,7 @@
 """Who is best in a block: the marks that tables put on accuracies.
 
-Only contenders are ranked; control rows are there to compare with.
+Only contenders are ranked; control rows are there to compare with. A contender that lacks seeds, or
+has no accuracy, is not ranked either.
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ def marks(members: Sequence[Row]) -> list[Mark]:
     Args:
         members: All rows of one block and budget.
     """
-    ranked = [row for row in members if not row.control]
+    ranked = [row for row in members if _is_ranked(row)]
     if not ranked:
         return [Mark() for _ in members]
     values = sorted({_printed(row) for row in ranked}, reverse=True)
     best = max(ranked, key=lambda row: (_printed(row), _freedom(row), str(row.values["label"])))
-    return [Mark() if row.control else _mark(row, best, values) for row in members]
+    return [_mark(row, best, values) if _is_ranked(row) else Mark() for row in members]
+
+
+def _is_ranked(row: Row) -> bool:
+    return row.values["accuracy_mean"] is not None and not (row.control or row.lacks_seeds)
 
 
 def pooled_std(one: Row, other: Row) -> float | None:
@@ -63,7 +68,7 @@ def _mark(row: Row, best: Row, values: Sequence[float]) -> Mark:
 
 
 def _accuracy(row: Row) -> float:
-    return float(row.values["accuracy_mean"] or 0.0)
+    return float(row.values["accuracy_mean"] or 0.0)  # only ranked rows are asked
 
 
 def _printed(row: Row) -> float:
@@ -72,4 +77,4 @@ def _printed(row: Row) -> float:
 
 
 def _freedom(row: Row) -> int:
-    return int(row.values["n"] or 1) - 1
+    return max(len(row.accuracies) - 1, 0)

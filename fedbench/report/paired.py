@@ -52,9 +52,15 @@ class Paired:
 
 
 def paired(row: Row, other: Row) -> Paired | None:
-    """Return the paired difference of two rows, or None where they share no seed."""
-    ours, theirs = _by_seed(row), _by_seed(other)
-    seeds = sorted(ours.keys() & theirs.keys())
+    """Return the paired difference of two rows, or None where they share no seed.
+
+    A seed is shared where both rows have an accuracy of it, on the same data and partition.
+    """
+    ours, theirs = row.accuracies, other.accuracies
+    splits, their_splits = _splits(row), _splits(other)
+    seeds = [
+        seed for seed in sorted(ours.keys() & theirs.keys()) if splits[seed] == their_splits[seed]
+    ]
     if not seeds:
         return None
     gaps = [ours[seed] - theirs[seed] for seed in seeds]
@@ -119,9 +125,9 @@ def to_paired_csv(rows: Iterable[Row], name: str) -> str:
     return to_csv(COLUMNS, lines)
 
 
-def _by_seed(row: Row) -> dict[int, float]:
+def _splits(row: Row) -> dict[int, tuple[object, object]]:
+    """Return digests of data and partition by seed."""
     return {
-        int(record.settings["seed"]): float(record.metrics["accuracy"])
+        record.settings["seed"]: (record.data.get("fingerprint"), record.partition.get("digest"))
         for record in row.records
-        if record.metrics.get("accuracy") is not None
     }

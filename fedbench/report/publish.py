@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 from fedbench.bench.planfile import Entry, Plan, read_plan, write_plan
@@ -18,6 +19,7 @@ from fedbench.files import write_atomic
 from fedbench.report import labels
 from fedbench.report.board import Board, read_board
 from fedbench.report.build import build
+from fedbench.report.diff import same
 from fedbench.report.frame import Row, joined
 from fedbench.report.tables import percent
 
@@ -33,9 +35,10 @@ class Publication:
         folder: The published board.
         board: What it shows now.
         added: Records that were not there before.
-        changed: Published accuracies that are others now: a cell's name, the old and the new one.
-        removed: Published records whose row was computed anew with other versions of its parts or
-            other data files, by name.
+        changed: Published accuracies that are others now, also by a cell that replaces one of other
+            versions or data files: a cell's name, the old and the new one.
+        removed: Published records whose row or block was computed anew with other versions of its
+            parts or other data files, by name.
         left_out: What was not published, and why.
     """
 
@@ -52,8 +55,9 @@ def publish(
 ) -> Publication:
     """Copy the records that have enough seeds, and make the published board anew.
 
-    Records published earlier stay, unless a cell has a new record, or the row of a cell was
-    computed by other versions of its parts or from other data files.
+    Records published earlier stay, unless a cell has a new record, or new records that it would
+    be compared with were computed by other versions of shared parts or from other data files, or
+    those of its row by another version of its method.
 
     Args:
         folder: With ``plan.json`` and ``records/``, such as ``runs/digits``.
@@ -62,13 +66,15 @@ def publish(
         allow_dirty: Take records of changed checkouts and of unknown commits too.
 
     Raises:
-        SettingsError: No row has that many seeds, or a record's code is not known exactly.
+        SettingsError: No row has that many seeds, a record's code is not known exactly, or records
+            that are compared are of several data files or versions.
         StoreError: There is no plan, or a file cannot be written.
     """
     board = read_board(folder)
-    rows = [row for row in board.rows if len(row.records) >= min_seeds]
+    _refuse_mixed(board.rows)
+    rows = [row for row in board.rows if _seeds(row) >= min_seeds]
     if not rows:
-        most = max((len(row.records) for row in board.rows), default=0)
+        most = max(map(_seeds, board.rows), default=0)
         raise SettingsError(
             f"{folder} has no row with {min_seeds} seeds (the most is {most}); run "
             f"`fedbench sweep` with --seeds {min_seeds}, or lower --min-seeds"
@@ -76,8 +82,8 @@ def publish(
     if not allow_dirty:
         _refuse_dirty([record for row in rows for record in row.records])
     earlier = _published(out)
-    stale = _outdated(earlier.values(), rows)
     fresh = {record.cell_id: record for row in rows for record in row.records}
+    stale = _outdated(earlier, fresh)
     kept = {name: record for name, record in earlier.items() if name not in stale}
     for name in fresh:
         write_atomic(out / "records" / f"{name}.json", _bytes_of(folder, name))
@@ -88,7 +94,7 @@ def publish(
         folder=out,
         board=build(out, out, records=WITHIN).board,
         added=len(fresh.keys() - earlier.keys()),
-        changed=_changed(kept, fresh),
+        changed=_changed(earlier, fresh),
         removed=tuple(labels.cell_label(earlier[name].settings) for name in sorted(stale)),
         left_out=tuple(_left_out(board, min_seeds)),
     )
@@ -131,23 +137,60 @@ def _refuse_dirty(records: Sequence[Record]) -> None:
         )
 
 
-def _outdated(earlier: Iterable[Record], rows: Iterable[Row]) -> set[str]:
-    """Return published records that may not stand in one row with the new ones."""
-    now = {_row_key(row.records[0]): _origin(row.records[0]) for row in rows}
+def _refuse_mixed(rows: Iterable[Row]) -> None:
+    """Refuse rows or blocks that a difference in data files or versions alone has parted.
+
+    Raises:
+        SettingsError: With what differs.
+    """
+    for row in rows:
+        names = labels.origin(row.records[0].versions, row.records[0].data)
+        parted = labels.written(row.settings, [name for name in names if name in row.settings])
+        if parted:
+            raise SettingsError(
+                f"{_title(row)}, is of {', '.join(parted)}, and records of the same setting are of "
+                "other data files or versions; compute them again (`fedbench sweep --force`)"
+            )
+
+
+def _outdated(earlier: Mapping[str, Record], fresh: Mapping[str, Record]) -> set[str]:
+    """Return published cells that may not stand in one block or row with the new ones."""
+    blocks = {_block_key(record): _shared(record) for record in fresh.values()}
+    rows = {_row_key(record): _own(record) for record in fresh.values()}
+    places = {_place(record) for record in fresh.values()}
     return {
-        record.cell_id
-        for record in earlier
-        if now.get(_row_key(record), _origin(record)) != _origin(record)
+        name
+        for name, record in earlier.items()
+        if blocks.get(_block_key(record), _shared(record)) != _shared(record)
+        or rows.get(_row_key(record), _own(record)) != _own(record)
+        or (name not in fresh and _place(record) in places)
     }
+
+
+def _block_key(record: Record) -> str:
+    return json.dumps(labels.of_block(labels.flatten(record.settings)), sort_keys=True)
 
 
 def _row_key(record: Record) -> str:
     return json.dumps(labels.flatten(record.settings), sort_keys=True)
 
 
-def _origin(record: Record) -> str:
-    """Return what has to be equal within a row besides its settings."""
-    return json.dumps([record.versions, record.data.get("fingerprint")], sort_keys=True)
+def _place(record: Record) -> tuple[str, int]:
+    return _row_key(record), record.settings["seed"]
+
+
+def _shared(record: Record) -> labels.Flat:
+    """Return what has to be equal within a block besides its settings."""
+    return labels.of_block(labels.origin(record.versions, record.data))
+
+
+def _own(record: Record) -> labels.Flat:
+    """Return what has to be equal within a row besides that: the method's version."""
+    return labels.of_row(labels.origin(record.versions, record.data))
+
+
+def _seeds(row: Row) -> int:
+    return int(row.values["n"] or 0)
 
 
 def _plan(plan: Plan, records: Mapping[str, Record]) -> Plan:
@@ -158,20 +201,27 @@ def _plan(plan: Plan, records: Mapping[str, Record]) -> Plan:
 
 
 def _changed(
-    kept: Mapping[str, Record], fresh: Mapping[str, Record]
+    earlier: Mapping[str, Record], fresh: Mapping[str, Record]
 ) -> tuple[tuple[str, float, float], ...]:
+    before = {_place(record): _accuracy(record) for record in earlier.values()}
     found = []
-    for name in sorted(kept.keys() & fresh.keys()):
-        old, new = (float(records[name].metrics["accuracy"]) for records in (kept, fresh))
-        if old != new:
+    for name in sorted(fresh):
+        new = _accuracy(fresh[name])
+        old = before.get(_place(fresh[name]), new)
+        if not same(old, new):
             found.append((labels.cell_label(fresh[name].settings), old, new))
     return tuple(found)
 
 
+def _accuracy(record: Record) -> float:
+    known = record.metrics.get("accuracy")
+    return nan if known is None else float(known)
+
+
 def _left_out(board: Board, min_seeds: int) -> Iterable[str]:
     for row in board.rows:
-        if len(row.records) < min_seeds:
-            yield f"{_title(row)}: n={len(row.records)}, {min_seeds} needed"
+        if _seeds(row) < min_seeds:
+            yield f"{_title(row)}: n={_seeds(row)}, {min_seeds} needed"
     done = {record.cell_id for record in board.records}
     failed = {record.cell_id for record in board.failed}
     for entry in board.plan.cells:

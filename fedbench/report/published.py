@@ -209,7 +209,7 @@ def _compare(number: Published, rows: Iterable[Row]) -> Comparison:
 def _distance(number: Published, reasons: tuple[str, ...], row: Row) -> tuple[object, ...]:
     """Order rows by how near their settings come to a number's."""
     return (
-        number.preset is not None and row.values["preset"] != number.preset,
+        not _preset_fits(number, row),
         number.split not in (NOT_SPLIT, row.values["scheme"]),
         len(reasons),
         -int(row.values["n"] or 0),
@@ -217,10 +217,16 @@ def _distance(number: Published, reasons: tuple[str, ...], row: Row) -> tuple[ob
     )
 
 
+def _preset_fits(number: Published, row: Row) -> bool:
+    return number.preset is None or number.preset in str(row.values["preset"]).split("+")
+
+
 def _reasons(number: Published, row: Row) -> tuple[str, ...]:
     scheme, n = str(row.values["scheme"]), int(row.values["n"] or 0)
     profile, facts = row.values["profile"], _facts(row)
     found = []
+    if not _preset_fits(number, row):
+        found.append(f"preset {row.values['preset'] or 'none'} here, {number.preset} there")
     if number.split not in (NOT_SPLIT, scheme):
         found.append(f"split {scheme} here, {number.split} there")
     if number.selection == "best":
@@ -229,8 +235,11 @@ def _reasons(number: Published, row: Row) -> tuple[str, ...]:
         found.append("last step here, not stated there whether best or last")
     for name in _differing(number.theirs, facts):
         found.append(f"{name} {facts.get(name, 'not set')} here, {number.theirs[name]} there")
+    withheld = facts.get("partition.validation", "0")
+    if number.split == NOT_SPLIT and float(withheld) > 0:
+        found.append(f"share {withheld} of the training images withheld here")
     if profile is not None and "paper" not in str(profile).split("+"):
-        found.append(f"profile {profile} here, smaller than the paper's")
+        found.append(f"profile {profile} here, not paper")
     if "data.train_size" in facts:
         found.append(f"{facts['data.train_size']} training images here, all there")
     if number.n != n:
@@ -256,7 +265,8 @@ def _facts(row: Row) -> dict[str, str]:
     """Return a row's settings as text, with some that follow from them.
 
     ``model`` joins the architectures' names by ``+``; ``model.OPTION`` is an option that all of
-    them share; ``local_epochs`` are the method's epochs, or the recipe's where it has none.
+    them share; ``local_epochs`` are the method's epochs, or the recipe's where it has none;
+    ``budget.ipc`` is known for a budget in pixels too.
     """
     facts = {name: str(value) for name, value in row.settings.items()}
     models = json.loads(facts.get("models", "[]"))
@@ -265,6 +275,10 @@ def _facts(row: Row) -> dict[str, str]:
         values = {model.get(option) for model in models}
         if len(values) == 1 and None not in values:
             facts[f"model.{option}"] = str(values.pop())
+    if "budget.pixels" in facts:
+        data = row.records[0].data
+        image = float(data["size"]) ** 2
+        facts["budget.ipc"] = str(float(facts["budget.pixels"]) / len(data["classes"]) / image)
     epochs = facts.get("method.epochs", facts.get("recipe.epochs"))
     return facts if epochs is None else {**facts, "local_epochs": epochs}
 

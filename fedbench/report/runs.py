@@ -7,10 +7,10 @@ depends on how fast a machine is, and which one it was, stands in ``times.csv`` 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fedbench.bench.planfile import Entry
+from fedbench.bench.planfile import Entry, Plan
 from fedbench.bench.records import Record
 from fedbench.report import labels
 from fedbench.report.board import Board
@@ -118,8 +118,9 @@ def _others(board: Board) -> list[dict[str, Value]]:
     """Return the lines of the cells that have no result, and why they have none."""
     done = {record.cell_id for record in board.records}
     failed = {record.cell_id: record for record in board.failed}
+    told = _told_apart(board.plan)
     lines = [
-        _without_result(entry, failed.get(entry.cell_id), board)
+        {**_without_result(entry, failed.get(entry.cell_id), board), "settings": told(entry)}
         for entry in board.plan.cells
         if entry.cell_id not in done
     ]
@@ -132,6 +133,32 @@ def _others(board: Board) -> list[dict[str, Value]]:
             str(line["cell_id"]),
         ),
     )
+
+
+def _told_apart(plan: Plan) -> Callable[[Entry], str | None]:
+    """Return what writes the settings of a cell that vary among the plan's cells.
+
+    Those of blocks count where they vary at all, those of rows where they vary within a method and
+    preset of a block.
+    """
+    members: dict[str, list[labels.Flat]] = {}
+    for entry in plan.cells:
+        members.setdefault(_name(entry), []).append(labels.flatten(entry.settings))
+    every = [labels.of_block(flat) for flats in members.values() for flat in flats]
+    beyond = labels.beyond_title(labels.varying(every))
+    own = {name: labels.varying(map(labels.of_row, flats)) for name, flats in members.items()}
+
+    def written(entry: Entry) -> str | None:
+        names = [*beyond, *own[_name(entry)]]
+        return " ".join(labels.written(labels.flatten(entry.settings), names)) or None
+
+    return written
+
+
+def _name(entry: Entry) -> str:
+    method = entry.settings["method"]
+    block = labels.of_block(labels.flatten(entry.settings))
+    return json.dumps([method["name"], method.get("preset"), block], sort_keys=True)
 
 
 def _without_result(entry: Entry, failed: Record | None, board: Board) -> dict[str, Value]:

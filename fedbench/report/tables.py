@@ -55,10 +55,12 @@ COLUMNS = (
 LONGEST = 40
 CONTROL = "†"
 NEAR = "≈"
+LACKS_SEEDS = "‡"
 NOTE = (
     f"{CONTROL} control row, not ranked. Accuracy at the last step on the whole test set, mean ± "
     f"standard deviation over n seeds. Of the others, the best is bold, the second underlined, and "
-    f"{NEAR} marks those within a pooled standard deviation of the best."
+    f"{NEAR} marks those within a pooled standard deviation of the best. {LACKS_SEEDS} lacks seeds "
+    f"that half of the block's rows or more have, and is not ranked."
 )
 
 
@@ -98,7 +100,7 @@ class Column:
 
 #: What follows the method's name, its accuracy and its paired difference.
 FIGURES = (
-    Column("n", "n", lambda values: str(values["n"])),
+    Column("n", "n", lambda values: seeds(values)),
     Column("worst client %", "Worst %", lambda values: percent(values["worst_client_mean"]), 6),
     Column("ECE %", "ECE %", lambda values: percent(values["ece_mean"]), 3),
     Column("up/client", "Up", lambda values: size(values["bytes_up_per_client"])),
@@ -294,6 +296,11 @@ def title(head: dict[str, Value]) -> str:
 def accuracy(mean: Value, std: Value) -> str:
     """Return an accuracy in percent, with its standard deviation where there are several seeds."""
     return percent(mean) + (f" ± {percent(std)}" if std is not None else "")
+
+
+def seeds(values: dict[str, Value]) -> str:
+    """Return a row's number of seeds, with a sign where it lacks some (see ``frame.rows``)."""
+    return f"{values['n']}{LACKS_SEEDS if values['lacks_seeds'] else ''}"
 
 
 def percent(value: Value) -> str:

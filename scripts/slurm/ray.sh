@@ -22,23 +22,23 @@ mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 first=${nodes[0]} # this script runs there
 port=$((20000 + SLURM_JOB_ID % 20000))
 
-# NODE COMMAND...; in a process of its own, which `leave` can end
-on() ( exec srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --nodelist="$1" "${@:2}" )
+one=(srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK")
 answers() { (exec 3<>"/dev/tcp/$first/$port") 2>/dev/null; }
 leave() {
   kill $(jobs -p) 2>/dev/null || true
   wait
-  for node in "${nodes[@]}"; do on "$node" rm -rf "$RAY_TMPDIR"; done
+  for node in "${nodes[@]}"; do "${one[@]}" --nodelist="$node" rm -rf "$RAY_TMPDIR"; done
 }
 trap leave EXIT
 
-on "$first" ray start --head --port="$port" --num-cpus="$SLURM_CPUS_PER_TASK" \
-  --include-dashboard=false --block &
+"${one[@]}" --nodelist="$first" ray start --head --port="$port" \
+  --num-cpus="$SLURM_CPUS_PER_TASK" --include-dashboard=false --block &
 until answers; do
   kill -0 $! # ends the job if Ray has ended
   sleep 1
 done
 for node in "${nodes[@]:1}"; do
-  on "$node" ray start --address="$first:$port" --num-cpus="$SLURM_CPUS_PER_TASK" --block &
+  "${one[@]}" --nodelist="$node" ray start --address="$first:$port" \
+    --num-cpus="$SLURM_CPUS_PER_TASK" --block &
 done
 fedbench sweep --executor ray --address "$first:$port" "$@"

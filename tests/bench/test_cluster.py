@@ -334,8 +334,15 @@ def test_without_ray_the_error_names_the_extra(cells, sweep, monkeypatch):
         sweep(cells)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nonsense"])
-def test_an_address_where_nobody_answers_is_named(cells, sweep, monkeypatch, address):
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("127.0.0.1:9", "no answer within 0.2 seconds"),
+        ("nonsense", "no answer within 0.2 seconds"),
+        ("ray://127.0.0.1:9", "a sweep has to run on a node"),
+    ],
+)
+def test_an_address_where_nobody_answers_is_named(cells, sweep, monkeypatch, address, why):
     monkeypatch.setattr(cluster, "_ANSWER", 0.2)
-    with pytest.raises(SettingsError, match=f"at {address}.*ray start --head"):
+    with pytest.raises(SettingsError, match=f"at {address}: {why}.*ray start --head"):
         sweep(cells, address=address)

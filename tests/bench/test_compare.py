@@ -47,6 +47,14 @@ def test_a_record_equals_itself():
             ("ledger.bytes_up", 10, 11),
         ),
         ({"status": "failed"}, "numbers", ("status", "ok", "failed")),
+        ({"resources": ["x"]}, "numbers", ("resources", [], ["x"])),
+        ({"privileges": ["x"]}, "numbers", ("privileges", [], ["x"])),
+        ({"control": True}, "numbers", ("control", False, True)),
+        (
+            {"ledger": {"bytes_up": 10, "client_seconds": 1.0, "bytes_busiest_client": 7}},
+            "numbers",
+            ("ledger.bytes_busiest_client", None, 7),
+        ),
         ({"wall_seconds": 4.0}, "times", ("wall_seconds", 3.0, 4.0)),
         (
             {"ledger": {"bytes_up": 10, "client_seconds": 2.0}},

@@ -105,6 +105,27 @@ def test_one_deadly_cell_fails_alone_and_is_tried_again_by_the_next_run(tiny, ru
     assert trace.read_text() == "xxx"  # there was nobody else to blame
 
 
+def test_an_exception_of_an_odd_kind_is_a_failure_of_the_cell(tiny, runtime, sweep, odd):
+    plugin, trace = odd("raise BaseException('to nobody')")
+    cell = tiny("odd")
+    found = sweep([cell, tiny("local")], 2, plugin)
+    assert {name: record.status for name, record in found.items()} == {
+        "odd0": "failed",
+        "local0": "ok",
+    }
+    assert found["odd0"].reason == "BaseException: to nobody"
+    assert "odd.py" in found["odd0"].traceback
+    assert trace.read_text() == "x"
+
+
+def test_the_log_says_where_a_method_left_the_process(tiny, runtime, sweep, odd):
+    plugin, _ = odd("raise SystemExit(3)")
+    cell = tiny("odd")
+    found = sweep([cell], 1, plugin)
+    assert "exit code 3" in found["odd0"].reason
+    assert "odd.py" in log_path(runtime.home, "test", cell.cell_id).read_text()
+
+
 def test_a_cell_whose_worker_died_once_is_completed_alone(tiny, sweep, odd):
     plugin, trace = odd(f"if TRACE.read_text() == 'x': {DIE}")
     found = sweep([tiny("odd"), tiny("local")], 2, plugin)

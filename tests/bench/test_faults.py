@@ -47,6 +47,23 @@ def test_want_of_memory_is_a_failure_that_names_the_fix(tiny, runtime, monkeypat
     assert run_cell(tiny("local"), runtime, suite="test").status == "ok"
 
 
+def test_a_message_that_no_file_can_hold_is_kept_as_far_as_it_goes(registered, tiny, runtime):
+    class Cryptic(Local):
+        name = "cryptic"
+
+        def client_model(self, client):
+            raise RuntimeError("no file caf\udce9.png")
+
+    registered(Cryptic)
+    record = run_cell(tiny("cryptic"), runtime, suite="test")
+    assert record.reason == r"RuntimeError: no file caf\udce9.png"
+    assert r"caf\udce9" in record.traceback
+
+
+def test_an_error_without_words_has_a_name():
+    assert reason(MemoryError()).startswith("MemoryError; there was not enough memory")
+
+
 def test_other_errors_are_not_taken_for_want_of_memory():
     assert not is_memory(DataError("the file ran out of memory cards"))
     assert not is_memory(ValueError("x"))

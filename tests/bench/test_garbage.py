@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from fedbench.bench import garbage
 from fedbench.bench.garbage import KINDS, delete, look
 from fedbench.bench.planfile import Entry, Plan, plan_path, write_plan
 from fedbench.bench.records import Record, record_path, write_record
@@ -168,6 +169,25 @@ def test_what_is_locked_stays(place):
     assert {item.path for item in gone} == {path, scratch}
     assert not kept
     assert not path.with_suffix(".lock").exists()
+
+
+def test_what_the_system_keeps_is_named_and_the_rest_goes(place, monkeypatch):
+    path = artefact(place, {"seed": 0})
+    scratch = place / "s" / "scratch" / "done"
+    remove = garbage._remove
+
+    def refuse(what):
+        if what == scratch:
+            raise PermissionError(13, "Permission denied")
+        remove(what)
+
+    monkeypatch.setattr(garbage, "_remove", refuse)
+    gone, kept = delete(look(place).of(["scratch", "artefacts"]).items)
+    assert [(item.path, item.reason) for item in kept] == [
+        (scratch, "it cannot be deleted: Permission denied")
+    ]
+    assert path in {item.path for item in gone}
+    assert scratch.exists()
 
 
 def test_links_are_cut_and_not_followed(place, tmp_path):

@@ -112,6 +112,13 @@ def test_records_are_read_in_order_and_damaged_ones_left_out(tmp_path):
     assert [record.cell_id for _, record in read_records(tmp_path)] == ["a", "b"]
 
 
+def test_a_copy_of_a_record_is_left_out(tmp_path, caplog):
+    for name in ("abc", "abc (1)"):
+        write(tmp_path / f"{name}.json", PLAIN)
+    assert [path.stem for path, _ in read_records(tmp_path)] == ["abc"]
+    assert "abc (1).json is the record of cell abc; left out" in caplog.text
+
+
 def test_differences_name_every_place():
     one = {"a": 1, "b": [1, {"c": float("nan")}], "d": 3}
     other = {"a": 1, "b": [2, {"c": float("nan")}], "e": 3}

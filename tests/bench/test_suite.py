@@ -186,6 +186,9 @@ def test_overrides_lie_over_every_cell():
         ({"name": "Bad Name"}, "name"),
         ({"name": "cache"}, "name.*'cache' is a folder of fedbench itself"),
         ({"seeds": 0}, "seeds"),
+        ({"fixed": {"seed": 3}}, r"fixed: .*axes: \{seed: \[3\]\}"),
+        ({"profiles": {"a": {"fixed": {"seed": 3}}}}, r"seed: \[3\]"),
+        ({"exclude": [{"when": {}, "reason": "all"}]}, "when"),
     ],
 )
 def test_a_wrong_suite_names_the_place(tmp_path, over, words):

@@ -64,5 +64,5 @@ def test_a_running_sweep_keeps_its_own(gc, tmp_path):
     with Heartbeat(running_path(tmp_path, "s", "abc")):
         done = gc("--what", "cache", "--yes")
     assert done.exit_code == 1
-    assert "stays: cells of s are in hand: 1" in done.output.replace("\n", " ")
+    assert "stay: cells of s are in hand: 1" in done.output.replace("\n", " ")
     assert (tmp_path / "cache" / "data" / "digits-16px-0.safetensors").exists()

@@ -32,6 +32,7 @@ TIMED_PARTS = (
 SUITE = """
 name: storm
 profile: only
+profiles: {only: {seeds: 2}}
 fixed:
   data: {name: digits, train_size: 300, test_size: 100}
   partition: {scheme: dirichlet_capped, beta: 0.5, clients: 3, min_size: 10}
@@ -46,8 +47,6 @@ axes:
     - ensemble
     - {name: fedprox, rounds: 4, epochs: 4}
     - random_real
-profiles:
-  only: {seeds: 2}
 """
 
 

@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from forked import Sweep, begun, same_results
+from forked import SUITE, Sweep, begun, same_results, suite_file
 
 from fedbench.bench.running import in_hand
 
@@ -56,3 +56,22 @@ def test_three_kills_leave_no_trace(calm, tmp_path):
 @pytest.mark.timeout(900)
 def test_twenty_kills_leave_no_trace(calm, tmp_path):
     storm(calm, tmp_path, kills=20, seed=2)
+
+
+SLEEPER = """
+import time
+from fedbench.methods.local import Local
+class Sleeper(Local):
+    name = 'sleeper'
+    def client_model(self, client):
+        time.sleep(60)
+"""
+
+
+@pytest.mark.timeout(100)
+def test_a_worker_that_says_nothing_dies_with_its_parent(tmp_path):
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    path = suite_file(tmp_path, SUITE.split("axes:")[0] + "  method: sleeper\n")
+    sweep = Sweep(path, tmp_path / "home", "--plugin", str(tmp_path / "sleeper.py"))
+    sweep.until_a_cell_begins()
+    sweep.kill(everybody=False)

@@ -5,7 +5,7 @@ import torch
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
-from fedbench.config import Budget
+from fedbench.config import Budget, Student
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods.ensemble import Committee
 from fedbench.methods.random_real import draw
@@ -149,6 +149,16 @@ def test_a_budget_that_a_method_does_not_use_is_no_part_of_it(tiny):
     assert plain.cell_id == budgeted.cell_id
     assert budgeted.cell.budget is None
     assert planned(tiny("random_real", budget={"ipc": 3})).cell.budget == Budget(ipc=3)
+
+
+def test_a_students_recipe_that_a_method_does_not_use_is_no_part_of_it(tiny):
+    short, long = ({"student": {"epochs": epochs}} for epochs in (3, 300))
+    assert planned(tiny("fedavg", **short)) == planned(tiny("fedavg", **long))
+    assert planned(tiny("fedavg", **short)).cell.student == Student()
+    budget = {"budget": {"ipc": 3}}
+    used = planned(tiny("random_real", **budget, **short))
+    assert used.cell.student.epochs == 3
+    assert used.cell_id != planned(tiny("random_real", **budget, **long)).cell_id
 
 
 def test_a_budget_below_one_image_is_a_clear_failure(tiny, runtime):

@@ -34,6 +34,7 @@ def record(
     """Make a record; ``options`` are the method's settings, ``others`` further parts of a cell."""
     budget = {"ipc": ipc, "pixels": None, "scope": "total"} if ipc else None
     partition = {"scheme": "dirichlet_capped", "beta": beta, **(partition or {})}
+    worst = None if accuracy is None else accuracy / 2
     return Record(
         cell_id=cell_id or f"{method}-{beta}-{ipc}-{seed}",
         status=status,
@@ -51,7 +52,7 @@ def record(
         },
         versions={},
         data={"classes": list("0123456789"), "size": 16},
-        metrics={"accuracy": accuracy, "worst_client": accuracy / 2, "nll": 1.0, "ece": 0.05},
+        metrics={"accuracy": accuracy, "worst_client": worst, "nll": 1.0, "ece": 0.05},
         ledger={
             "bytes_up_per_client": 1500.0,
             "bytes_down_per_client": 0.0,

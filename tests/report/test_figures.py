@@ -427,3 +427,20 @@ def test_short_seconds_stand_in_a_lane():
     assert sketch.timing
     assert axes.get_yticklabels()[0].get_text() == "<1 ms"
     assert "millisecond" in sketch.caption
+
+
+def test_captions_do_not_depend_on_seconds():
+    def caption(short):
+        made = [record("local", seconds=(20.0, short)), record("dense", seconds=(20.0, 3.0))]
+        return sketched(seconds, board(made))[0].caption
+
+    assert caption(1e-5) == caption(2.0)
+
+
+def test_a_series_goes_through_schemes_that_draw_and_that_do_not():
+    made = [record(method) for method in ("dense", "fedavg")]
+    for one in (record(method, beta=0.5) for method in ("dense", "fedavg")):
+        one.settings["partition"] = {"scheme": "iid", "clients": 3, "max_tries": 1000}
+        made.append(one)
+    on = board(made)
+    assert [look.label for look in Cast(on).series(on.rows)] == ["dense", "fedavg"]

@@ -30,9 +30,9 @@ def test_a_block_is_a_booktabs_table_with_controls_apart():
     lines = first.splitlines()
     rules = [place for place, line in enumerate(lines) if line in (r"\toprule", r"\midrule")]
     assert [lines[place] for place in rules] == [r"\toprule", r"\midrule", r"\midrule"]
-    assert lines[rules[1] + 1].startswith(r"m\_1 & \textbf{72.00 $\pm$ 2.00} (3) & ")
-    assert lines[rules[1] + 2].startswith(r"b & \underline{71.00 $\pm$ 1.00} (3)$^{\approx}$ & ")
-    assert lines[rules[2] + 1].startswith(r"centralised$^\dagger$ & 90.00 $\pm$ 0.00 (3) & ")
+    assert lines[rules[1] + 1].startswith(r"{}m\_1 & \textbf{72.00 $\pm$ 2.00} (3) & ")
+    assert lines[rules[1] + 2].startswith(r"{}b & \underline{71.00 $\pm$ 1.00} (3)$^{\approx}$ & ")
+    assert lines[rules[2] + 1].startswith(r"{}centralised$^\dagger$ & 90.00 $\pm$ 0.00 (3) & ")
     assert r"\bottomrule" in lines
     assert r"$\beta$=0.1" in first
     assert second.count(r"\midrule") == 1  # no controls, no rule before them
@@ -57,18 +57,27 @@ def test_no_character_gets_through_that_could_do_harm(text):
     assert all(" " <= character <= "ÿ" for character in found)
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
-def test_latex_sets_it(tmp_path):
-    everything = "".join(map(chr, range(0xA1, 0x100)))
-    text = latex.to_latex(rows(made(NASTY + everything)), "toy_suite", "b")
-    (tmp_path / "table.tex").write_text(text, encoding="utf-8")
-    (tmp_path / "paper.tex").write_text(
+@pytest.fixture
+def typeset(tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("needs pdflatex")
+
+    def run(text):
+        return set_by_latex(tmp_path, text)
+
+    return run
+
+
+def set_by_latex(folder, text):
+    """Set a table in an article, and return what LaTeX says."""
+    (folder / "table.tex").write_text(text, encoding="utf-8")
+    (folder / "paper.tex").write_text(
         "\\documentclass{article}\\usepackage{booktabs,graphicx}\n"
         "\\begin{document}\\input{table}\\ref{tab:toy-suite-2}\\end{document}\n"
     )
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         errors="replace",
@@ -77,4 +86,24 @@ def test_latex_sets_it(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Output written on paper.pdf" in done.stdout
-    assert "Overfull" not in re.sub(r"Overfull \\hbox \([^)]*\) in paragraph", "", done.stdout)
+    return done.stdout
+
+
+def test_latex_sets_it(typeset):
+    everything = "".join(map(chr, range(0xA1, 0x100)))
+    said = typeset(latex.to_latex(rows(made(NASTY + everything)), "toy_suite", "b"))
+    assert "Overfull" not in re.sub(r"Overfull \\hbox \([^)]*\) in paragraph", "", said)
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_latex_sets_names_that_look_like_options(typeset, control):
+    names = ("[a]", "*b", "中", "[1cm]")
+    found = [record(name, accuracy=place / 9, control=control) for place, name in enumerate(names)]
+    typeset(latex.to_latex(rows([*found, record("m")]), "toy-suite"))
+
+
+def test_latex_sets_more_tables_than_it_holds_back(typeset):
+    found = rows(record("m", beta=(1 + block) / 100) for block in range(60))
+    text = latex.to_latex(found, "toy-suite")
+    assert text.count(r"\clearpage") == 3
+    typeset(text)

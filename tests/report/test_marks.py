@@ -6,7 +6,7 @@ import statistics
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_records import row_of
+from made_records import record, row_of
 
 from fedbench.report import tables
 from fedbench.report.frame import rows
@@ -31,6 +31,33 @@ def test_controls_are_not_ranked():
     ]
     assert marks(members) == [Mark(), Mark(1)]
     assert marks(members[:1]) == [Mark()]
+
+
+@pytest.mark.parametrize("unknown", [math.nan, None])
+def test_a_row_without_a_known_accuracy_is_last_and_not_ranked(unknown):
+    found = rows([record("a", accuracy=unknown), record("b", accuracy=0.0), record("c")])
+    assert [row.values["method"] for row in found] == ["c", "b", "a"]
+    assert marks(found) == [Mark(1), Mark(2), Mark()]
+    assert marks(found[2:]) == [Mark()]
+
+
+def test_an_unknown_accuracy_adds_no_freedom():
+    one = rows([record("a", seed, value) for seed, value in enumerate([0.2, 0.4, None])])[0]
+    other = row_of([0.1, 0.3, 0.8, 0.9])
+    assert pooled_std(one, other) == pytest.approx(pooled_std(row_of([0.2, 0.4]), other))
+
+
+def test_a_row_that_lacks_usual_seeds_is_not_ranked_and_says_so():
+    made = [record(name, seed, 0.5) for name in ("a", "b") for seed in range(3)]
+    made += [record("a", 3, 0.5), record("early", 1, 0.9), record("many", 5, 0.8)]
+    made += [record("many", seed, 0.4) for seed in range(3)]
+    found = rows(made)
+    assert [row.values["method"] for row in found if row.lacks_seeds] == ["early"]
+    placed = {row.values["method"]: marks(found)[place].place for place, row in enumerate(found)}
+    assert placed == {"early": None, "a": 1, "b": 1, "many": 1}
+    text = tables.to_markdown(found)
+    assert "| early | 90.00 | 1‡ |" in text
+    assert "‡ lacks seeds" in text
 
 
 def test_what_is_printed_alike_has_one_place():

@@ -97,6 +97,11 @@ def test_seconds_stand_in_one_block_only(html):
     assert "17.25" not in without_times(html)
 
 
+def test_no_figure_of_seconds_is_laid_out_by_its_width(tags):
+    narrow = [a["id"] for tag, a in tags.tags if tag == "figure" and a.get("class") == "narrow"]
+    assert narrow == ["figure-bytes-toy"]
+
+
 def test_nothing_is_loaded_from_outside(html, tags):
     allowed = {"xmlns", "content"}
     for tag, attrs in tags.tags:

@@ -1,7 +1,9 @@
 """Differences over shared seeds."""
 
 import csv
+import dataclasses
 import io
+import math
 
 import pytest
 from made_records import record, row_of
@@ -25,6 +27,15 @@ def test_only_shared_seeds_count():
     theirs = rows([record("b", seed, 0.1) for seed in (2, 3)])[0]
     assert paired(ours, theirs) == Paired(pytest.approx(0.1), None, (2,))
     assert paired(ours, rows([record("b", 7)])[0]) is None
+
+
+def test_a_seed_of_other_data_another_partition_or_no_accuracy_is_not_shared():
+    ours, theirs = row_of([0.5, 0.6, 0.7, 0.8]), row_of([0.4, 0.4, 0.4, math.nan])
+    odd = list(theirs.records)
+    odd[0] = odd[0].model_copy(update={"partition": {"digest": "other"}})
+    odd[1] = odd[1].model_copy(update={"data": {**odd[1].data, "fingerprint": "other"}})
+    assert paired(ours, theirs).seeds == (0, 1, 2)
+    assert paired(ours, dataclasses.replace(theirs, records=tuple(odd))).seeds == (2,)
 
 
 @pytest.fixture

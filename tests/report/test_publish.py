@@ -1,6 +1,7 @@
 """From runs to leaderboards: what is copied, what is refused, what stays."""
 
 import json
+import math
 
 import pytest
 from made_records import CLEAN, edited, files_of, record, write_suite
@@ -110,6 +111,65 @@ def test_a_row_is_never_of_two_versions_or_of_two_files(tmp_path, out, update):
     assert [row.values["n"] for row in done.board.rows] == [3]
     assert len(done.removed) == 5
     assert ids(out) == sorted(one.cell_id for one in newer)
+
+
+SHARED = [
+    {"versions": {"evaluation": 9}},
+    {"data": {"classes": [], "size": 16, "fingerprint": "n"}},
+]
+
+
+@pytest.mark.parametrize("update", SHARED)
+def test_a_block_is_never_of_two_versions_or_of_two_files(tmp_path, out, update):
+    publish(write_suite(tmp_path / "one", [*seeds(), *seeds(beta=0.5)]), out)
+    newer = [one.model_copy(update=update) for one in seeds("fedprox")]
+    done = publish(write_suite(tmp_path / "two", newer), out)
+    assert ids(out) == sorted(one.cell_id for one in [*newer, *seeds(beta=0.5)])
+    assert len(done.removed) == 3
+
+
+def test_another_version_of_one_method_leaves_the_others(tmp_path, out):
+    publish(write_suite(tmp_path / "one", seeds()), out)
+    newer = [one.model_copy(update={"versions": {"method": 2}}) for one in seeds("fedprox")]
+    assert publish(write_suite(tmp_path / "two", newer), out).removed == ()
+    assert len(ids(out)) == 6
+
+
+@pytest.mark.parametrize("update", SHARED)
+def test_a_mixed_board_is_refused(tmp_path, out, update):
+    mixed = [*seeds(), record("fedavg", 3).model_copy(update=update)]
+    runs = write_suite(tmp_path / "runs", mixed)
+    with pytest.raises(SettingsError, match=r"(evaluation=9|fingerprint=n).*--force"):
+        publish(runs, out)
+    assert not out.exists()
+
+
+def test_a_cell_that_replaces_another_is_named_with_both_accuracies(tmp_path, out):
+    publish(write_suite(tmp_path / "one", seeds()), out)
+    newer = [
+        record("fedavg", seed, 0.9, cell_id=f"new{seed}", partition={"shards": 3})
+        for seed in range(3)
+    ]
+    done = publish(write_suite(tmp_path / "two", newer), out)
+    assert [change[1:] for change in done.changed] == [(0.5, 0.9), (0.6, 0.9), (0.7, 0.9)]
+    assert ids(out) == ["new0", "new1", "new2"]  # no seed stands twice
+    assert len(done.removed) == 3
+
+
+def test_seeds_are_counted_and_not_records(tmp_path, out):
+    twice = record("fedavg", 0, cell_id="again", partition={"shards": 3})
+    runs = write_suite(tmp_path / "runs", [*seeds(count=2), twice])
+    with pytest.raises(SettingsError, match="the most is 2"):
+        publish(runs, out)
+
+
+def test_unknown_accuracies_are_published_as_such(tmp_path, out):
+    runs = write_suite(tmp_path / "runs", [record("fedavg", seed, math.nan) for seed in range(3)])
+    publish(runs, out)
+    assert publish(runs, out).changed == ()
+    edited(runs / "records" / "fedavg-0.1-None-1.json", "metrics.accuracy", 0.5)
+    ((_, old, new),) = publish(runs, out).changed
+    assert (math.isnan(old), new) == (True, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,22 @@ def test_numbers_that_were_recalled_and_not_seen_are_not_there():
     assert not [number for number in NUMBERS if number.method == "mtt" and number.accuracy > 0.54]
 
 
+def test_settings_that_a_source_does_not_state_are_not_its_settings():
+    shards = [number for number in NUMBERS if "Epple" in number.source]
+    assert len(shards) == 13
+    for number in shards:
+        assert "partition.validation" not in number.theirs
+        expected = "inferred" if number.method == "fedavg" else "of unknown size"
+        assert expected in number.note
+
+
+def test_the_learning_rate_of_logged_runs_is_theirs():
+    logged = [n for n in NUMBERS if "run logs" in n.source and "local_epochs" in n.theirs]
+    rates = {n.theirs.get("recipe.lr") for n in logged if n.method in ("feddf", "single_image")}
+    assert rates == {"0.01"}
+    assert {n.theirs["recipe.lr"] for n in logged if "rate .001" in n.setting} == {"0.001"}
+
+
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: f"{number.method}-{number.dataset}")
 def test_a_number_can_be_matched_and_cited(number):
     parts = Cell.model_fields
@@ -151,7 +167,38 @@ def test_each_thing_that_differs_is_a_reason(tmp_path, number, settings, reason)
 def test_a_smaller_profile_is_a_reason(tmp_path):
     made = [record("fedavg", seed, profile="quick") for seed in range(3)]
     found = compared(tmp_path, line(), *made)
-    assert found.reasons == ("profile quick here, smaller than the paper's",)
+    assert found.reasons == ("profile quick here, not paper",)
+
+
+@pytest.mark.parametrize(
+    ("preset", "reasons"),
+    [
+        ("reference", ()),
+        ("fedbench", ("preset fedbench here, reference there",)),
+        (None, ("preset none here, reference there",)),
+    ],
+)
+def test_another_preset_is_a_reason(tmp_path, preset, reasons):
+    found = compared(tmp_path, line(preset="reference"), *seeds(preset=preset))
+    assert found.reasons == reasons
+
+
+def test_withheld_images_are_a_reason_where_the_paper_trains_on_all(tmp_path):
+    made = seeds(partition={"validation": 0.1})
+    found = compared(tmp_path, line(split="not split"), *made)
+    assert found.reasons == ("share 0.1 of the training images withheld here",)
+    folder = tmp_path / "divided"
+    folder.mkdir()
+    assert compared(folder, line(), *made).reasons == ()
+
+
+@pytest.mark.parametrize(("pixels", "matches"), [(10 * 16 * 16 * 2, True), (5000, False)])
+def test_a_budget_in_pixels_is_one_in_images_per_class(tmp_path, pixels, matches):
+    made = [record("random_real", seed, ipc=2, profile="paper") for seed in range(3)]
+    for one in made:
+        one.settings["budget"] = {"ipc": None, "pixels": pixels, "scope": "total"}
+    text = line("random_real", where="budget.ipc=2 budget.scope=total")
+    assert (compared(tmp_path, text, *made).row is not None) == matches
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Two boards: rows whose means differ, matched by settings."""
 
+import math
+
 from made_records import board_of, record
 
 from fedbench.report.diff import row_changes, rows_only_in
@@ -25,6 +27,11 @@ def test_rows_of_other_settings_are_not_compared():
     assert row_changes(one, other) == []
     assert rows_only_in(one, other) == ["fedavg, digits dirichlet_capped beta=0.1 min_size=10, K=5"]
     assert rows_only_in(one, one) == []
+
+
+def test_two_nans_do_not_differ():
+    assert row_changes(board(math.nan), board(math.nan)) == []
+    assert "accuracy_mean" in row_changes(board(math.nan), board(0.5))[0].values
 
 
 def test_seconds_do_not_count():

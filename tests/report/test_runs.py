@@ -54,6 +54,24 @@ def test_every_cell_of_the_plan_has_a_line_with_its_status():
     assert found[0]["dirty"] == "false"
 
 
+def test_cells_without_a_result_are_told_apart_by_their_settings():
+    def cell(mu, **other):
+        return record("fedprox", options={"mu": mu}, cell_id=f"{mu}{other}", **other)
+
+    board = board_of(
+        [cell(0.1, status="failed"), record("a", status="failed")],
+        skipped=[cell(0.2)],
+        missing=[cell(0.3, recipe={"epochs": 5})],
+    )
+    found = {line["status"] + line["method"]: line for line in lines(runs.runs_csv(board))}
+    assert {name: line["settings"] for name, line in found.items()} == {
+        "faileda": "",
+        "failedfedprox": "mu=0.1",
+        "skippedfedprox": "mu=0.2",
+        "missingfedprox": "recipe.epochs=5",
+    }
+
+
 def test_all_settings_can_be_read_back():
     (line,) = lines(runs.runs_csv(board_of([record("a", options={"mu": 0.1})])))
     found = json.loads(line["all_settings"])

@@ -52,6 +52,61 @@ def test_the_gap_is_to_the_centralised_model_of_the_same_block():
     assert other[0].values["gap_to_centralised"] is None
 
 
+def test_the_gap_is_over_shared_seeds():
+    made = [record("centralised", seed, 0.9 - 0.1 * seed, control=True) for seed in range(2)]
+    made += [record("a", 1, 0.6), record("a", 2, 0.1), record("b", 2, 0.5)]
+    assert values(rows(made), "a")["gap_to_centralised"] == pytest.approx(0.2)
+    assert values(rows(made), "b")["gap_to_centralised"] is None
+
+
+def of(made, *, fingerprint="1" * 64, **versions):
+    data = {**made.data, "fingerprint": fingerprint}
+    return made.model_copy(update={"data": data, "versions": {"evaluation": 1, **versions}})
+
+
+@pytest.mark.parametrize(
+    ("other", "title"),
+    [({"fingerprint": "2" * 64}, "fingerprint=222222222222"), ({"evaluation": 9}, "evaluation=9")],
+)
+def test_other_data_files_or_versions_stand_in_another_block(other, title):
+    made = [
+        of(record("centralised", accuracy=0.9)),
+        of(record("a", 0)),
+        of(record("a", 1), **other),
+    ]
+    found = rows(made)
+    assert [len(members) for _, members in blocks(found)] == [2, 1]
+    assert blocks(found)[1][0]["settings"].endswith(title)
+    assert found[2].values["gap_to_centralised"] is None
+    assert [row.values["n"] for row in found] == [1, 1, 1]
+
+
+def test_versions_of_a_method_part_rows_and_not_blocks():
+    made = [of(record("a", 0), method=1), of(record("a", 1), method=2), of(record("b"), method=5)]
+    assert labels(rows(made)) == ["a (versions.method=1)", "a (versions.method=2)", "b"]
+    assert len(blocks(rows(made))) == 1
+
+
+def test_data_sets_have_other_fingerprints_and_no_title_says_so():
+    made = [of(record("a")), of(record("a", data={"name": "mnist"}), fingerprint="2" * 64)]
+    assert {head["settings"] for head, _ in blocks(rows(made))} == {None}
+
+
+def test_no_seed_counts_twice():
+    unused = record("a", 0, 0.5, partition={"shards": 3}, cell_id="z")
+    (row,) = rows([record("a", 0, 0.5), record("a", 1, 0.8), unused])
+    assert row.values["n"] == 2
+    assert row.values["accuracy_mean"] == pytest.approx(0.65)
+    assert len(row.values["record_ids"].split()) == 3
+
+
+def test_a_method_is_a_control_where_any_record_says_so(caplog):
+    made = [record("a", 0, control=True), record("a", 1), record("b")]
+    for order in (made, made[::-1]):
+        assert {row.values["method"]: row.control for row in rows(order)} == {"a": True, "b": False}
+    assert "disagree whether a is a control" in caplog.text
+
+
 def test_the_gap_is_to_the_same_model():
     found = rows(
         record(method, accuracy=accuracy, model=model)

@@ -154,7 +154,6 @@ class _Sweep:
         while self._left and len(self._flying) < self._room:
             if not go_on():
                 self._left.clear()
-                self._elsewhere.clear()
             else:
                 self._submit(self._left.popleft())
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fedbench.bench.lookup import good_record, newer_record
 from fedbench.bench.plan import Planned
-from fedbench.bench.reasons import reason
+from fedbench.bench.reasons import reason, trace
 from fedbench.bench.records import Record, keep_record
 from fedbench.bench.running import BusyError, running_path
 from fedbench.config import identity
@@ -141,7 +140,7 @@ def work(
     except (BusyError, UnwritableError):
         raise
     except Exception as error:  # what run_cell does not make a record of
-        return failure(entry, job, reason(error), traceback.format_exc())
+        return failure(entry, job, reason(error), trace())
 
 
 def silent(_: object) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, cast
 
 from fedbench.bench.executors.job import PACE, Event, Job, failure, finished, work
 from fedbench.bench.plan import Planned
-from fedbench.bench.reasons import death
+from fedbench.bench.reasons import death, reason, trace
 from fedbench.bench.records import Record
 from fedbench.bench.running import BusyError, running_path
 from fedbench.errors import UnwritableError
@@ -270,6 +270,7 @@ def _dismiss(workers: Iterable[_Worker]) -> None:
         for process in present:
             if process.is_alive():
                 process.kill()
+                process.join(_GRACE)
 
 
 def _serve(pipe: Connection, number: int, job: Job) -> None:
@@ -293,6 +294,10 @@ def _outcome(entry: Planned, job: Job, show: Callable[[Progress], None]) -> _Hea
         return _Busy()
     except UnwritableError as error:
         return _Unwritable(str(error))
+    except (SystemExit, KeyboardInterrupt):  # how Lightning passes on a signal
+        raise
+    except BaseException as error:  # some library's own
+        return failure(entry, job, reason(error), trace())
 
 
 def _follow_parent() -> None:

@@ -60,8 +60,8 @@ def _sketch(page: Page, cast: Cast) -> Sketch:
     caption = (
         "Wall seconds of the clients together against the server's, shared client trainings "
         f"charged to each method. Bars: standard deviation over seeds, {seeds(page.rows)}. "
-        "Dotted: both sides work as long. Hollow and grey: controls."
-        + (" In the shaded lanes: under a millisecond." if across.lane or up.lane else "")
+        "Dotted: both sides work as long. Hollow and grey: controls. "
+        "In a shaded lane, where there is one: under a millisecond."
     )
     return Sketch(
         page.name,

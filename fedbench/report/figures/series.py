@@ -21,6 +21,11 @@ from fedbench.report.frame import Row, Value
 Key = tuple[tuple[str, Value], ...]
 
 
+#: Settings of rows that vary along a series: the budget, and the number of draws, which changes no
+#: partition and which not every scheme has.
+_OF_POINTS = ("budget.", "partition.max_tries")
+
+
 class Cast:
     """All series of a board, each with its look, which is the same in all figures.
 
@@ -46,7 +51,7 @@ class Cast:
             differing = [
                 name
                 for name in labels.varying(labels.of_row(row.settings) for row in members.values())
-                if not name.startswith("budget.")
+                if not name.startswith(_OF_POINTS)
             ]
             for own, row in members.items():
                 label = labels.method_label(
@@ -76,7 +81,7 @@ class Cast:
 def key(row: Row) -> Key:
     """Return what a row shares with those that are points of the same series."""
     own = labels.of_row(row.settings)
-    return tuple(sorted(item for item in own.items() if not item[0].startswith("budget.")))
+    return tuple(sorted(item for item in own.items() if not item[0].startswith(_OF_POINTS)))
 
 
 @dataclass(frozen=True)

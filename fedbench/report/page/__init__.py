@@ -68,7 +68,7 @@ def page(
             "figures": {figure.name: figure.svg for figure in figures if figure.timing},
         },
         figures=figures,
-        narrow=[figure.name for figure in figures if _width(figure.svg) < NARROW],
+        narrow=[figure.name for figure in figures if _narrow(figure)],
         beside=[about.beside(found) for found in comparisons if found.row is not None],
         not_run=[about.beside(found) for found in comparisons if found.row is None],
         note=tables.NOTE,
@@ -95,6 +95,11 @@ def _policy(script: str) -> str:
 def _foldable(text: str) -> Markup:
     """Return escaped text whose long names may break after an underscore or a slash."""
     return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(text))))
+
+
+def _narrow(figure: Figure) -> bool:
+    """Tell whether a figure leaves room; the width of one that shows seconds depends on them."""
+    return not figure.timing and _width(figure.svg) < NARROW
 
 
 def _width(svg: str) -> float:

@@ -250,8 +250,7 @@ def _ends(row: Row) -> list[float]:
 
 
 def _by_seed(row: Row) -> list[float]:
-    found = (record.metrics.get("accuracy") for record in row.records)
-    return [float(value) for value in found if value is not None]
+    return list(row.accuracies.values())
 
 
 def _drawn(row: Row, axis: tuple[float, float]) -> Points | None:
