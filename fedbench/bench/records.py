@@ -158,8 +158,8 @@ def find_record(home: Path, suite: str, cell_id: str) -> tuple[Path, Record] | N
 def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
     """Yield every record of a folder in order of name.
 
-    A damaged one is named, once in a process, and left out, and so is one that is not named by its cell, such as a copy
-    beside the original.
+    A damaged one is named, once in a process, and left out, and so is one that is not named by its
+    cell, such as a copy beside the original.
     """
     for path in sorted(folder.glob("*.json")):
         try:
