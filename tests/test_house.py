@@ -1,6 +1,7 @@
 """Rules of the house that no single module can test: arrows, sizes, and what help may import."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +131,11 @@ def test_committed_files_name_no_machine_and_no_registry():
             text = path.read_text()
             for word in ("/wo" + "rk/", "--index" + "-url", "--extra-index" + "-url"):
                 assert word not in text, f"{name} names {word}"
+
+
+def test_the_numbers_of_the_readme_are_published():
+    text = (ROOT / "README.md").read_text()
+    published = (ROOT / "leaderboards" / "digits" / "table.md").read_text()
+    numbers = re.findall(r"\d+\.\d\d ± \d+\.\d\d", text)
+    assert len(numbers) == 14
+    assert [number for number in numbers if number not in published] == []
