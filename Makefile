@@ -64,7 +64,7 @@ test: $(STAMP) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not slow'
 
 test-all: $(STAMP) ## run the tests, the slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(STAMP) ## check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -112,6 +112,11 @@ def test_only_old_parts_are_swept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".b.part", "c.part"]
 
 
+def test_a_part_that_is_renamed_meanwhile_is_no_part(tmp_path):
+    (tmp_path / ".x.part").symlink_to("nowhere")
+    sweep_parts(tmp_path)
+
+
 def test_near_names():
     assert did_you_mean("ciffar10", ["cifar10", "mnist"]) == " (did you mean 'cifar10'?)"
     assert did_you_mean("zzz", ["cifar10"]) == ""

@@ -9,6 +9,8 @@ from fedbench.config import Partition
 from fedbench.registry import SCHEMES
 from fedbench.report.labels import Flat, flatten, method_label, model_label, written
 
+#: Settings that tell cells of one method apart.
+_OWN = ("method.", "student.")
 #: Parameters of partitions that a label shows only where they are not the default.
 _MINOR = frozenset({"min_size", "max_tries", "sigma", "filling"})
 
@@ -27,11 +29,11 @@ def cell_labels(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     for name, settings in cells.items():
         method = settings["method"]
         families.setdefault((method["name"], method["preset"]), []).append(name)
-    common = [name for name in _varying(flat.values()) if not name.startswith("method.")]
+    common = [name for name in _varying(flat.values()) if not name.startswith(_OWN)]
     labels = {}
     for members in families.values():
         varying = _varying(flat[name] for name in members)
-        own = [name for name in varying if name.startswith("method.")]
+        own = [name for name in varying if name.startswith(_OWN)]
         for name in members:
             labels[name] = _label(cells[name], written(flat[name], own), common)
     return labels

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from fedbench.bench.executors import Event
+from fedbench.bench.plan import planned
 from fedbench.bench.records import Record
 from fedbench.cli import sweep
 from fedbench.cli.crew import crew_of, devices_of
@@ -49,6 +50,20 @@ def test_labels_have_what_tells_cells_apart(tiny):
         "random_real digits convnet-w4-d2-instance ipc=10 clients=3 seed 0",
         "fedavg (rounds=3) digits convnet-w4-d2-instance clients=4 seed 0",
         "fedavg (rounds=5) digits resnet8-w16 clients=3 seed 0",
+    ]
+
+
+def test_a_students_settings_are_named_for_those_that_have_one(tiny):
+    cells = [
+        planned(tiny("local", student={"epochs": 9})).cell,
+        planned(tiny("random_real", budget={"ipc": 1}, student={"epochs": 3})).cell,
+        planned(tiny("random_real", budget={"ipc": 1}, student={"epochs": 9})).cell,
+    ]
+    found = cell_labels({str(n): cell.model_dump(mode="json") for n, cell in enumerate(cells)})
+    assert list(found.values()) == [
+        "local seed 0",
+        "random_real (student.epochs=3) seed 0",
+        "random_real (student.epochs=9) seed 0",
     ]
 
 
