@@ -1,6 +1,7 @@
 """`validate`, `status`, `schema`, and the options of `sweep` that compute less or nothing."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -142,10 +143,14 @@ def test_schema_prints_what_is_committed():
 def test_make_targets_are_one_line_that_could_be_typed():
     import subprocess
 
+    # These tests may themselves be run by make, which passes its own options on.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
     def line(*words):
         done = subprocess.run(
             ["make", "-n", "-o", ".venv/set-up", *words],
             cwd=ROOT,
+            env=plain,
             capture_output=True,
             text=True,
             check=True,
