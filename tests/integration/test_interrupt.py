@@ -76,6 +76,8 @@ def stopped(process, code):
     said, _ = process.communicate(timeout=60)  # ends when nobody holds the pipe any more
     assert time.monotonic() - asked < 10
     assert process.returncode == code, said
+    while alive(process.pid) and time.monotonic() - asked < 10:
+        time.sleep(0.02)  # the pipe ends a little before the process that held it
     assert not alive(process.pid)
     assert "interrupted" in said
     assert "goes on" in said

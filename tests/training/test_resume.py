@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -144,10 +145,14 @@ class Signalled(Classifier):
     ("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 )
 def test_signals(number, expected, tmp_path, monkeypatch, request):
-    # A shell's background job starts with Ctrl-C ignored.
+    # A shell's background job starts with Ctrl-C ignored, and Ray leaves a handler of SIGTERM.
     monkeypatch.setattr(Signalled, "number", number)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+    for each, plain in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+    ):
+        before = signal.signal(each, plain)
+        request.addfinalizer(partial(signal.signal, each, before))
     pool, path = TrainerPool("cpu", "32-true"), tmp_path / "fit.ckpt"
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     module = Signalled(make_net(), make_classifier().recipe, steps_per_epoch=3)
