@@ -155,6 +155,18 @@ def look(home: Path) -> Garbage:
     return garbage
 
 
+def finished_scratch(folder: Path) -> list[Item]:
+    """Return what finished cells of a suite have left in scratch: they were killed at the very end.
+
+    Args:
+        folder: The suite's.
+    """
+    left = {path.name for path in (folder / "scratch").glob("*")}
+    records = (record for _, record in read_records(folder / "records")) if left else ()
+    states = {record.cell_id: str(record.status) for record in records if record.cell_id in left}
+    return list(_scratch(_Suite(folder, "", None, states, frozenset())))
+
+
 def delete(items: Iterable[Item]) -> tuple[list[Item], list[Kept]]:
     """Delete things, except for those that somebody has locked meanwhile.
 

@@ -82,6 +82,7 @@ def sweep(
 
     Example: fedbench sweep benchmarks/digits.yaml --profile smoke
     """
+    from fedbench.bench.garbage import delete, finished_scratch
     from fedbench.bench.order import outdated, read_order
     from fedbench.bench.planfile import plan_path, write_plan
     from fedbench.bench.selection import parse_only
@@ -117,6 +118,7 @@ def sweep(
                 found.append(record)
                 if live is not None:
                     live.add(record)
+        delete(finished_scratch(means.home / name))
         make_report(name, live=live)
     _end(survey, found, len(todo) - len(found), time_limit, force=force)
 

@@ -23,6 +23,17 @@ Value = str | int | float | None
 
 #: A method without a budget is compared with every budget's methods.
 BUDGET = ("budget_pixels", "budget_scope")
+#: Columns that say where a row or a cell was computed, first in every table that is written.
+SETTING = (
+    "suite",
+    "dataset",
+    "scheme",
+    "beta",
+    "partition",
+    "clients",
+    *BUDGET,
+    "model",
+)
 #: What the title of each block says.
 HEAD = ("dataset", "scheme", "clients", "model")
 

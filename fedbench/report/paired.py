@@ -13,18 +13,10 @@ from dataclasses import dataclass
 
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.report.csvs import to_csv
-from fedbench.report.frame import Row, Value, blocks
+from fedbench.report.frame import SETTING, Row, Value, blocks
 
 COLUMNS = (
-    "suite",
-    "dataset",
-    "scheme",
-    "beta",
-    "partition",
-    "clients",
-    "budget_pixels",
-    "budget_scope",
-    "model",
+    *SETTING,
     "method",
     "preset",
     "settings",

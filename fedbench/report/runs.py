@@ -15,25 +15,9 @@ from fedbench.bench.records import Record
 from fedbench.report import labels
 from fedbench.report.board import Board
 from fedbench.report.csvs import to_csv
-from fedbench.report.frame import Value, setting
+from fedbench.report.frame import SETTING, Value, setting
 
-_WHAT = (
-    "cell_id",
-    "suite",
-    "dataset",
-    "scheme",
-    "beta",
-    "partition",
-    "clients",
-    "budget_pixels",
-    "budget_scope",
-    "model",
-    "profile",
-    "method",
-    "preset",
-    "settings",
-    "seed",
-)
+_WHAT = ("cell_id", *SETTING, "profile", "method", "preset", "settings", "seed")
 _METRICS = ("accuracy", "balanced_accuracy", "worst_client", "nll", "ece")
 _BYTES = (
     "bytes_up",

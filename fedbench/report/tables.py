@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fedbench.report import csvs
 from fedbench.report.csvs import signless_zero
-from fedbench.report.frame import Row, Value, blocks
+from fedbench.report.frame import SETTING, Row, Value, blocks
 from fedbench.report.marks import Mark, marks
 from fedbench.report.paired import Paired, paired, reference
 
@@ -23,15 +23,7 @@ if TYPE_CHECKING:
 
 #: Columns of ``table.csv``, in order.
 COLUMNS = (
-    "suite",
-    "dataset",
-    "scheme",
-    "beta",
-    "partition",
-    "clients",
-    "budget_pixels",
-    "budget_scope",
-    "model",
+    *SETTING,
     "profile",
     "method",
     "preset",

@@ -135,6 +135,14 @@ def test_deleting_everything_spares_what_a_plan_names(place):
     assert names(place, "outputs") == {"s/outputs/olds.safetensors"}
 
 
+def test_a_sweep_clears_the_scratch_of_finished_cells_only(place):
+    found = garbage.finished_scratch(place / "s")
+    assert [item.path.name for item in found] == ["done", "old"]
+    delete(found)
+    assert sorted(path.name for path in (place / "s" / "scratch").iterdir()) == ["failed", "open"]
+    assert garbage.finished_scratch(place / "nowhere") == []
+
+
 def test_a_sweep_keeps_what_it_uses(place):
     artefact(place, {"seed": 0})
     heartbeat = in_hand(place)

@@ -169,6 +169,9 @@ def test_force_computes_all_cells_from_the_start(asked, home, runtime):
     assert [entry.cell_id for entry in asked()[0]] == [cells[1].cell_id]
     scratch = home / "mixed" / "scratch" / cells[0].cell_id
     scratch.mkdir(parents=True)
+    asked()
+    assert not scratch.exists()  # what a kill between record and clearing has left
+    scratch.mkdir(parents=True)
     again, means, _ = asked(force=True)
     assert again == cells
     assert means.refresh
