@@ -275,7 +275,12 @@ def _method(value: object) -> object:
             f"{did_you_mean(preset, method.presets)}; "
             f"it has: {', '.join(method.presets) or 'none'}"
         )
-    return method.Config.model_validate({**method.presets.get(preset or "", {}), **value})
+    settings = dict(method.presets.get(preset or "", {}))
+    for key, given in value.items():
+        ours = settings.get(key)
+        both = isinstance(ours, dict) and isinstance(given, dict)
+        settings[key] = {**ours, **given} if both else given
+    return method.Config.model_validate(settings)
 
 
 def _models(value: object) -> object:

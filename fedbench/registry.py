@@ -121,7 +121,17 @@ _SCHEMES = (
     "half_iid_half_class",
     "disjoint_classes",
 )
-_DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "nsl_kdd", "folder")
+_DATASETS = (
+    "digits",
+    "mnist",
+    "fashion_mnist",
+    "cifar10",
+    "cifar100",
+    "svhn",
+    "nsl_kdd",
+    "nidd_5g",
+    "folder",
+)
 _MODELS = (
     "convnet",
     "dense_cnn",

@@ -23,18 +23,17 @@ from fedbench.bench.datasets import load_data
 from fedbench.bench.environment import PeakMemory, available_cores, environment, resolve_device
 from fedbench.bench.harness import Harness
 from fedbench.bench.logs import CellLog, log_path
-from fedbench.bench.lookup import data_sources, newer_record
+from fedbench.bench.lookup import data_sources, newer_record, resource_sources
 from fedbench.bench.reasons import free_memory, is_memory, reason, trace
 from fedbench.bench.records import Record, keep_record, record_path, stamp
+from fedbench.bench.resources import load_resource
 from fedbench.bench.running import BusyError, Heartbeat, running_path
 from fedbench.bench.runtime import Runtime
-from fedbench.config import Cell, Data, identity
+from fedbench.config import Cell, identity
 from fedbench.data.dataset import ImageData
 from fedbench.data.partition import ClientSplit, split
 from fedbench.errors import (
-    DataError,
     FedbenchError,
-    PrivacyError,
     TrainingError,
     UnwritableError,
 )
@@ -44,7 +43,8 @@ from fedbench.federation.context import Context, ImageShape, Progress
 from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.loop import Federation
 from fedbench.federation.population import Population
-from fedbench.federation.resources import Resource
+from fedbench.federation.resources import Resource, parse_name
+from fedbench.federation.synthetic import save_outputs
 from fedbench.files import Lock, is_full, write_atomic, writing
 from fedbench.registry import METHODS
 from fedbench.training.pool import TrainerPool
@@ -180,12 +180,14 @@ def _compute(
     _finite(metrics["models"])
     with context.clock.side("server"):
         synthetic = method.synthetic(federation.server)
-    shared = 0
+        digests |= save_outputs(method.outputs(federation.server), folder)
+    names = method.resources(cell)
+    shared = sum(context.resource(name).pixels for name in names)
     if synthetic is not None:
-        _within_budget(cell, context.shape, synthetic.pixels)
         digests["synthetic"] = synthetic.save(folder)
-        shared = synthetic.pixels
-    pooled = cell.method.validation == "pooled"
+        shared += synthetic.pixels
+    if method.uses_budget:
+        _within_budget(cell, context.shape, shared)
     return {
         "data": {
             "fingerprint": data.fingerprint,
@@ -195,6 +197,7 @@ def _compute(
             "classes": list(data.classes),
             "channels": data.channels,
             "size": data.size,
+            "resources": resource_sources(names, runtime.data),
         },
         "partition": {
             "digest": split.digest,
@@ -204,9 +207,9 @@ def _compute(
         "metrics": metrics,
         "curves": federation.curves,
         "ledger": federation.ledger.summary(cell.partition.clients),
-        "shared_pixels": shared + sum(context.resource(name).pixels for name in method.resources),
-        "resources": list(method.resources),
-        "privileges": ["the clients' hold-outs, pooled at the server"] if pooled else [],
+        "shared_pixels": shared,
+        "resources": list(names),
+        "privileges": _privileges(cell, names),
         "outputs": digests,
         "evaluation_seconds": harness.seconds,
         "waiting_seconds": context.artefacts.waited,
@@ -215,6 +218,18 @@ def _compute(
 
 def _partition(cell: Cell, data: ImageData) -> ClientSplit:
     return split(data.train.labels.cpu().numpy(), cell.partition, cell.seed, len(data.classes))
+
+
+def _privileges(cell: Cell, resources: tuple[str, ...]) -> list[str]:
+    """Return in words what the method was given that others were not."""
+    given = []
+    if cell.method.validation == "pooled":
+        given.append("the clients' hold-outs, pooled at the server")
+    for name in resources:
+        kind, _, count = parse_name(name)
+        if kind == "unused":
+            given.append(f"{count} images of the clients' own data set, which no client holds")
+    return given
 
 
 def _finite(models: dict[str, dict[str, Any]]) -> None:
@@ -262,7 +277,7 @@ def _context(
     store = ArtefactStore(runtime.home / "artefacts", numerics, refresh=runtime.refresh)
 
     def resource(name: str) -> Resource:
-        return _resource(name, cell, runtime, shape)
+        return load_resource(name, cell, runtime, shape)
 
     return Context(
         cell=cell,
@@ -288,21 +303,3 @@ def _begin_scratch(scratch: Path, stamp: str) -> None:
         )
         shutil.rmtree(scratch)
     write_atomic(place, stamp)
-
-
-def _resource(name: str, cell: Cell, runtime: Runtime, shape: ImageShape) -> Resource:
-    """Load ``dataset:NAME``: another data set's training images, in the cell's shape."""
-    kind, _, rest = name.partition(":")
-    if kind != "dataset":
-        raise DataError(f"resource {name!r} is of no known kind; known: dataset:NAME")
-    if rest == cell.data.name:
-        raise PrivacyError(
-            f"resource {name!r} is the clients' own data set; a public one has to be another"
-        )
-    images = load_data(Data(name=rest, image_size=shape.size), runtime).train.images
-    if images.shape[1] != shape.channels:
-        raise DataError(
-            f"resource {name!r} has {images.shape[1]} channels, the cell has "
-            f"{shape.channels}; choose a data set with as many"
-        )
-    return Resource(name, {"images": images}, images.shape[0] * shape.size**2)

@@ -18,6 +18,7 @@ from fedbench.evaluation.predict import outputs
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.context import Context
 from fedbench.federation.loop import Federation
+from fedbench.federation.method import MIRROR
 from fedbench.files import write_atomic
 
 
@@ -94,8 +95,11 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
 
     Args:
         models: Scores by model.
-        rule: ``global``: the model of that name; ``mean``: the mean over all models.
+        rule: ``global``: the model of that name, or the mean over mirrors where there is one for
+            each architecture; ``mean``: the mean over all models.
     """
+    if models and all(name.startswith(MIRROR) for name in models):
+        rule = "mean"
     if not models or (rule == "global" and "global" not in models):
         raise FedbenchError(
             f"the method's headline is {rule!r}, but its final models are: "

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from fedbench.bench.records import Record, find_record, record_path, stamp
 from fedbench.config import Cell, Data
+from fedbench.data.pictures import source_digest
 from fedbench.data.sources import Sources, locate
+from fedbench.errors import DataError
+from fedbench.federation.resources import parse_name
 from fedbench.files import move_aside
 from fedbench.registry import DATASETS
 
@@ -36,8 +41,7 @@ def good_record(home: Path, suite: str, cell: Cell, root: Path) -> tuple[Path, R
     if found is None or found[1].status != "ok":
         return None
     path, record = found
-    now = data_sources(cell.data, root)
-    if now.found and record.data.get("sources") != now.digest:
+    if _other_files(record, cell, root):
         log.warning(
             "the data files of %s have changed since record %s; it is kept as %s, and the cell "
             "is computed again",
@@ -46,6 +50,35 @@ def good_record(home: Path, suite: str, cell: Cell, root: Path) -> tuple[Path, R
             move_aside(path).name,
         )
         return None
+    return found
+
+
+def _other_files(record: Record, cell: Cell, root: Path) -> bool:
+    """Return whether data set, public data sets or pictures here are not those of a record."""
+    now = data_sources(cell.data, root)
+    if now.found and record.data.get("sources") != now.digest:
+        return True
+    known = record.data.get("resources", {})
+    return any(known[name] != digest for name, digest in resource_sources(known, root).items())
+
+
+def resource_sources(names: Iterable[str], root: Path) -> dict[str, str]:
+    """Return a digest of the files behind each public resource, as far as they are here.
+
+    Args:
+        names: Of resources (see ``fedbench.bench.resources``).
+        root: The data root.
+    """
+    found = {}
+    for name in names:
+        kind, which, _ = parse_name(name)
+        if kind == "dataset":
+            sources = data_sources(Data(name=which), root)
+            if sources.found:
+                found[name] = sources.digest
+        elif kind == "picture":
+            with suppress(DataError):  # it is not here; nothing is known of it
+                found[name] = source_digest(which, root)
     return found
 
 

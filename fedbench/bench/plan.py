@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fedbench.bench.planfile import Entry, Excluded, Plan
@@ -102,6 +102,8 @@ def trainings(cell: Cell) -> tuple[str, ...]:
     origin["partition"].pop("max_tries")
     origin["recipe"] = training.recipe.model_dump(mode="json", exclude_defaults=True)
     origin["rest"] = [training.proximal, training.snapshots]
+    if training.logit_bound is not None:
+        origin["logit_bound"] = asdict(training.logit_bound)
     names = []
     for client in participants(cell.seed, cell.partition.clients, share, 0):
         model = cell.client_model(client).model_dump(mode="json")

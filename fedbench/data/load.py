@@ -69,6 +69,28 @@ def load(
     )
 
 
+def left_over(split: Split, config: Data) -> Split:
+    """Return the training images that a cell's ``train_size`` leaves to nobody.
+
+    Args:
+        split: All training images.
+        config: Gives the size and the seed of the cell's own choice.
+
+    Raises:
+        DataError: The cell takes all of them.
+    """
+    size = config.train_size
+    if size is None or size >= len(split):
+        raise DataError(
+            f"the clients share all {len(split)} training images of {config.name}, so none is left "
+            "over; set data.train_size to fewer"
+        )
+    taken = stratified(split.labels, size, config.subset_seed, "train")
+    free = torch.ones(len(split), dtype=torch.bool)
+    free[taken] = False
+    return split.take(free.nonzero().flatten())
+
+
 def _silent(_: str) -> None:
     """Tell nobody."""
 

@@ -337,6 +337,36 @@ NSL_KDD = DatasetSpec(
     "Data Set, 2009 (University of New Brunswick)",
 )
 
+NIDD_5G = DatasetSpec(
+    name="nidd_5g",
+    title="5G-NIDD's network flows as 64x64 one-channel images, your own copy of its csv",
+    classes=("benign", "http_flood", "slowrate_dos", "udp_flood", "other"),
+    channels=1,
+    size=64,  # CollabDM; 16, 32 and 48 are as sharp
+    train_size=None,
+    test_size=None,
+    mean=(0.5,),  # fedbench: the flows are not at hand to measure
+    std=(0.5,),  # as the mean
+    augment="none",  # as NSL-KDD
+    version=1,
+    accepts=(
+        Layout(
+            name="csv",
+            words="PATH/ with Combined.csv (or one *.csv), plain or .gz: a header, Argus features, "
+            "and the column 'Attack Type'",
+            reader=f"{_READERS}.network:read_nidd",
+            files=(("flows", ("Combined.csv", "Combined.csv.gz", "*.csv", "*.csv.gz")),),
+            labels="Attack Type",
+        ),
+    ),
+    fetch="take Combined.csv from https://ieee-dataport.org/documents/5g-nidd-comprehensive-network-"
+    "intrusion-detection-dataset-generated-over-5g-wireless and give `path` its folder, absolute "
+    "or below {root}",
+    takes_path=True,
+    source="S. Samarakoon et al.: 5G-NIDD: A Comprehensive Network Intrusion Detection Dataset "
+    "Generated over 5G Wireless Network, arXiv 2212.01298",
+)
+
 FOLDER = DatasetSpec(
     name="folder",
     title="your own images: train/<class>/*.png|jpg and test/<class>/...",

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedbench.config import Budget
+from fedbench.config import Budget, Cell
 from fedbench.errors import SettingsError
+from fedbench.registry import DATASETS
 
 
 def total_pixels(budget: Budget, *, classes: int, size: int, clients: int) -> int:
@@ -22,6 +23,23 @@ def total_pixels(budget: Budget, *, classes: int, size: int, clients: int) -> in
     """
     pixels = budget.pixels or (budget.ipc or 0) * classes * size * size
     return pixels * (clients if budget.scope == "per_client" else 1)
+
+
+def budget_pixels(cell: Cell) -> int | None:
+    """Return the pixels that a cell's budget allows, as far as its settings tell.
+
+    Returns:
+        None where it has no budget, or counts images per class and only the files tell classes.
+    """
+    spec = DATASETS.get(cell.data.name)
+    if cell.budget is None or (cell.budget.ipc is not None and not spec.classes):
+        return None
+    return total_pixels(
+        cell.budget,
+        classes=len(spec.classes),
+        size=cell.data.image_size or spec.size,
+        clients=cell.partition.clients,
+    )
 
 
 def total_images(budget: Budget, *, classes: int, size: int, clients: int) -> int:

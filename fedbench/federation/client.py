@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -14,9 +14,11 @@ from fedbench.config import Model, Recipe
 from fedbench.data.dataset import Split
 from fedbench.errors import PrivacyError, SettingsError
 from fedbench.federation.context import Context
+from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import Work, load
 from fedbench.models.net import Net
 from fedbench.registry import MODELS
+from fedbench.training.logits import LogitBound
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Client(Work):
         init: Mapping[str, Tensor] | None = None,
         snapshots: Sequence[int] = (),
         proximal: float = 0.0,
+        logit_bound: LogitBound | None = None,
     ) -> Trained:
         """Train this client's architecture on its data, once for all methods that ask for it.
 
@@ -111,6 +114,7 @@ class Client(Work):
             init: Weights and buffers to start from; None takes the common initial weights.
             snapshots: Epochs, from 0 (before training), after which weights are kept as well.
             proximal: μ of FedProx: (μ/2)·‖θ−θ₀‖² is added to the loss.
+            logit_bound: Bound on the length of the logits that the loss sees.
 
         Returns:
             The trained weights, on the CPU.
@@ -125,10 +129,10 @@ class Client(Work):
             load(net, init)
 
         def build() -> dict[str, Tensor]:
-            return self._train(net, recipe, snapshots, proximal, ticket)
+            return self._train(net, recipe, snapshots, proximal, logit_bound, ticket)
 
         if common:
-            settings = {
+            settings: dict[str, Any] = {
                 "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
                 "model": self.info.model.model_dump(mode="json", exclude_none=True),
                 "versions": [Recipe.version, MODELS.get(self.info.model.name).version],
@@ -136,6 +140,8 @@ class Client(Work):
                 "snapshots": list(snapshots),
                 "proximal": proximal,
             }
+            if logit_bound is not None:
+                settings["logit_bound"] = asdict(logit_bound)
             found = self.artefact("classifier", settings, build)
             return _trained(found.tensors, snapshots, found.seconds, found.shared)
         start = self._context.clock.ledger.seconds["client"]
@@ -145,7 +151,13 @@ class Client(Work):
         return _trained(tensors, snapshots, seconds, shared=False)
 
     def _train(
-        self, net: Net, recipe: Recipe, snapshots: Sequence[int], proximal: float, ticket: str
+        self,
+        net: Net,
+        recipe: Recipe,
+        snapshots: Sequence[int],
+        proximal: float,
+        logit_bound: LogitBound | None,
+        ticket: str,
     ) -> dict[str, Tensor]:
         from fedbench.training.classifier import Classifier
 
@@ -156,15 +168,13 @@ class Client(Work):
             )
         progress, tensors = self._context.progress, {}
         loader = self.loader(self.data, recipe, "round", self.round)
-        module = Classifier(net, recipe, steps_per_epoch=len(loader), proximal=proximal)
+        module = Classifier(
+            net, recipe, steps_per_epoch=len(loader), proximal=proximal, logit_bound=logit_bound
+        )
 
         def keep(prefix: str) -> None:
-            tensors.update(
-                {
-                    f"{prefix}/{key}": value.detach().cpu().clone()
-                    for key, value in net.state_dict().items()
-                }
-            )
+            now = {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
+            tensors.update(prefixed(now, f"{prefix}/"))
 
         def on_epoch(done: int, total: int, loss: float) -> None:
             progress.advance(done, total)
@@ -207,11 +217,5 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 def _trained(
     tensors: Mapping[str, Tensor], snapshots: Sequence[int], seconds: float, shared: bool
 ) -> Trained:
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(prefix): value
-            for name, value in tensors.items()
-            if name.startswith(prefix)
-        }
-
-    return Trained(part("final/"), tuple(part(f"{epoch}/") for epoch in snapshots), seconds, shared)
+    kept = tuple(part(tensors, f"{epoch}/") for epoch in snapshots)
+    return Trained(part(tensors, "final/"), kept, seconds, shared)

@@ -67,7 +67,11 @@ class Federation:
         vars(context.clock.ledger).update(vars(self._commit.ledger))
         self._commit.ledger = self.ledger = context.clock.ledger
         self.server = Server(
-            context, population.infos, method.resources, self._validate, self._observe
+            context,
+            population.infos,
+            method.resources(context.cell),
+            self._validate,
+            self._observe,
         )
 
     @property

@@ -34,12 +34,17 @@ from fedbench.errors import FedbenchError
 from fedbench.registry import DATASETS
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from fedbench.federation.client import Client, ClientInfo
     from fedbench.federation.message import Message
     from fedbench.federation.server import Server
     from fedbench.federation.synthetic import SyntheticSet
+    from fedbench.training.logits import LogitBound
+
+
+#: How names of final models begin where there is one for each architecture.
+MIRROR = "mirror/"
 
 
 @dataclass
@@ -78,11 +83,13 @@ class ClientTraining:
         recipe: How clients train.
         proximal: μ of FedProx.
         snapshots: Epochs after which weights are kept as well.
+        logit_bound: Bound on the length of logits in the loss.
     """
 
     recipe: Recipe
     proximal: float = 0.0
     snapshots: tuple[int, ...] = ()
+    logit_bound: LogitBound | None = None
 
 
 class Method(ABC):
@@ -98,10 +105,9 @@ class Method(ABC):
     version: ClassVar[int] = 1
     #: Its settings; every default carries its source.
     Config: ClassVar[type[MethodConfig]] = MethodConfig
-    #: Which accuracy heads the row: the model named ``global``, or the mean over all models.
+    #: Which accuracy heads the row: the model named ``global`` (the mean over mirrors where there
+    #: is one for each architecture), or the mean over all models.
     headline: ClassVar[Literal["global", "mean"]] = "global"
-    #: Public images, prior, extractor: named in the record.
-    resources: tuple[str, ...] = ()
     #: Named partial settings, by name.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     #: Whether the cell's budget applies; if not, it is no part of the cell id.
@@ -128,6 +134,10 @@ class Method(ABC):
     def skip(self, cell: Cell) -> str | None:
         """Return why this cell cannot run, or None; asked at plan time, without data."""
         return None
+
+    def resources(self, cell: Cell) -> tuple[str, ...]:
+        """Return the public images that it uses, named in the record (see ``bench.resources``)."""
+        return ()
 
     def rounds(self) -> int:
         """Return the number of communication rounds; 0 for methods that never communicate."""
@@ -194,6 +204,10 @@ class Method(ABC):
     def synthetic(self, server: Server) -> SyntheticSet | None:
         """Return the shared set of images, an output of the record, or None."""
         return None
+
+    def outputs(self, server: Server) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return further outputs of the record by name, each of named tensors."""
+        return {}
 
 
 def training_images(cell: Cell) -> int | None:

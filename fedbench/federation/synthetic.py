@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,24 @@ from torch import Tensor
 from fedbench.errors import StoreError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.files import write_atomic
+
+
+def save_outputs(outputs: Mapping[str, Mapping[str, Tensor]], folder: Path) -> dict[str, str]:
+    """Write named tensors as ``DIGEST.safetensors`` each.
+
+    Args:
+        outputs: Named tensors by the output's name.
+        folder: Where.
+
+    Returns:
+        Digests by name.
+    """
+    digests = {}
+    for name, tensors in outputs.items():
+        plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        digests[name] = tensors_digest(plain)
+        write_atomic(folder / f"{digests[name]}.safetensors", safetensors.torch.save(plain))
+    return digests
 
 
 @dataclass(frozen=True)
@@ -48,10 +67,7 @@ class SyntheticSet:
 
     def save(self, folder: Path) -> str:
         """Write the set as ``DIGEST.safetensors`` and return the digest."""
-        tensors = self.tensors()
-        digest = tensors_digest(tensors)
-        write_atomic(folder / f"{digest}.safetensors", safetensors.torch.save(tensors))
-        return digest
+        return save_outputs({"synthetic": self.tensors()}, folder)["synthetic"]
 
     @classmethod
     def load(cls, path: Path) -> SyntheticSet:

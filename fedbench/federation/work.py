@@ -18,6 +18,7 @@ from fedbench.config import Cell, Model, Recipe
 from fedbench.data.dataset import Split
 from fedbench.data.loaders import BatchLoader
 from fedbench.errors import ModelError, PrivacyError
+from fedbench.evaluation.describe import describe
 from fedbench.evaluation.predict import outputs
 from fedbench.federation.artefacts import Artefact
 from fedbench.federation.context import Context, ImageShape
@@ -114,6 +115,7 @@ class Work:
         epochs: int | None = None,
         steps: int | None = None,
         keep_optimizer: bool = False,
+        resume: bool = True,
     ) -> None:
         """Run a Lightning module on a lent Trainer; a killed fit goes on from its last checkpoint.
 
@@ -124,6 +126,8 @@ class Work:
             epochs: Passes over the data; this or ``steps``.
             steps: Batches; the data is iterated as often as that takes.
             keep_optimizer: Go on with the module's optimiser of the fit before.
+            resume: Save checkpoints; False for a fit that does more than train, such as ask
+                clients, which has to happen again after a kill.
 
         Raises:
             TrainingError: The loss is not finite.
@@ -136,7 +140,7 @@ class Work:
             epochs=epochs,
             steps=steps,
             keep_optimizer=keep_optimizer,
-            checkpoint=self.scratch / self._ticket(name),
+            checkpoint=self.scratch / self._ticket(name) if resume else None,
             on_epoch=lambda done, total, loss: progress.advance(done, total),
         )
 
@@ -188,6 +192,25 @@ class Work:
             std=self.shape.std,
             what=what,
             device=self.device,
+        )
+
+    def describe(self, model: Net, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a network's penultimate features and logits, computed in one pass in eval mode.
+
+        Args:
+            model: Moved to the device and left in eval mode.
+            images: (N, C, H, W), uint8 or already normalised floats.
+
+        Returns:
+            (N, d) and (N, classes) on the device; features in the cell's precision.
+        """
+        return describe(
+            model,
+            images,
+            mean=self.shape.mean,
+            std=self.shape.std,
+            device=self.device,
+            autocast=self.cell.precision == "bf16-mixed",
         )
 
     def artefact(

@@ -17,6 +17,7 @@ from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
 from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
+from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 from fedbench.models.net import Net
 
@@ -82,12 +83,7 @@ class Ensemble(Method):
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Keep every model."""
         for upload in uploads:
-            server.state.update(
-                {
-                    f"{upload.client.id}/{name}": value
-                    for name, value in upload.message.tensors.items()
-                }
-            )
+            server.state.update(prefixed(upload.message.tensors, f"{upload.client.id}/"))
 
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the committee of the clients that took part."""
@@ -109,13 +105,6 @@ class Ensemble(Method):
 
 def member(server: Server, info: ClientInfo) -> Net:
     """Return one client's uploaded network from the server's state."""
-    net, prefix = server.build(info.model), f"{info.id}/"
-    load(
-        net,
-        {
-            name.removeprefix(prefix): value
-            for name, value in server.state.items()
-            if name.startswith(prefix)
-        },
-    )
+    net = server.build(info.model)
+    load(net, part(server.state, f"{info.id}/"))
     return net

@@ -20,6 +20,7 @@ from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
 from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
+from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 
 
@@ -91,11 +92,7 @@ class FedAvg(Method):
 
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the average of the last round, or of the best one by validation."""
-        best = {
-            name.removeprefix("best/"): value
-            for name, value in server.state.items()
-            if name.startswith("best/")
-        }
+        best = part(server.state, "best/")
         best.pop("accuracy", None)
         yield "global", self._net(server, best or server.state)
 
@@ -107,7 +104,7 @@ class FedAvg(Method):
     def _keep_best(self, server: Server, net: nn.Module, mean: Mapping[str, Tensor]) -> None:
         accuracy = server.validate(net)
         if accuracy >= float(server.state.get("best/accuracy", torch.tensor(-1.0))):
-            server.state.update({f"best/{name}": value for name, value in mean.items()})
+            server.state.update(prefixed(mean, "best/"))
             server.state["best/accuracy"] = torch.tensor(accuracy, dtype=torch.float64)
 
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
-from fedbench.federation.budget import quotas, total_images, total_pixels
+from fedbench.federation.budget import budget_pixels, quotas, total_images
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
 from fedbench.federation.method import Method, Upload, training_images
 from fedbench.federation.server import Server
+from fedbench.federation.state import part, prefixed
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import load
 from fedbench.registry import DATASETS
@@ -53,12 +54,10 @@ class RandomReal(Method):
 
     def passes(self, cell: Cell) -> float | None:
         """Return the images that the budget allows times the student's epochs."""
-        spec, images = DATASETS.get(cell.data.name), training_images(cell)
-        if images is None or cell.budget is None:
+        images, pixels = training_images(cell), budget_pixels(cell)
+        if images is None or pixels is None:
             return None
-        size = cell.data.image_size or spec.size
-        clients = cell.partition.clients
-        pixels = total_pixels(cell.budget, classes=len(spec.classes), size=size, clients=clients)
+        size = cell.data.image_size or DATASETS.get(cell.data.name).size
         return float(min(images, pixels // size**2) * cell.student.epochs)
 
     def setup(self, server: Server) -> None:
@@ -102,20 +101,13 @@ class RandomReal(Method):
         )
         net = server.build(server.cell.models[0])
         server.train(net, union, server.cell.student, name="shared set")
-        server.state.update({f"net/{name}": value for name, value in net.state_dict().items()})
+        server.state.update(prefixed(net.state_dict(), "net/"))
         server.state.update({"images": union.images, "labels": union.labels})
 
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the model trained on the shared set."""
         net = server.build(server.cell.models[0])
-        load(
-            net,
-            {
-                name.removeprefix("net/"): value
-                for name, value in server.state.items()
-                if name.startswith("net/")
-            },
-        )
+        load(net, part(server.state, "net/"))
         yield "global", net
 
     def synthetic(self, server: Server) -> SyntheticSet:

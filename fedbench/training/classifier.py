@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,12 +12,12 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from fedbench.config import Recipe
+from fedbench.training.logits import LogitBound
+from fedbench.training.module import NetModule
 
 
-class Classifier(LightningModule):
+class Classifier(NetModule):
     """Trains a network on images and labels.
-
-    A fit puts the network in train mode, and in eval mode at its end.
 
     Args:
         net: Returns logits; its weights now are θ₀ of the proximal term (Li et al. 2020,
@@ -27,6 +26,7 @@ class Classifier(LightningModule):
         epochs: Length of the schedule instead of the recipe's.
         steps_per_epoch: Batches that make an epoch of the schedule.
         proximal: μ of the proximal term (μ/2)·‖θ−θ₀‖²; 0 leaves it out.
+        logit_bound: Bound on the length of the logits that the loss sees.
     """
 
     def __init__(
@@ -37,9 +37,11 @@ class Classifier(LightningModule):
         epochs: int | None = None,
         steps_per_epoch: int,
         proximal: float = 0.0,
+        logit_bound: LogitBound | None = None,
     ) -> None:
-        super().__init__()
-        self.net, self.recipe, self.proximal = net, recipe, proximal
+        super().__init__(net)
+        self.recipe, self.proximal = recipe, proximal
+        self.logit_bound = logit_bound
         self.epochs = recipe.epochs if epochs is None else epochs
         self.steps_per_epoch = steps_per_epoch
         if proximal > 0:
@@ -47,14 +49,6 @@ class Classifier(LightningModule):
                 # A buffer moves with the module; not a persistent one, because a resumed fit is
                 # given the starting weights again.
                 self.register_buffer(f"anchor{number}", weight.detach().clone(), persistent=False)
-
-    def __setattr__(self, name: str, value: Tensor | nn.Module) -> None:
-        # Lightning notes each hook's name, 40 times a step, and `Module` takes long to see that a
-        # string is no parameter: a fifth of what a short fit costs above a bare loop.
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, classes) logits of (B, C, S, S) normalised images."""
@@ -65,7 +59,10 @@ class Classifier(LightningModule):
         """Return the loss of images and (B,) labels or (B, classes) probabilities."""
         images, labels = batch
         # In float32 also under bf16-mixed: a softmax in bfloat16 has two digits.
-        loss = functional.cross_entropy(self.net(images).float(), labels)
+        logits = self.net(images).float()
+        if self.logit_bound is not None:
+            logits = self.logit_bound(logits)
+        loss = functional.cross_entropy(logits, labels)
         return loss + self._proximal_term() if self.proximal > 0 else loss
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
@@ -92,14 +89,6 @@ class Classifier(LightningModule):
         """Clip the norm of the gradient to the recipe's bound."""
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
-
-    def on_fit_start(self) -> None:
-        """Enter train mode."""
-        self.train()
-
-    def on_fit_end(self) -> None:
-        """Enter eval mode."""
-        self.eval()
 
     def _proximal_term(self) -> Tensor:
         """Return (μ/2)·‖θ−θ₀‖² over the parameters; buffers have no part in it."""

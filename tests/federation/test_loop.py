@@ -123,7 +123,9 @@ def test_a_resource_that_is_not_declared_is_refused(registered, runtime, tiny):
 
 class Public(Plain):
     name = "public"
-    resources = ("dataset:digits",)
+
+    def resources(self, cell):
+        return ("dataset:digits",)
 
     def setup(self, server):
         server.state["extra"] = server.resource("dataset:digits").tensors["images"][:2]

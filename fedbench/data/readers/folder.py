@@ -91,14 +91,14 @@ def _load(sources: Sources, path: Path, size: int) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             image.load()
-            upright = _colour(ImageOps.exif_transpose(image))
+            upright = colour(ImageOps.exif_transpose(image))
             square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise sources.fault(path, f"cannot be read as an image: {error}") from error
     return np.asarray(square).transpose(2, 0, 1)
 
 
-def _colour(image: Image.Image) -> Image.Image:
+def colour(image: Image.Image) -> Image.Image:
     """Return any mode as RGB: 16 bits scaled down, transparent parts laid over white."""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)

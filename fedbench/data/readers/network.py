@@ -1,10 +1,14 @@
-"""NSL-KDD: network flows as small one-channel images, a stand-in for image-like tabular data.
+"""Network flows as one-channel images: NSL-KDD, and 5G-NIDD where a user has its csv.
 
-A flow has 41 features and the name of an attack. Numbers are scaled to [0, 1] by the training
-part's minimum and maximum (after log(1+x) where the tail is heavy); the three words (protocol,
-service, flag) become one-hot, with the training part's words; all of it, times 255, fills a square
-row by row, the rest is 0. A word that only the test part has becomes all zeros.
-Source: https://www.unb.ca/cic/datasets/nsl.html
+A flow has numbers, words and the name of an attack. Numbers are scaled to [0, 1] by the training
+part's minimum and maximum (after log(1+x) where the tail is heavy); words become one-hot, with the
+training part's words; all of it, times 255, fills a square row by row, the rest is 0. A word that
+only the test part has becomes all zeros.
+
+NSL-KDD (41 features, three of them words) has a test part of its own and a pixel a feature. 5G-NIDD
+has neither: a fifth of the flows is drawn for testing, and a feature is a tile of pixels.
+Sources: https://www.unb.ca/cic/datasets/nsl.html and Samarakoon et al., "5G-NIDD", 2022,
+https://arxiv.org/abs/2212.01298
 """
 
 from __future__ import annotations
@@ -16,10 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from fedbench.data.readers import Decoded, Progress, split_of
+from fedbench.data.subset import stratified
 
 if TYPE_CHECKING:
+    import pyarrow
     from numpy.typing import NDArray
 
     from fedbench.data.dataset import Split
@@ -44,6 +51,21 @@ _NUMBERS = tuple(index for index in range(_FEATURES) if index not in _WORDS)
 # duration, src_bytes, dst_bytes, hot, num_compromised, num_root, num_file_creations: the maximum
 # is more than 30 times the 99th percentile, or reaches 10^8, so a linear scale would be all zeros.
 _HEAVY_TAILS = (0, 4, 5, 9, 12, 15, 16)
+
+# 5G-NIDD's nine kinds of traffic as CollabDM merges them: four kept, five in one.
+_NIDD = {
+    "Benign": "benign",
+    "HTTPFlood": "http_flood",
+    "SlowrateDoS": "slowrate_dos",
+    "UDPFlood": "udp_flood",
+    **dict.fromkeys(("ICMPFlood", "SYNFlood", "SYNScan", "TCPConnectScan", "UDPScan"), "other"),
+}
+_NIDD_WORDS = ("Proto", "sDSb", "dDSb", "Cause", "State")
+# Further labels, and where in the capture a flow was found: it was recorded attack by attack, so
+# the row's number (without a name in the csv), `Seq` and `Offset` all but tell the label.
+_NIDD_LEFT_OUT = ("", "Unnamed: 0", "Seq", "Offset", "Label", "Attack Tool")
+_NIDD_GRID = 16  # tiles a side; the csv gives about 80 features
+_NIDD_TESTED = 5  # CollabDM: one flow of five
 
 Rows = list[list[str]]
 
@@ -139,3 +161,141 @@ def _square(sources: Sources, features: NDArray[np.float64]) -> NDArray[np.uint8
     images = np.zeros((len(features), side**2), dtype=np.uint8)
     images[:, : features.shape[1]] = np.rint(features * 255)
     return images.reshape(-1, 1, side, side)
+
+
+def read_nidd(sources: Sources, size: int | None, progress: Progress) -> Decoded:
+    """Read 5G-NIDD's csv with a header (``Combined.csv``) and draw the test part.
+
+    Args:
+        sources: The file: part ``flows``.
+        size: Height and width of the images, a multiple of 16; None takes the spec's.
+        progress: Is told what is done.
+
+    Returns:
+        Four of five flows for training and one for testing, stratified by class, always the same.
+
+    Raises:
+        DataError: No label column, an unknown label, a feature that is not a number, more features
+            than tiles, or another size.
+    """
+    paths, pixels = sources.part("flows"), size or sources.spec.size
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
+        raise sources.fault(paths[0].parent, f"has several csv files ({names}); leave one")
+    if pixels % _NIDD_GRID:
+        raise sources.fault(
+            paths[0],
+            f"cannot be drawn in {pixels}x{pixels} pixels; take a multiple of {_NIDD_GRID}",
+        )
+    progress(f"{sources.name}: reading {paths[0].name}")
+    table = _nidd_table(sources, paths[0])
+    labels, notes = _nidd_labels(sources, paths[0], table)
+    test = stratified(torch.from_numpy(labels), len(labels) // _NIDD_TESTED, 0, "nidd_5g", "test")
+    tested = np.zeros(len(labels), dtype=bool)
+    tested[test.numpy()] = True
+    features = _nidd_features(sources, paths[0], table, ~tested)
+
+    def split(chosen: NDArray[np.bool_]) -> Split:
+        return split_of(_tiles(features[chosen], pixels), labels[chosen])
+
+    return Decoded(split(~tested), split(tested), sources.spec.classes, notes)
+
+
+def _nidd_table(sources: Sources, path: Path) -> pyarrow.Table:
+    """Return the csv's features and its label, words as text and all else as float64."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    label = sources.layout.labels if sources.layout else ""
+    try:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
+            header = [name.strip() for name in next(csv.reader(stream), [])]
+        if label not in header:
+            raise sources.fault(
+                path, f"has no column {label!r}; its columns are: {', '.join(header) or 'none'}"
+            )
+        kept = [name for name in header if name not in _NIDD_LEFT_OUT]
+        texts = (*_NIDD_WORDS, label)
+        return arrow.read_csv(
+            path,
+            read_options=arrow.ReadOptions(column_names=header, skip_rows=1),
+            convert_options=arrow.ConvertOptions(
+                include_columns=kept,
+                column_types={n: pa.string() if n in texts else pa.float64() for n in kept},
+                strings_can_be_null=True,
+            ),
+        )
+    except (
+        OSError,
+        EOFError,
+        UnicodeDecodeError,
+        zlib.error,
+        csv.Error,
+        pa.ArrowException,
+    ) as error:
+        raise sources.fault(path, f"cannot be read: {error}") from error
+
+
+def _nidd_labels(
+    sources: Sources, path: Path, table: pyarrow.Table
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the merged labels (N,), and a note of classes that no flow has."""
+    assert sources.layout is not None
+    names = np.array(table[sources.layout.labels].to_pylist(), dtype=object)
+    unknown = sorted({str(name) for name in names} - set(_NIDD))
+    if unknown or not len(names):
+        found = ", ".join(map(repr, unknown)) or "none at all"
+        raise sources.fault(
+            path, f"has labels that are not of 5G-NIDD: {found}; known: {', '.join(_NIDD)}"
+        )
+    classes = sources.spec.classes
+    labels = np.array([classes.index(_NIDD[name]) for name in names])
+    absent = [name for number, name in enumerate(classes) if number not in labels]
+    return labels, (f"no flow of {', '.join(absent)}",) if absent else ()
+
+
+def _nidd_features(
+    sources: Sources, path: Path, table: pyarrow.Table, train: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return features (N, F) as bytes, scaled by the flows that ``train`` marks."""
+    assert sources.layout is not None
+    columns = []
+    for name in table.column_names:
+        if name in _NIDD_WORDS:
+            words = np.array(table[name].to_pylist(), dtype=object)
+            known = sorted({str(word) for word in words[train] if word is not None})
+            columns += [np.where(words == word, 255, 0).astype(np.uint8) for word in known]
+        elif name != sources.layout.labels:
+            values = table[name].to_numpy()
+            if np.isinf(values).any():
+                raise sources.fault(path, f"has an infinite value in column {name!r}")
+            columns.append(_scaled(values, train))
+    if not 0 < len(columns) <= _NIDD_GRID**2:
+        raise sources.fault(
+            path, f"gives {len(columns)} features; there must be 1 to {_NIDD_GRID**2}"
+        )
+    return np.stack(columns, axis=1)
+
+
+def _scaled(values: NDArray[np.float64], train: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return a column of numbers as bytes; what is missing, or constant in training, is 0."""
+    known = values[train & ~np.isnan(values)]
+    if not len(known) or known.min() == known.max():
+        return np.zeros(len(values), dtype=np.uint8)
+    shifted, span = values - known.min(), known.max() - known.min()
+    # The rule behind `_HEAVY_TAILS`: a linear scale would be all zeros.
+    if span > 30 * np.percentile(known - known.min(), 99) or span >= 1e8:
+        shifted, span = np.log1p(shifted.clip(min=0)), np.log1p(span)
+    scaled: NDArray[np.float64] = np.nan_to_num(shifted / span).clip(0, 1)
+    return np.rint(scaled * 255).astype(np.uint8)
+
+
+def _tiles(features: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
+    """Return features (N, F) as images (N, 1, pixels, pixels), each a square tile of the grid."""
+    tile = pixels // _NIDD_GRID
+    grid = np.zeros((len(features), _NIDD_GRID**2), dtype=np.uint8)
+    grid[:, : features.shape[1]] = features
+    images = np.empty((len(features), _NIDD_GRID, tile, _NIDD_GRID, tile), dtype=np.uint8)
+    images[:] = grid.reshape(-1, _NIDD_GRID, 1, _NIDD_GRID, 1)
+    return images.reshape(-1, 1, pixels, pixels)

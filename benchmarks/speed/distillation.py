@@ -1,0 +1,112 @@
+"""What distillation through the pool costs, beside a bare loop on the same batches.
+
+Run ``python benchmarks/speed/distillation.py``; it asserts nothing. The public images are random:
+time does not depend on what is on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from timing import Row, interleave, ratio, report
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedbench.config import Model
+from fedbench.data.loaders import BatchLoader
+from fedbench.models.factory import build
+from fedbench.training.distillation import Distillation
+from fedbench.training.distiller import Distiller
+from fedbench.training.pool import TrainerPool
+
+HALF = (0.5, 0.5, 0.5)
+LR = 1e-3
+
+
+def network(model: Model, seed: int = 0) -> nn.Module:
+    return build(model, channels=3, size=32, classes=10, seed=seed)
+
+
+class Task:
+    """One student's distillation from five teachers, by a table of logits or batch by batch."""
+
+    def __init__(self, model: Model, count: int, batch_size: int, steps: int, augment: str) -> None:
+        source = torch.Generator().manual_seed(0)
+        self.images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=source)
+        self.table = torch.randn(5, count, 10, generator=source)
+        self.nets = [network(model, seed).eval() for seed in range(1, 6)]
+        self.model, self.batch_size, self.steps = model, batch_size, steps
+        self.augment, self.shares = augment, torch.full((5,), 0.2)
+        self.pool = TrainerPool("cpu", "32-true")
+
+    def loader(self) -> BatchLoader:
+        """Return the public images with their positions."""
+        return BatchLoader(
+            self.images,
+            torch.arange(len(self.images)),
+            batch_size=self.batch_size,
+            seed=0,
+            mean=HALF,
+            std=HALF,
+            augment="flip_crop" if self.augment == "flip_crop" else "none",
+        )
+
+    def teach(self, images: Tensor, places: Tensor) -> Tensor:
+        """Return the teachers' logits of a batch."""
+        if self.augment == "none":
+            return self.table[:, places]
+        return torch.stack([net(images) for net in self.nets])
+
+    def through_pool(self) -> None:
+        """Distil as the methods do."""
+        plan = Distillation(LR, self.steps)
+        module = Distiller(network(self.model), self.teach, self.shares, plan)
+        self.pool.fit(module, self.loader(), steps=self.steps)
+
+    def bare(self) -> None:
+        """Distil by a plain loop."""
+        net, loader, done = network(self.model).train(), self.loader(), 0
+        optimizer = torch.optim.Adam(net.parameters(), lr=LR)
+        while done < self.steps:
+            for images, places in loader:
+                with torch.no_grad():
+                    teachers = self.teach(images, places)
+                optimizer.zero_grad()
+                target = torch.einsum("k,kbc->bc", self.shares, teachers).softmax(dim=-1)
+                guess = net(images).log_softmax(dim=-1)
+                functional.kl_div(guess, target, reduction="batchmean").backward()
+                optimizer.step()
+                done += 1
+                if done == self.steps:
+                    break
+
+
+def rows(model: Model, count: int, batch_size: int, steps: int, repeats: int) -> list[Row]:
+    found = []
+    for augment, teachers in (("none", "a table of logits"), ("flip_crop", "five networks")):
+        task = Task(model, count, batch_size, steps, augment)
+        seconds = interleave({"pool": task.through_pool, "bare": task.bare}, repeats)
+        name = f"{model.label}, {count} images, batch {batch_size}, {teachers}: pool / bare loop"
+        found.append(Row(name, ratio(seconds, "pool", "bare"), "x", ">= 0.95"))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write the table to this file as well")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    table = []
+    for model in (Model(name="convnet", width=32), Model(name="resnet8")):
+        for count, batch_size in ((5000, 32), (266, 64)):
+            table += rows(model, count, batch_size, options.steps, options.repeats)
+    report("Distillation through the pool", table, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""`fedbench show`: pictures of what one cell worked with, from its record and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fedbench.cli.console import stdout
+from fedbench.cli.lookup import NAMES, find_good_record, read_output, read_set
+from fedbench.errors import DataError, SettingsError
+from fedbench.files import data_root, home, write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fedbench.bench.records import Record
+    from fedbench.methods.single_image import Crops
+    from fedbench.report.figures.render import Sketch
+    from fedbench.report.pictures.look import ClassLook
+
+Named = Annotated[str, typer.Argument(metavar="RECORD", help=f"{NAMES[0].upper()}{NAMES[1:]}.")]
+Out = Annotated[Path | None, typer.Option(help="Where the files go.")]
+#: Outlines on a picture that can still be told apart.
+_OUTLINES = 25
+#: How many times as many images a sheet of expanded canvases shows.
+_EXPANDED = 2
+
+app = typer.Typer(no_args_is_help=True, help="Draw what a cell worked with: crops, shared images.")
+
+
+def register(group: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (patches, synthetic):
+        app.command()(command)
+    group.add_typer(app, name="show")
+
+
+def patches(
+    record: Named,
+    round: Annotated[int | None, typer.Option(help="Only this round, from 1.", min=1)] = None,
+    out: Out = None,
+    count: Annotated[int, typer.Option(help="Crops on each side of the sheet.", min=1)] = 100,
+    map: Annotated[
+        Literal["tsne", "pca"] | None,
+        typer.Option(help="How features are laid out; t-SNE up to 2,000 of them, else PCA."),
+    ] = None,
+) -> None:
+    """Draw the crops of a shared image in each round: before and after selection.
+
+    A contact sheet, the image with outlines of selected crops, and a map of the crops' features.
+    The crops are made again from the image, which has to be here.
+    """
+    path, found = find_good_record(record)
+    shown = _selected(path, found)
+    if round is not None and round > shown.rounds:
+        raise SettingsError(
+            f"there is no round {round}; cell {found.cell_id} has rounds 1 to {shown.rounds}"
+        )
+    folder = out or _folder(found)
+    for number in [round] if round is not None else range(1, shown.rounds + 1):
+        for sketch in _round(shown, number, count, map):
+            _write(sketch, folder, svg=not sketch.name.startswith("image"))
+
+
+def synthetic(
+    record: Named,
+    out: Out = None,
+    count: Annotated[int, typer.Option(help="Images of a class, at most.", min=1)] = 10,
+) -> None:
+    """Draw the shared images that a cell left, by class.
+
+    A set of canvases is drawn a second time as the images that a network is trained with.
+    """
+    import torch
+
+    from fedbench.report.pictures.look import to_pixels
+    from fedbench.report.pictures.sets import set_sheet
+    from fedbench.synthesis.expansion import enlarge
+    from fedbench.synthesis.sets import normalised
+
+    path, found = find_good_record(record)
+    if "synthetic" not in found.outputs:
+        raise SettingsError(
+            f"cell {found.cell_id} is of {found.method_label()}, which leaves no shared images; "
+            "a method that does has `synthetic` among its record's outputs"
+        )
+    shared = read_set(path, found)
+    labels, classes = shared.labels.numpy(), found.data["classes"]
+    factor = found.settings["method"].get("expand", 1)
+    folder = out or _folder(found)
+    pixels, clipped = to_pixels(shared.images.numpy(), shared.mean, shared.std)
+    kind = "8-bit pixels" if shared.images.dtype == torch.uint8 else _clipped(clipped)
+    head = [f"Shared images of {_facts(found)}", f"{shared.pixels:,} pixels of storage · {kind}"]
+    _write(set_sheet("synthetic", head, pixels, labels, classes, count=count), folder)
+    if factor > 1:
+        tiles = factor**2
+        large = torch.stack(enlarge(normalised(shared), factor).chunk(tiles), dim=1)
+        pixels, _ = to_pixels(large.flatten(0, 1).numpy(), shared.mean, shared.std)
+        what = f"The {tiles} tiles of a canvas, each enlarged, stand side by side."
+        head = [f"Shared images of {_facts(found)}, expanded", what]
+        labels = labels.repeat(tiles)
+        _write(
+            set_sheet(
+                "synthetic-expanded",
+                head,
+                pixels,
+                labels,
+                classes,
+                count=_EXPANDED * count,
+                group=tiles,
+            ),
+            folder,
+        )
+
+
+@dataclass(frozen=True)
+class _Selected:
+    """What a single-image cell worked with.
+
+    Attributes:
+        record: Of the cell.
+        crops: How its crops are made.
+        picture: (C, H, W) uint8.
+        bank: (N, C, S, S) uint8.
+        kept: What each round left (see ``SingleImage.choose``).
+        looks: Of the classes.
+        rounds: How many there are.
+    """
+
+    record: Record
+    crops: Crops
+    picture: Tensor
+    bank: Tensor
+    kept: Mapping[str, Tensor]
+    looks: Sequence[ClassLook]
+    rounds: int
+
+
+def _selected(path: Path, record: Record) -> _Selected:
+    """Read what a cell's rounds have kept, and make its crops again.
+
+    Raises:
+        SettingsError: The cell's method selects no crops.
+        DataError: The image is not here, or another one is.
+    """
+    import torch
+
+    from fedbench.config import parse
+    from fedbench.methods.single_image import SingleImage, SingleImageConfig, crops_of
+    from fedbench.report.pictures.look import class_looks
+
+    if "selection" not in record.outputs:
+        raise SettingsError(
+            f"cell {record.cell_id} is of {record.method_label()}, which selects no crops; a cell "
+            f"of {SingleImage.name} does"
+        )
+    cell = parse(record.settings)
+    assert isinstance(cell.method, SingleImageConfig)
+    kept = read_output(path, record, "selection")
+    picture = _picture(record)
+    crops = crops_of(cell.method, size=record.data["size"], seed=cell.seed)
+    rounds, classes = cell.method.rounds, record.data["classes"]
+    counts = sum(
+        torch.bincount(kept[f"{number}/predicted"].long(), minlength=len(classes))
+        for number in range(rounds)
+    )
+    looks = class_looks(classes, torch.as_tensor(counts).numpy())
+    return _Selected(record, crops, picture, crops.bank(picture), kept, looks, rounds)
+
+
+def _picture(record: Record) -> Tensor:
+    """Read the image that a cell's crops come from."""
+    from fedbench.data.pictures import read_picture, source_digest
+    from fedbench.federation.resources import parse_name
+
+    (name,) = record.resources
+    _, which, pixels = parse_name(name)
+    known = record.data.get("resources", {}).get(name)
+    if known is not None and source_digest(which, data_root()) != known:
+        raise DataError(
+            f"picture {which!r} has changed since cell {record.cell_id} was computed, so its "
+            "crops cannot be made again; put the old file back"
+        )
+    return read_picture(which, data_root(), pixels=pixels, channels=record.data["channels"])
+
+
+def _round(
+    shown: _Selected, number: int, count: int, how: Literal["tsne", "pca"] | None
+) -> Iterator[Sketch]:
+    """Draw a round, from 1."""
+    import torch
+
+    from fedbench.report.pictures import crops
+    from fedbench.seeding import generator
+
+    record, looks = shown.record, shown.looks
+    names = ("balanced", "chosen", "predicted", "confidence", "sample", "features")
+    balanced, chosen, predicted, confidence, sample, features = (
+        shown.kept[f"{number - 1}/{name}"] for name in names
+    )
+    labels, seed = predicted.long().numpy(), record.settings["seed"]
+    end = f"round-{number:0{len(str(shown.rounds))}}"
+    at = f"round {number} of {shown.rounds}"
+    height, width = shown.picture.shape[1:]
+    where = f"{_facts(record)} · {record.settings['method']['image']}, {width}x{height} pixels"
+    steps = f"{len(shown.bank):,} crops → {len(balanced):,} balanced → {len(chosen):,} selected"
+    yield crops.selection_sheet(
+        f"patches-{end}",
+        [f"Crops before and after selection, {at}", f"{where} · {steps}"],
+        shown.bank.numpy(),
+        labels,
+        confidence.float().numpy(),
+        chosen.long().numpy(),
+        looks,
+        count=count,
+        seed=seed,
+    )
+    order = torch.randperm(len(chosen), generator=generator(seed, "show", "outlines", number))
+    some = chosen[order[:_OUTLINES].sort().values].long()
+    yield crops.on_picture(
+        f"image-{end}",
+        f"{where} · {at} · {len(some)} of {len(chosen):,} selected crops, drawn at random",
+        shown.picture.numpy(),
+        shown.crops.outlines(shown.picture, some).numpy(),
+        labels[some.numpy()],
+        looks,
+    )
+    places, found = crops.place(features.float().numpy(), how)
+    sampled = sample.long()
+    yield crops.feature_map(
+        f"map-{end}",
+        f"{where} · {at} · {len(sample):,} of {len(shown.bank):,} crops",
+        places,
+        found,
+        labels[sampled.numpy()],
+        torch.isin(sampled, chosen.long()).numpy(),
+        looks,
+    )
+
+
+def _facts(record: Record) -> str:
+    """Return method, data and seed in words."""
+    settings = record.settings
+    return f"{record.method_label()} · {settings['data']['name']} · seed {settings['seed']}"
+
+
+def _clipped(share: float) -> str:
+    return f"{100 * share:.1f} % of values lie beyond black or white"
+
+
+def _folder(record: Record) -> Path:
+    return home() / record.suite / "pictures" / record.cell_id
+
+
+def _write(sketch: Sketch, folder: Path, *, svg: bool = True) -> None:
+    """Write a picture as PNG, and as SVG where that is not mostly a photograph."""
+    from fedbench.report.figures import style
+    from fedbench.report.figures.render import to_svg
+    from fedbench.report.pictures.look import to_png
+
+    files: dict[str, bytes | str] = {f"{sketch.name}.png": to_png(sketch)}
+    if svg:
+        with style.context():
+            files[f"{sketch.name}.svg"] = to_svg(sketch)
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+        stdout.print(str(folder / name), highlight=False, markup=False, soft_wrap=True)

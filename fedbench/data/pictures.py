@@ -1,0 +1,234 @@
+"""One shared picture by name: a built-in photograph, noise, or a file of yours.
+
+Data sets are many small images with labels (``fedbench.data.load``); a picture is one large image
+without any. Sizes are known at plan time, without torch; pixels are read when a method runs. A
+picture is scaled down to a budget and never up: that would add pixels and no information.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from fedbench.errors import DataError, SettingsError, did_you_mean
+from fedbench.seeding import numpy_generator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+NOISE = "noise"
+#: (height, width) in pixels of the photographs that come with scikit-learn.
+PHOTOS = {"china": (427, 640), "flower": (427, 640)}
+#: (height, width) of noise without a budget, and its aspect ratio with one.
+_NOISE_SIZE = (427, 640)
+#: Raised when noise under one name gets other pixels.
+_NOISE_VERSION = 1
+#: Percent of a budget's pixels that a picture must have: 2560x1920 (S1's street) serves 5,000,000.
+_ENOUGH = 90
+_ON_ITS_SIDE = range(5, 9)  # values of EXIF's orientation that swap height and width
+
+
+def picture_size(name: str, root: Path) -> tuple[int, int] | None:
+    """Return a picture's height and width in pixels, from its header alone.
+
+    Args:
+        name: ``china``, ``flower``, ``noise``, or a file's path, absolute or below the data root.
+        root: The data root.
+
+    Returns:
+        None for ``noise``, which has any size, and for a file that is not there (yet).
+
+    Raises:
+        SettingsError: The name is neither built in nor a file's.
+        DataError: The file is there and is not an image.
+    """
+    if name in PHOTOS:
+        return PHOTOS[name]
+    path = _place(name, root)
+    if path is None or not path.exists():
+        return None
+    with _reading(path), Image.open(path) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def fitted(size: tuple[int, int] | None, pixels: int | None) -> tuple[int, int]:
+    """Return the largest size of the same shape within a budget.
+
+    Args:
+        size: Height and width of the picture; None for noise, which is 2:3.
+        pixels: The budget, at least 1; None for the picture as it is.
+
+    Returns:
+        Height and width, each within a pixel of the exact aspect ratio and never larger than the
+        picture's own; their product is at most ``pixels``. A side may be 0 where not even one
+        pixel of each row fits (see ``too_small``).
+    """
+    height, width = size or _NOISE_SIZE
+    if pixels is None or (size is not None and height * width <= pixels):
+        return height, width
+    scale = math.sqrt(pixels / (height * width))
+    tall, wide = int(height * scale), int(width * scale)
+    # One side may often be rounded up: nearer to the budget, as near to the aspect ratio.
+    near = ((tall + down, wide + right) for down in (0, 1) for right in (0, 1))
+    return max((pair for pair in near if pair[0] * pair[1] <= pixels), key=math.prod)
+
+
+def too_small(name: str, size: tuple[int, int] | None, pixels: int | None, crop: int) -> str | None:
+    """Return why a picture cannot serve a budget with crops of a size, or None if it can.
+
+    Args:
+        name: Of the picture.
+        size: From ``picture_size``; a file that is not there (None) is only held against what
+            no picture could do.
+        pixels: The budget; None for the picture as it is.
+        crop: Height and width of the crops in pixels. A picture whose smaller side is as long
+            gives blurred crops of at most a quarter of it; a smaller one is refused.
+    """
+    if size is not None and min(size) < crop:
+        height, width = size
+        return (
+            f"picture {name!r} has {width}x{height} pixels, and crops are {crop}x{crop}; choose "
+            f"a picture whose smaller side has at least {crop}"
+        )
+    short, long = sorted(size or _NOISE_SIZE)
+    needed = f"{crop * -(-crop * long // short):,} pixels would do"
+    if pixels is not None and pixels < crop * crop:
+        return f"a budget of {pixels:,} pixels is less than one crop of {crop}x{crop}; {needed}"
+    if size is None and name != NOISE:
+        return None
+    if size is not None and (reason := _scarce(name, size, pixels)) is not None:
+        return reason
+    height, width = fitted(size, pixels)
+    if min(height, width) >= crop:
+        return None
+    return (
+        f"a budget of {pixels:,} pixels leaves {width}x{height} of picture {name!r}, and crops are "
+        f"{crop}x{crop}; {needed}"
+    )
+
+
+def read_picture(name: str, root: Path, *, pixels: int | None, channels: int) -> Tensor:
+    """Read a picture, upright and scaled down to a budget.
+
+    Lanczos is the sharpest of Pillow's antialiased filters: as the budget counts pixels, each
+    should say as much as it can. Transparent parts lie over white.
+
+    Args:
+        name: As in ``picture_size``.
+        root: The data root.
+        pixels: The budget; None for the picture as it is.
+        channels: 3 for RGB, 1 for luma (ITU-R 601).
+
+    Returns:
+        (channels, H, W) uint8 of the size that ``fitted`` says. Noise is uniform in [0, 255] and
+        the same on every machine.
+
+    Raises:
+        SettingsError: The name is neither built in nor a file's.
+        DataError: No such file, not an image, damaged, or too few pixels for the budget.
+    """
+    import torch
+
+    path = _place(name, root)
+    values = _noise(pixels, channels) if path is None else _read(name, path, pixels, channels)
+    return torch.from_numpy(values.transpose(2, 0, 1).copy())
+
+
+def source_digest(name: str, root: Path) -> str:
+    """Return the SHA-256, in hex, of the file behind a picture; for noise, of its version.
+
+    Raises:
+        SettingsError: The name is neither built in nor a file's.
+        DataError: No such file, or it cannot be read.
+    """
+    path = _place(name, root)
+    if path is None:
+        return hashlib.sha256(f"{NOISE} {_NOISE_VERSION}".encode()).hexdigest()
+    with _reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _place(name: str, root: Path) -> Path | None:
+    """Return the file behind a picture; None for noise."""
+    if name == NOISE:
+        return None
+    if name in PHOTOS:
+        # `sklearn.datasets.load_sample_image` reads this file too, after a second of imports.
+        found = importlib.util.find_spec("sklearn")
+        assert found is not None  # a dependency of ours
+        assert found.origin is not None
+        return Path(found.origin).parent / "datasets" / "images" / f"{name}.jpg"
+    if not Path(name).suffix:
+        known = (*PHOTOS, NOISE)
+        raise SettingsError(
+            f"there is no picture {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}, "
+            "or the path of an image file such as photos/street.jpg"
+        )
+    return root / name
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Make one clear error of whatever is wrong with an image file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(
+            f"there is no picture {path}; put it there, set FEDBENCH_DATA to the folder that "
+            f"holds it, or use a built-in one ({', '.join(PHOTOS)}, {NOISE})"
+        ) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"picture {path} cannot be read as an image: {error}; give a whole JPEG, PNG or other "
+            "image file that Pillow knows"
+        ) from error
+
+
+def _read(name: str, path: Path, pixels: int | None, channels: int) -> NDArray[np.uint8]:
+    """Return a file's image as (H, W, channels)."""
+    from fedbench.data.readers.folder import colour
+
+    with _reading(path), Image.open(path) as image:
+        image.load()
+        upright = colour(ImageOps.exif_transpose(image))
+    size = upright.height, upright.width
+    reason = _scarce(name, size, pixels)
+    if reason is not None:
+        raise DataError(reason)
+    if channels == 1:
+        upright = upright.convert("L")
+    height, width = fitted(size, pixels)
+    if (height, width) != size:
+        upright = upright.resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(upright).reshape(height, width, channels)
+
+
+def _noise(pixels: int | None, channels: int) -> NDArray[np.uint8]:
+    """Return uniform noise, (H, W, channels)."""
+    height, width = fitted(None, pixels)
+    source = numpy_generator(0, "picture", NOISE, _NOISE_VERSION)
+    values = np.frombuffer(source.bytes(height * width * channels), dtype=np.uint8)
+    return values.reshape(height, width, channels)
+
+
+def _scarce(name: str, size: tuple[int, int], pixels: int | None) -> str | None:
+    """Return why a picture has too few pixels for a budget, or None."""
+    height, width = size
+    own = height * width
+    if pixels is None or 100 * own >= _ENOUGH * pixels:
+        return None
+    return (
+        f"picture {name!r} has {width}x{height} = {own:,} pixels, less than {_ENOUGH} % of the "
+        f"budget of {pixels:,}, and enlarging would add no information; choose a larger picture "
+        f"or a budget of at most {100 * own // _ENOUGH:,} pixels"
+    )

@@ -1,0 +1,222 @@
+"""One shared image: client models distilled on crops of it, the most useful ones selected.
+
+Soni, Saeed, Asano 2024 (S1), https://arxiv.org/abs/2406.12658. Both sides make the same bank of
+crops from the image and a seed, so that messages name crops by number. S1 is a method of many
+rounds; one shot is its first round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedbench.config import Augment, Cell
+from fedbench.data.patches import CropSettings, bank_digest, crop_bank, crop_outlines
+from fedbench.data.pictures import picture_size, too_small
+from fedbench.errors import StoreError
+from fedbench.federation.artefacts import tensors_digest
+from fedbench.federation.budget import budget_pixels
+from fedbench.federation.server import Server
+from fedbench.federation.state import part, prefixed
+from fedbench.federation.work import Work
+from fedbench.files import data_root
+from fedbench.registry import DATASETS
+from fedbench.seeding import derive
+from fedbench.synthesis.public import Guide, PublicConfig, PublicDistillation, State
+from fedbench.synthesis.selection import SelectionSettings, crops_needed, fault, select
+
+#: Crops of which each round keeps features, for the maps of `fedbench show patches`.
+_SAMPLE = 1000
+#: How names of what the rounds keep begin in the server's state.
+_ROUNDS = "selection/"
+
+
+class SingleImageConfig(PublicConfig):
+    """Settings of the single shared image."""
+
+    image: str = "china"  # fedbench: S1's street photo has no licence
+    """`china` or `flower` (scikit-learn's), `noise`, or a file below the data root."""
+    crops: int | None = Field(None, ge=1)  # S1: 50,000
+    """Crops in the bank, N; None makes as many as the selection needs without clusters."""
+    selected: int = Field(5000, ge=1)  # S1's headline runs
+    """Crops that a round distils on, about; all of the bank where the selection is off."""
+    flip: Literal["none", "horizontal", "vertical", "both"] = "none"  # S1's code; its text flips
+    """Random flips of crops."""
+    augment: Augment = "none"  # S1
+    """Of the crops, which are varied already."""
+    select_with: Literal["mirror", "ensemble"] = "ensemble"  # fedbench: S1 has the mirror
+    """What tells crops apart: the mirror as it is before the round, untrained in the first one;
+    or the clients' models once they are there, which needs `exchange: weights`."""
+    selection: SelectionSettings = SelectionSettings()
+    """Which crops are selected."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Which crops a cell makes of its picture: the same at every client, at the server and later.
+
+    Attributes:
+        settings: How they are made.
+        count: N.
+        size: Height and width of one in pixels.
+        seed: Of the crops.
+    """
+
+    settings: CropSettings
+    count: int
+    size: int
+    seed: int
+
+    def bank(self, picture: Tensor) -> Tensor:
+        """Return the crops, (N, C, S, S) uint8, of a (C, H, W) uint8 picture."""
+        return crop_bank(picture, self.settings, count=self.count, size=self.size, seed=self.seed)
+
+    def outlines(self, picture: Tensor, indices: Tensor) -> Tensor:
+        """Return where (n,) crops lie in the picture, (n, 4, 2) (see ``crop_outlines``)."""
+        height, width = picture.shape[1:]
+        return crop_outlines(
+            (height, width), self.settings, indices=indices, size=self.size, seed=self.seed
+        )
+
+
+def crops_of(config: SingleImageConfig, *, size: int, seed: int) -> Crops:
+    """Return which crops a cell makes.
+
+    Args:
+        config: The method's settings.
+        size: Height and width of the cell's images in pixels.
+        seed: The cell's.
+    """
+    return Crops(CropSettings(flip=config.flip), _count(config), size, derive(seed, "crops"))
+
+
+def _count(config: SingleImageConfig) -> int:
+    return config.crops or crops_needed(config.selection, config.selected)
+
+
+class SingleImage(PublicDistillation):
+    """Client models distilled on selected crops of one shared image."""
+
+    name = "single_image"
+    Config = SingleImageConfig
+    config: SingleImageConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # What we recommend, after measuring on images that are in no test set (docs/public.md):
+        # the defaults.
+        "fedbench": {},
+        # S1's headline runs as their code behaves: `jump`, `batches`, k-means that keeps every
+        # crop, and a first round that selects with an untrained network. One round; `rounds: 30`
+        # gives the published numbers' protocol, with `validation: pooled` and 10 % hold-outs.
+        "reference": {
+            "exchange": "logits",
+            "objective": "avg_logits",
+            "weighting": "batches",
+            "batch_size": 32,
+            "lr": 5e-3,
+            "schedule": "constant",
+            "clip_norm": None,
+            "select_with": "mirror",
+            "logit_length": 2.5,
+            "logit_rule": "jump",
+            "crops": 50_000,
+            "selection": {
+                "cluster": "full",
+                "clusters": 1000,
+                "heuristic": "hard",
+                "balance": 1.0,
+                "easy_is_mixed": True,
+                "prune": "top",
+                "prune_share": 0.9,
+                "random_with_replacement": True,
+            },
+        },
+    }
+
+    @property
+    def chooses_late(self) -> bool:
+        """Whether the clients' models select."""
+        return self.config.select_with == "ensemble"
+
+    def skip(self, cell: Cell) -> str | None:
+        """Refuse a picture that does not fit the budget or holds no crop."""
+        config = self.config
+        if config.select_with == "ensemble" and config.exchange != "weights":
+            return "select_with: ensemble needs the clients' models: exchange: weights"
+        reason = super().skip(cell) or fault(config.selection, _count(config))
+        if reason is not None:
+            return reason
+        size = cell.data.image_size or DATASETS.get(cell.data.name).size
+        found = picture_size(config.image, data_root())
+        return too_small(config.image, found, budget_pixels(cell), size)
+
+    def resources(self, cell: Cell) -> tuple[str, ...]:
+        """Return the picture, scaled down to the budget."""
+        return (f"picture:{self.config.image}@{budget_pixels(cell)}",)
+
+    def delivery(self, server: Server) -> dict[str, Tensor]:
+        """Return the picture, and a digest that tells whether both sides make the same crops."""
+        (name,) = self.resources(server.cell)
+        picture = server.resource(name).tensors["picture"]
+        return {"picture": picture, "digest": self._bank(server, picture)["digest"].clone()}
+
+    def public(self, worker: Work, delivered: State) -> Tensor:
+        """Return the bank of crops, made once for all cells of a seed, picture and size.
+
+        Raises:
+            StoreError: The crops are not those that the server has.
+        """
+        bank = self._bank(worker, delivered["picture"])
+        if not torch.equal(bank["digest"], delivered["digest"]):
+            raise StoreError(
+                "this client's crops differ from the server's, so their numbers mean other images; "
+                "both sides have to run the same version of fedbench and torch"
+            )
+        return bank["crops"]
+
+    def choose(self, server: Server, bank: Tensor, guide: Guide, round: int) -> Tensor:
+        """Select crops, and keep what the round's pictures show."""
+        config = self.config
+        features, logits = guide.describe(bank)
+        found = select(
+            features,
+            logits,
+            config.selection,
+            count=config.selected,
+            seed=derive(server.cell.seed, "selection", round),
+        )
+        sample = torch.randperm(len(bank), generator=server.generator("sample"))[:_SAMPLE]
+        kept = {
+            "balanced": found.balanced.int(),
+            "chosen": found.chosen.int(),
+            "predicted": found.predicted.short(),
+            "confidence": found.confidence.half(),
+            "sample": sample.int(),
+            "features": features[sample.to(features.device)].half(),
+        }
+        server.state.update(prefixed(kept, f"{_ROUNDS}{round}/"))
+        return found.chosen
+
+    def outputs(self, server: Server) -> dict[str, dict[str, Tensor]]:
+        """Return each round's selection, for `fedbench show patches`."""
+        return {"selection": part(server.state, _ROUNDS)}
+
+    def _bank(self, worker: Work, picture: Tensor) -> Mapping[str, Tensor]:
+        crops = crops_of(self.config, size=worker.shape.size, seed=worker.cell.seed)
+
+        def build() -> dict[str, Tensor]:
+            bank = crops.bank(picture)
+            digest = bytearray.fromhex(bank_digest(bank))
+            return {"crops": bank, "digest": torch.frombuffer(digest, dtype=torch.uint8)}
+
+        what = {
+            "picture": [tensors_digest({"picture": picture}), *picture.shape],
+            "settings": asdict(crops.settings),
+            "crops": [crops.count, crops.size, crops.seed],
+            "version": 1,
+        }
+        return worker.artefact("crops", what, build, public=True).tensors

@@ -1,0 +1,93 @@
+"""Whose word counts how much in an ensemble, and which snapshot of a student is the best."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from fedbench.federation.client import ClientInfo
+from fedbench.federation.server import Server
+
+Weighting = Literal["uniform", "samples", "batches"]
+
+
+def client_weights(
+    clients: Sequence[ClientInfo], weighting: Weighting, batch_size: int
+) -> list[float]:
+    """Return each client's weight, above 0 and not scaled.
+
+    Args:
+        clients: Whose.
+        weighting: ``uniform``; ``samples``: n_k; ``batches``: local mini-batches (S1's code).
+        batch_size: Of local training.
+    """
+    if weighting == "uniform":
+        return [1.0] * len(clients)
+    if weighting == "samples":
+        return [float(info.samples) for info in clients]
+    return [float(-(-info.samples // batch_size)) for info in clients]
+
+
+def keep_best_teachers(accuracies: Sequence[float], classes: int) -> list[int]:
+    """Return the positions of the teachers that FedDF's code does not drop as bad.
+
+    Those below 1.2 times chance are dropped. If there is none, those are whose share of all
+    accuracies lies more than 1.5 standard deviations below the mean, both without the best.
+
+    Args:
+        accuracies: Of each teacher on validation images, in [0, 1].
+        classes: Number of classes.
+    """
+    everyone = list(range(len(accuracies)))
+    best = max(everyone, key=lambda k: accuracies[k], default=0)
+    bad = {k for k in everyone if accuracies[k] < 1.2 / classes}
+    rest = [accuracies[k] / sum(accuracies) for k in everyone if k != best and not bad]
+    if len(rest) > 1:
+        bound = statistics.fmean(rest) - 1.5 * statistics.pstdev(rest)
+        bad = {k for k in everyone if accuracies[k] / sum(accuracies) < bound}
+    return [k for k in everyone if k == best or k not in bad]
+
+
+class Best:
+    """The best snapshot of a student by validation, each at its price. Ties go to the later one.
+
+    Args:
+        server: Asks the clients, or has their hold-outs.
+        net: The student.
+        every: Steps between two validations; the first and the last step have one, too.
+        steps: How many steps there are.
+        patience: Steps without a better snapshot after which to stop.
+
+    Attributes:
+        state: The best snapshot's weights and buffers.
+        accuracy: Its accuracy in [0, 1]; -1 before the first validation.
+    """
+
+    def __init__(
+        self, server: Server, net: nn.Module, every: int, steps: int, patience: int | None
+    ) -> None:
+        self._server, self._net = server, net
+        self._every, self._steps, self._patience = every, steps, patience
+        self._found = 0
+        self.state: dict[str, Tensor] = {}
+        self.accuracy = -1.0
+
+    def __call__(self, step: int) -> bool:
+        """Validate if it is time, and return whether to stop.
+
+        Args:
+            step: Steps done, from 1.
+        """
+        if step == 1 or step % self._every == 0 or step == self._steps:
+            self.measure(step)
+        return self._patience is not None and step - self._found >= self._patience
+
+    def measure(self, step: int) -> None:
+        """Validate the student as it is now, and keep it if none was better."""
+        accuracy = self._server.validate(self._net)
+        if accuracy >= self.accuracy:
+            self.accuracy, self._found = accuracy, step
+            self.state = {name: value.clone() for name, value in self._net.state_dict().items()}

@@ -1,0 +1,206 @@
+"""FedDF and what it shares with the single image: messages, mirrors, starts, validation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fedbench.bench.cell import run_cell
+from fedbench.bench.plan import planned
+from fedbench.federation.message import Message
+from fedbench.methods.feddf import PARTNERS
+from fedbench.registry import METHODS
+
+SHARED = {"budget": {"pixels": 20 * 256}}
+MIXED = {
+    **SHARED,
+    "models": [
+        {"name": "convnet", "width": 4, "depth": 2, "norm": "batch"},
+        {"name": "resnet8", "width": 8},
+    ],
+}
+HELD_OUT = {"partition": {"validation": 0.3}}
+
+
+def feddf(**over):
+    return {"name": "feddf", "steps": 6, "batch_size": 8, **over}
+
+
+def by_logits(**over):
+    return feddf(exchange="logits", augment="none", **over)
+
+
+def weights(runtime, record, name="global"):
+    return load_file(runtime.home / "test" / "outputs" / f"{record.outputs[name]}.safetensors")
+
+
+def model_bytes(runtime, record, name="global"):
+    return Message.of_model(weights(runtime, record, name)).payload_bytes
+
+
+def test_unused_images_are_a_privilege_and_their_pixels_are_counted(compute):
+    record = compute(feddf(), **SHARED)
+    assert record.resources == ["unused@20"]
+    assert record.shared_pixels == 20 * 256
+    assert record.privileges == ["20 images of the clients' own data set, which no client holds"]
+
+
+def test_weights_go_down_and_up_once_a_round(compute, runtime):
+    record = compute(feddf(rounds=2), **SHARED)
+    size = model_bytes(runtime, record)
+    assert record.ledger["payload_down"] == record.ledger["payload_up"] == 2 * 3 * size
+    assert [point["step"] for point in record.curves] == [1, 2]
+
+
+def test_logits_go_up_and_public_images_go_down_once(compute, runtime):
+    record = compute(by_logits(rounds=3, init_every=2), **SHARED)
+    size = model_bytes(runtime, record)
+    places, images, logits = 4 * 20, 20 * 256, 4 * 20 * 10
+    assert record.ledger["payload_down"] == 3 * (3 * (size + places) + images)
+    # Rounds 1 (warm) and 2 (divisible by 2) start from the average, so weights go up as well.
+    assert record.ledger["payload_up"] == 3 * (3 * logits + 2 * size)
+
+
+def test_logits_alone_go_up_where_no_round_starts_from_the_average(compute):
+    record = compute(by_logits(warm_rounds=0, init_every=9), **SHARED)
+    assert record.ledger["payload_up"] == 3 * 4 * 20 * 10
+
+
+def test_logits_and_weights_without_augmentation_give_the_same_student(compute):
+    one = compute(by_logits(), **SHARED)
+    other = compute(feddf(augment="none"), **SHARED)
+    assert one.outputs == other.outputs
+    assert compute(feddf(augment="crop"), **SHARED).outputs != other.outputs
+
+
+def test_no_step_leaves_the_average_of_the_clients(compute):
+    student = compute(feddf(steps=0, weighting="samples"), **SHARED)
+    assert student.outputs == compute({"name": "fedavg", "preset": "one_shot"}).outputs
+
+
+def test_its_client_trainings_are_those_of_the_ensemble(compute):
+    assert compute("ensemble").ledger["shared_seconds"] == 0
+    assert compute(feddf(), **SHARED).ledger["shared_seconds"] > 0
+
+
+def test_a_bound_on_logits_is_another_client_training(compute, tiny):
+    compute("ensemble")
+    record = compute(feddf(logit_length=2.5), **SHARED)
+    assert record.ledger["shared_seconds"] == 0
+    plain, bounded = (planned(tiny(feddf(**over), **SHARED)) for over in ({}, {"logit_length": 2}))
+    assert plain.trainings == planned(tiny("ensemble")).trainings != bounded.trainings
+
+
+def test_fd_4_and_si_7_a_mirror_for_each_architecture_and_their_mean(compute, runtime):
+    record = compute(feddf(rounds=2), **MIXED)
+    models = record.metrics["models"]
+    assert list(models) == ["mirror/convnet-w4-d2-batch", "mirror/resnet8-w8"]
+    accuracies = [scores["accuracy"] for scores in models.values()]
+    assert record.metrics["accuracy"] == pytest.approx(sum(accuracies) / 2)
+    assert {point["name"] for point in record.curves} == set(models)
+    # Clients 0 and 1 have the first architecture, client 2 the second: nobody gets another one's.
+    sizes = [model_bytes(runtime, record, name) for name in models]
+    assert record.ledger["payload_down"] == 2 * (2 * sizes[0] + sizes[1])
+
+
+@pytest.mark.parametrize("exchange", [feddf, by_logits])
+def test_every_mirror_learns_from_all_clients(compute, runtime, exchange):
+    alone = compute(exchange(steps=0), **MIXED)
+    taught = compute(exchange(steps=6), **MIXED)
+    for name in alone.outputs:
+        assert alone.outputs[name] != taught.outputs[name]
+
+
+def test_a_round_without_an_architectures_clients_keeps_its_mirror_going(compute):
+    record = compute(feddf(rounds=2), **MIXED, participation=0.34)
+    assert set(record.metrics["models"]) == {"mirror/convnet-w4-d2-batch", "mirror/resnet8-w8"}
+
+
+def test_the_reference_keeps_the_last_clients_buffers(compute, runtime):
+    norm = {**SHARED, "models": {"name": "convnet", "width": 4, "depth": 2, "norm": "batch"}}
+    mean, last = (
+        weights(runtime, compute(feddf(steps=0, average_buffers=average), **norm))
+        for average in (True, False)
+    )
+    different = {name for name in mean if not torch.equal(mean[name], last[name])}
+    assert different
+    assert all("running" in name for name in different)
+
+
+@pytest.mark.parametrize("mode", ["poll", "pooled"])
+def test_validation_is_charged_and_the_best_snapshot_stays(compute, mode):
+    record = compute(feddf(validation=mode, validate_every=2), **SHARED, **HELD_OUT)
+    traffic = record.ledger["traffic"]
+    if mode == "poll":  # after steps 1, 2, 4, 6; three clients each
+        assert traffic["down/validation"]["messages"] == 4 * 3
+    else:
+        assert traffic["up/validation"]["messages"] == 3
+        assert "the clients' hold-outs, pooled at the server" in record.privileges
+
+
+def test_bad_teachers_are_left_out(compute, monkeypatch):
+    import fedbench.synthesis.public as public
+
+    seen = []
+
+    def keep(accuracies, classes):
+        seen.append((len(accuracies), classes))
+        return [1]
+
+    settings = {"validation": "pooled", "drop_worst": True}
+    all_of_them = compute(feddf(validation="pooled"), **SHARED, **HELD_OUT)
+    monkeypatch.setattr(public, "keep_best_teachers", keep)
+    record = compute(feddf(**settings), **SHARED, **HELD_OUT)
+    assert seen == [(3, 10)]
+    assert record.outputs != all_of_them.outputs
+
+
+def test_a_killed_cell_goes_on_at_its_round(compute, tiny, runtime, monkeypatch):
+    method = feddf(rounds=2, exchange="logits", augment="none")
+    expected = compute(method, **SHARED)
+    feddf_class = METHODS.get("feddf")
+    whole = feddf_class.aggregate
+
+    def die(self, server, uploads, round):
+        if round == 1:
+            raise KeyboardInterrupt
+        whole(self, server, uploads, round)
+
+    monkeypatch.setattr(feddf_class, "aggregate", die)
+    cell = tiny(method, **SHARED)
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(cell, runtime, suite="again")
+    monkeypatch.setattr(feddf_class, "aggregate", whole)
+    record = run_cell(cell, runtime, suite="again")
+    assert record.outputs == expected.outputs
+    assert record.ledger["bytes_total"] == expected.ledger["bytes_total"]
+
+
+@pytest.mark.parametrize(
+    ("over", "cell", "reason"),
+    [
+        ({}, {}, "needs a budget"),
+        ({}, {"budget": {"pixels": 255}}, "holds no image of 16x16; give"),
+        ({}, {**SHARED, "data": {"train_size": None}}, "set data.train_size"),
+        ({"public": "digits"}, SHARED, "the clients' own"),
+        ({"public": "cifar10"}, {"budget": {"pixels": 256 * 60_000}}, "cifar10 has 50000"),
+        ({"exchange": "logits"}, SHARED, "set augment to none"),
+        ({"drop_worst": True}, SHARED, "needs validation"),
+        (
+            {"drop_worst": True, "exchange": "logits", "augment": "none", "validation": "poll"},
+            {**SHARED, **HELD_OUT},
+            "only exchange: weights",
+        ),
+    ],
+)
+def test_what_cannot_run_is_skipped_with_its_reason(tiny, over, cell, reason):
+    assert reason in planned(tiny(feddf(**over), **cell)).skip
+
+
+def test_partners_exist_and_presets_are_valid(tiny):
+    for name, partner in PARTNERS.items():
+        assert name != partner
+    for preset in METHODS.get("feddf").presets:
+        cell = tiny({"name": "feddf", "preset": preset}, **SHARED, **HELD_OUT)
+        assert planned(cell).skip is None
