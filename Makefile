@@ -12,7 +12,7 @@ PYTHON ?=
 
 BIN := .venv/bin
 STAMP := .venv/set-up
-SUITES := digits mnist fashion-mnist svhn cifar10 cifar100
+SUITES := digits mnist fashion-mnist svhn cifar10 cifar100 network
 SWEEP = $(strip $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) \
 	$(if $(SEEDS),--seeds $(SEEDS)) $(if $(WORKERS),--workers $(WORKERS)) \
 	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(ADDRESS),--address $(ADDRESS)) \
@@ -54,8 +54,11 @@ bench-cifar10: $(STAMP) ## CIFAR-10
 bench-cifar100: $(STAMP) ## CIFAR-100
 	$(call SWEEP,cifar100)
 
+bench-network: $(STAMP) ## NSL-KDD's network flows (below FEDBENCH_DATA; see docs/network.md)
+	$(call SWEEP,network)
+
 validate: $(STAMP) ## check every suite file
-	$(BIN)/fedbench validate benchmarks/*.yaml
+	$(BIN)/fedbench validate benchmarks/*.yaml benchmarks/paper/*.yaml
 
 report: $(STAMP) ## print the leaderboard of SUITE=digits again
 	$(BIN)/fedbench report $(or $(SUITE),digits)
@@ -78,6 +81,9 @@ speed: $(STAMP) ## measure the hot paths, as ratios in one run
 	$(BIN)/python benchmarks/speed/training.py
 	$(BIN)/python benchmarks/speed/federation.py
 	$(BIN)/python benchmarks/speed/sweep.py
+	$(BIN)/python benchmarks/speed/patches.py
+	$(BIN)/python benchmarks/speed/selection.py
+	$(BIN)/python benchmarks/speed/distillation.py
 
 clean-runs: ## delete everything that runs have written
 	rm -rf runs

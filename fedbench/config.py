@@ -72,7 +72,8 @@ class Data(Settings):
     name: str = "digits"
     """The data set's name; `fedbench datasets` lists them."""
     path: str | None = None
-    """For `folder`: its place below the data root, or an absolute path. Part of the cell's id."""
+    """For `folder` and `nidd_5g`: its place below the data root, or an absolute path. Part of the
+    cell's id."""
     train_size: int | None = Field(None, ge=1)
     """Training images to take, stratified by class; None takes all."""
     test_size: int | None = Field(None, ge=1)
@@ -278,8 +279,9 @@ def _method(value: object) -> object:
     settings = dict(method.presets.get(preset or "", {}))
     for key, given in value.items():
         ours = settings.get(key)
-        both = isinstance(ours, dict) and isinstance(given, dict)
-        settings[key] = {**ours, **given} if both else given
+        if isinstance(ours, dict) and isinstance(given, dict):
+            given = {**ours, **given}
+        settings[key] = given
     return method.Config.model_validate(settings)
 
 

@@ -96,6 +96,9 @@ def test_files_and_functions_stay_small(path):
         ["diff", "a", "b"],
         ["status", "nothing"],
         ["gc"],
+        ["show", "patches", "nothing"],
+        ["show", "synthetic", "nothing"],
+        ["export", "nothing"],
     ],
 )
 def test_quick_commands_do_not_import_lightning(words, tmp_path):

@@ -28,10 +28,10 @@ from fedbench.config import Model, parse
 from fedbench.models.factory import build
 from fedbench.seeding import generator
 from fedbench.synthesis import dsa
+from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (
     CHUNK,
     Descent,
-    DistributionMatching,
     Embedding,
     MomentLoader,
     Moments,

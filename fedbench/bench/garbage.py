@@ -30,6 +30,7 @@ KINDS = {
     "parts": "unfinished files and signs of life of processes that were killed",
     "records": "records, failures and logs of cells that the suite's last plan does not have",
     "outputs": "models and synthetic sets that no record names",
+    "pictures": "pictures; `fedbench show` makes them again",
     "report": "reports; `fedbench report` makes them again",
 }
 #: Folders below the home that are no suite's.
@@ -142,7 +143,12 @@ def look(home: Path) -> Garbage:
     suites = [_read(path) for path in sorted(home.glob("*")) if _is_suite(path)]
     for suite in suites:
         garbage.items += [*_scratch(suite), *_parts(suite)]
-        for kind, find in (("records", _records), ("outputs", _outputs), ("report", _report)):
+        for kind, find in (
+            ("records", _records),
+            ("outputs", _outputs),
+            ("pictures", _pictures),
+            ("report", _report),
+        ):
             _unless_busy(garbage, suite.busy, kind, suite.folder, find(suite))
     busy = next((suite.busy for suite in suites if suite.busy), "")
     unknown = next((suite.interrupted() for suite in suites if suite.interrupted()), "")
@@ -269,6 +275,11 @@ def _outputs(suite: _Suite) -> Iterator[Item]:
     for path in sorted((suite.folder / "outputs").glob("*.safetensors")):
         if path.stem not in suite.outputs:
             yield Item("outputs", path, _size(path), "no record names it")
+
+
+def _pictures(suite: _Suite) -> Iterator[Item]:
+    for path in sorted((suite.folder / "pictures").glob("*")):
+        yield Item("pictures", path, _size(path), "`fedbench show` makes it again")
 
 
 def _report(suite: _Suite) -> Iterator[Item]:

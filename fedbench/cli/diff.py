@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedbench.cli.console import print_json, stdout
+from fedbench.cli.lookup import find_record
 from fedbench.cli.options import AsJson
 from fedbench.cli.report import suite_folder
 from fedbench.errors import SettingsError
-from fedbench.files import home
 
 if TYPE_CHECKING:
     from fedbench.bench.compare import Difference
@@ -97,36 +97,9 @@ def _record(text: str) -> Record | None:
     Raises:
         SettingsError: It is the beginning of several cells' ids, or means nothing.
     """
-    from fedbench.bench.records import read_record
-
-    path = Path(text)
-    if path.is_file():
-        return read_record(path)
-    if (suite_folder(text) / "plan.json").exists():
+    if not Path(text).is_file() and (suite_folder(text) / "plan.json").exists():
         return None
-    places = [home(), Path("leaderboards")]
-    found = sorted(
-        path for place in places for path in place.glob(f"*/records/{_plain(text)}*.json")
-    )
-    ids = sorted({path.stem for path in found})
-    if len(ids) > 1:
-        raise SettingsError(
-            f"{text!r} is the beginning of {len(ids)} cell ids: {', '.join(ids[:5])}"
-        )
-    if not found:
-        raise SettingsError(f"there is nothing called {text!r} here; give {_THING}")
-    return read_record(found[0])
-
-
-def _plain(text: str) -> str:
-    """Refuse what a pattern for file names would not take as it is written.
-
-    Raises:
-        SettingsError: It cannot be the beginning of a cell id.
-    """
-    if not text or set(text) - set("0123456789abcdef"):
-        raise SettingsError(f"there is nothing called {text!r} here; give {_THING}")
-    return text
+    return find_record(text, _THING)[1]
 
 
 def _places(values: Iterable[Difference]) -> list[dict[str, object]]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fedbench.bench.records import Record
     from fedbench.federation.synthetic import SyntheticSet
 
+
 def register(app: typer.Typer) -> None:
     """Add this file's command."""
     app.command()(export)

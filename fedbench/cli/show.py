@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fedbench.bench.records import Record
+    from fedbench.federation.synthetic import SyntheticSet
     from fedbench.methods.single_image import Crops
     from fedbench.report.figures.render import Sketch
     from fedbench.report.pictures.look import ClassLook
@@ -75,6 +76,19 @@ def synthetic(
 
     A set of canvases is drawn a second time as the images that a network is trained with.
     """
+    path, found = find_good_record(record)
+    if "synthetic" not in found.outputs:
+        raise SettingsError(
+            f"cell {found.cell_id} is of {found.method_label()}, which leaves no shared images; "
+            "a method that does has `synthetic` among its record's outputs"
+        )
+    folder = out or _folder(found)
+    for sketch in _set(found, read_set(path, found), count):
+        _write(sketch, folder)
+
+
+def _set(record: Record, shared: SyntheticSet, count: int) -> Iterator[Sketch]:
+    """Draw a set, and what is trained on where that is something else."""
     import torch
 
     from fedbench.report.pictures.look import to_pixels
@@ -82,39 +96,21 @@ def synthetic(
     from fedbench.synthesis.expansion import enlarge
     from fedbench.synthesis.sets import normalised
 
-    path, found = find_good_record(record)
-    if "synthetic" not in found.outputs:
-        raise SettingsError(
-            f"cell {found.cell_id} is of {found.method_label()}, which leaves no shared images; "
-            "a method that does has `synthetic` among its record's outputs"
-        )
-    shared = read_set(path, found)
-    labels, classes = shared.labels.numpy(), found.data["classes"]
-    factor = found.settings["method"].get("expand", 1)
-    folder = out or _folder(found)
+    classes, labels = record.data["classes"], shared.labels.numpy()
     pixels, clipped = to_pixels(shared.images.numpy(), shared.mean, shared.std)
     kind = "8-bit pixels" if shared.images.dtype == torch.uint8 else _clipped(clipped)
-    head = [f"Shared images of {_facts(found)}", f"{shared.pixels:,} pixels of storage · {kind}"]
-    _write(set_sheet("synthetic", head, pixels, labels, classes, count=count), folder)
-    if factor > 1:
-        tiles = factor**2
-        large = torch.stack(enlarge(normalised(shared), factor).chunk(tiles), dim=1)
-        pixels, _ = to_pixels(large.flatten(0, 1).numpy(), shared.mean, shared.std)
-        what = f"The {tiles} tiles of a canvas, each enlarged, stand side by side."
-        head = [f"Shared images of {_facts(found)}, expanded", what]
-        labels = labels.repeat(tiles)
-        _write(
-            set_sheet(
-                "synthetic-expanded",
-                head,
-                pixels,
-                labels,
-                classes,
-                count=_EXPANDED * count,
-                group=tiles,
-            ),
-            folder,
-        )
+    head = [f"Shared images of {_facts(record)}", f"{shared.pixels:,} pixels of storage · {kind}"]
+    yield set_sheet("synthetic", head, pixels, labels, classes, count=count)
+    factor = record.settings["method"].get("expand", 1)
+    if factor == 1:
+        return
+    tiles = factor**2
+    large = torch.stack(enlarge(normalised(shared), factor).chunk(tiles), dim=1)
+    pixels, _ = to_pixels(large.flatten(0, 1).numpy(), shared.mean, shared.std)
+    what = f"The {tiles} tiles of a canvas, each enlarged, stand side by side."
+    head = [f"Shared images of {_facts(record)}, expanded", what]
+    labels, most = labels.repeat(tiles), _EXPANDED * count
+    yield set_sheet("synthetic-expanded", head, pixels, labels, classes, count=most, group=tiles)
 
 
 @dataclass(frozen=True)

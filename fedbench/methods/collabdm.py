@@ -39,7 +39,7 @@ from fedbench.synthesis.local_matching import (
     replayed,
     statistics,
 )
-from fedbench.synthesis.matching import Descent, DistributionMatching, MomentLoader, Moments
+from fedbench.synthesis.matching import Descent, MomentLoader, Moments
 from fedbench.synthesis.sets import set_images
 
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -196,6 +196,8 @@ class CollabDM(MatchingMethod):
 
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Add the means up as they come, match them, and train one model on the set."""
+        from fedbench.synthesis.matcher import DistributionMatching
+
         config, shape, seeds = self.config, server.shape, server.state["seeds"].tolist()
         means, starts = MeanTable(len(seeds), shape.classes), Handful(ipc(server))
         held = torch.zeros(shape.classes, dtype=torch.int64)

@@ -32,6 +32,8 @@ from fedbench.synthesis.selection import SelectionSettings, crops_needed, fault,
 
 #: Crops of which each round keeps features, for the maps of `fedbench show patches`.
 _SAMPLE = 1000
+#: Largest number of float16.
+_HALF = 65504.0
 #: How names of what the rounds keep begin in the server's state.
 _ROUNDS = "selection/"
 
@@ -196,7 +198,7 @@ class SingleImage(PublicDistillation):
             "predicted": found.predicted.short(),
             "confidence": found.confidence.half(),
             "sample": sample.int(),
-            "features": features[sample.to(features.device)].half(),
+            "features": features[sample.to(features.device)].float().clamp(-_HALF, _HALF).half(),
         }
         server.state.update(prefixed(kept, f"{_ROUNDS}{round}/"))
         return found.chosen

@@ -27,7 +27,6 @@ from fedbench.seeding import derive
 from fedbench.synthesis import dsa, expansion
 from fedbench.synthesis.matching import (
     Descent,
-    DistributionMatching,
     Embedding,
     MomentLoader,
     Moments,
@@ -237,6 +236,8 @@ def local_set(
     images, labels = start
 
     def build() -> dict[str, Tensor]:
+        from fedbench.synthesis.matcher import DistributionMatching
+
         module = DistributionMatching(images, labels, embedding, descent, factor=factor)
         client.fit(module, MomentLoader(moments, steps), name="local set", steps=steps)
         return {"images": module.images.detach()}

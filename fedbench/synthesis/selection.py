@@ -31,8 +31,7 @@ from fedbench.seeding import derive, generator
 
 #: Rows whose distances are computed at once, so that wide features are not copied as a whole.
 _ROWS = 8192
-#: Five passes without an early stop, because a stop would hang on sums whose last bits differ from
-#: run to run with three or more threads. Of 50,000 crops and 1,000 clusters the squared distances
+#: Five passes without an early stop. Of 50,000 crops and 1,000 clusters the squared distances
 #: are 4 % above those of full k-means, in a fifth of its time; reassigning small clusters made them
 #: 6 to 8 %, because photographs have small clusters.
 _MINI_BATCH = {
@@ -67,7 +66,7 @@ class SelectionSettings(Settings):
     """Which crops of a predicted class are dropped: `top` those of highest confidence, `bottom`
     of lowest (what S1's text says), `random` any, `entropy` those of lowest entropy of the
     prediction (akin to `top`), `entropy_high` those of highest."""
-    prune_share: float = Field(0.5, ge=0, lt=1)  # fedbench: S1's 0.9 leaves k-means no choice
+    prune_share: float = Field(0.5, ge=0, lt=1)  # S1's ablation on CIFAR-10
     """Share of a predicted class that is dropped (τ), rounded down."""
     random_with_replacement: bool = False  # fedbench: the reference's slip
     """Let `random` draw what it drops with replacement, as S1's code does: it then keeps about
@@ -142,9 +141,8 @@ def select(
     a class is not a multiple; without the first stage all but the pruned share are.
 
     Of crops that are equally far, confident or uncertain, the one of lower index counts as nearer
-    and is dropped first. The same arguments give the same selection, except that ``full`` k-means
-    adds up in any order with three or more OpenMP threads and differs with their number in its
-    last bits: OMP_NUM_THREADS=1, which sweeps set, makes it repeatable.
+    and is dropped first. K-means runs on one thread, so that the same arguments give the same
+    selection.
 
     Args:
         features: (N, d) floats of any type.
@@ -192,6 +190,7 @@ def _places(settings: SelectionSettings, count: int) -> int:
 def _distances(features: Tensor, settings: SelectionSettings, seed: int) -> Tensor:
     """Cluster (N, d) features and return (N,) distances to the own cluster's centre."""
     from sklearn.cluster import KMeans, MiniBatchKMeans  # a second that plans do without
+    from threadpoolctl import threadpool_limits
 
     common = {"n_init": 1, "random_state": derive(seed, "clusters") % 2**32}
     found = (
@@ -199,7 +198,8 @@ def _distances(features: Tensor, settings: SelectionSettings, seed: int) -> Tens
         if settings.cluster == "full"
         else MiniBatchKMeans(settings.clusters, **common, **_MINI_BATCH)
     )
-    found.fit(features.numpy())
+    with threadpool_limits(1):  # several threads add up in any order
+        found.fit(features.numpy())
     centres, own = torch.from_numpy(found.cluster_centers_), torch.from_numpy(found.labels_).long()
     return torch.cat(
         [

@@ -60,6 +60,7 @@ def place(tmp_path):
     for name in ("named", "olds", "unnamed"):
         put(home / "s" / "outputs" / f"{name}.safetensors")
     put(home / "s" / "report" / "table.csv")
+    put(home / "s" / "pictures" / "done" / "sheet.png")
     put(home / "s" / "records" / "done.json.damaged-0")
     for name, age in ((".young.part", 0), (".stale.part", 7200)):
         put(home / "s" / "records" / name)
@@ -89,6 +90,7 @@ def test_every_kind_is_found_with_its_size_and_nothing_else(place):
     assert names(place, "records") == {"s/records/old.json", "s/logs/old.log"}
     assert names(place, "outputs") == {"s/outputs/unnamed.safetensors"}
     assert names(place, "report") == {"s/report"}
+    assert names(place, "pictures") == {"s/pictures/done"}
     assert names(place, "cache") == {"cache/data/digits-16px-0123.safetensors"}
     found = look(place)
     assert [item.size for item in found.items if item.kind == "scratch"] == [5, 5]

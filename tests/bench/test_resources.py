@@ -65,7 +65,7 @@ def test_draws_follow_the_seed_and_smaller_ones_begin_larger_ones(tiny, runtime)
 def test_what_there_is_too_little_of_is_an_error(tiny, runtime):
     with pytest.raises(DataError, match=r"asks for 99999 images and there are \d+"):
         load_resource("dataset:digits@99999", tiny("local", data=PETS), runtime, SHAPE)
-    with pytest.raises(DataError, match="set data.train_size"):
+    with pytest.raises(DataError, match=r"set data\.train_size"):
         load_resource("unused@1", tiny("local", data={"train_size": None}), runtime, SHAPE)
     with pytest.raises(PrivacyError, match="clients' own"):
         load_resource("dataset:digits@1", tiny("local"), runtime, SHAPE)
@@ -85,7 +85,9 @@ def test_channels_are_made_to_fit():
 
 def test_a_record_of_another_public_set_is_computed_again(tiny, runtime, pets, caplog):
     means = dataclasses.replace(runtime, data=pets)
-    cell = tiny({"name": "feddf", "steps": 2, "public": "digits"}, data=PETS, budget={"pixels": 1100})
+    cell = tiny(
+        {"name": "feddf", "steps": 2, "public": "digits"}, data=PETS, budget={"pixels": 1100}
+    )
     record = run_cell(cell, means, suite="s")
     assert record.status == "ok", record.traceback
     assert record.resources == ["dataset:digits@4"]

@@ -210,7 +210,7 @@ def test_outputs_that_are_gone_or_damaged_are_errors(call, keep, home):
         call("show", "synthetic", record.cell_id)
 
 
-def test_cd_5_canvases_are_drawn_before_and_after_expansion(call, keep, monkeypatch):
+def test_cd_4_canvases_are_drawn_before_and_after_expansion(call, keep, monkeypatch):
     canvases = torch.zeros(4, 1, 8, 8)
     for number in range(4):  # of canvas n, tile t at (row, column) is 2n + t / 10
         for tile, (row, column) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):

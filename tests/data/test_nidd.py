@@ -6,11 +6,13 @@ import gzip
 
 import numpy as np
 import pytest
+import torch
 from data_files import load_all, put
 
 from fedbench.config import Data, parse
 from fedbench.data.readers.network import _NIDD
 from fedbench.data.specs import NIDD_5G
+from fedbench.data.subset import stratified
 from fedbench.errors import DataError, SettingsError
 
 #: The public csv's header; the first column, the row's number, has no name.
@@ -86,12 +88,12 @@ def test_a_fifth_of_each_class_is_for_testing_always_the_same(tmp_path):
 def test_where_a_flow_was_recorded_is_no_feature(tmp_path):
     """The row's number, Seq, Offset and the other labels would give the attack away."""
     plain = load_flows(tmp_path, many())
-    rows = [flow(attack, Dur=1) for attack in _NIDD for _ in range(20)]
-    told = [row.replace("1,1,1,", f"{number},{number},1,", 1) for number, row in enumerate(rows)]
-    moved = load_flows(tmp_path / "moved", told)
-    assert moved.fingerprint == plain.fingerprint
-    rows = many(Offset=99, Label="Malicious", **{"Attack Tool": "Hping3"})
-    assert load_flows(tmp_path / "tools", rows).fingerprint == plain.fingerprint
+    rows = []
+    for number, row in enumerate(many()):
+        fields = dict(zip(HEADER, row.split(","), strict=True))
+        told = dict.fromkeys(LEFT_OUT - {"Attack Type"}, number)
+        rows.append(flow(fields["Attack Type"], **told))
+    assert load_flows(tmp_path / "told", rows).fingerprint == plain.fingerprint
 
 
 def test_numbers_are_scaled_by_the_training_part_and_missing_ones_are_zero(tmp_path):
@@ -100,6 +102,16 @@ def test_numbers_are_scaled_by_the_training_part_and_missing_ones_are_zero(tmp_p
     values = features(data.train)[:, column("Mean")]
     assert set(values) <= {0, 85, 170, 255}
     assert {0, 255} <= set(values)
+
+
+def test_the_test_part_has_no_say_in_the_scale(tmp_path):
+    attacks = [*_NIDD] * 20
+    labels = torch.tensor([NIDD_5G.classes.index(_NIDD[attack]) for attack in attacks])
+    tested = {*stratified(labels, 36, 0, "nidd_5g", "test").tolist()}
+    high = [flow(a, Mean=99 if n in tested else n % 3) for n, a in enumerate(attacks)]
+    data = load_flows(tmp_path, high)
+    assert set(features(data.train)[:, column("Mean")]) == {0, 128, 255}
+    assert set(features(data.test)[:, column("Mean")]) == {255}
 
 
 def test_heavy_tails_are_logarithmic(tmp_path):

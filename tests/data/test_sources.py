@@ -13,7 +13,17 @@ from fedbench.data.sources import locate
 from fedbench.data.specs import CIFAR10, DIGITS, FOLDER, MNIST, SVHN
 from fedbench.registry import DATASETS
 
-BUILT_IN = ["cifar10", "cifar100", "digits", "fashion_mnist", "folder", "mnist", "nsl_kdd", "svhn"]
+BUILT_IN = [
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "folder",
+    "mnist",
+    "nidd_5g",
+    "nsl_kdd",
+    "svhn",
+]
 
 
 @pytest.fixture
@@ -39,7 +49,7 @@ def test_class_counts():
     counts = {name: len(DATASETS.get(name).classes) for name in BUILT_IN}
     assert counts == {
         "cifar10": 10, "cifar100": 100, "digits": 10, "fashion_mnist": 10,
-        "folder": 0, "mnist": 10, "nsl_kdd": 5, "svhn": 10,
+        "folder": 0, "mnist": 10, "nidd_5g": 5, "nsl_kdd": 5, "svhn": 10,
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods.collabdm import Handful, MeanTable
 from fedbench.methods.local_dm import LocalDM
 from fedbench.synthesis import sets
-from fedbench.synthesis.matching import DistributionMatching
+from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.training.pool import TrainerPool
 
 STEPS = 4  # T + 1

@@ -28,7 +28,9 @@ def by_weights(**over):
 
 
 def selection(runtime, record):
-    return load_file(runtime.home / "test" / "outputs" / f"{record.outputs['selection']}.safetensors")
+    return load_file(
+        runtime.home / "test" / "outputs" / f"{record.outputs['selection']}.safetensors"
+    )
 
 
 def test_the_picture_counts_and_not_its_crops(compute):

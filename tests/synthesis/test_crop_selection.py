@@ -127,11 +127,11 @@ def test_si_4_stages_that_are_off_keep_every_crop():
 
 
 def test_the_first_stage_acts_only_on_more_crops_than_the_second_needs():
-    headline = SelectionSettings(prune_share=0.9)
+    headline = SelectionSettings(cluster="full", prune_share=0.9)
     assert crops_needed(headline, 5000) == 50_000
     assert not acts(headline, 50_000, 5000)
     assert acts(headline, 50_001, 5000)
-    assert acts(SelectionSettings(), 50_000, 5000)
+    assert acts(SelectionSettings(cluster="full", prune_share=0.5), 50_000, 5000)
     assert not acts(SelectionSettings(cluster="none"), 50_000, 5000)
     features, logits = described(40, 3, 1)
     over = {"clusters": 4, "prune": "top", "prune_share": 0.9}
@@ -244,9 +244,10 @@ def test_needed_crops_are_the_fewest_that_leave_enough(share, count):
 
 def test_fewer_crops_than_clusters_are_refused():
     features, logits = described(40, 3, 0)
+    thousand = made(clusters=1000)
     with pytest.raises(SettingsError, match=r"40 crops are fewer than 1000 clusters.*at most 40"):
-        select(features, logits, SelectionSettings(), count=20, seed=0)
-    assert fault(SelectionSettings(), 1000) is None
+        select(features, logits, thousand, count=20, seed=0)
+    assert fault(thousand, 1000) is None
     assert fault(SelectionSettings(cluster="none"), 40) is None
 
 

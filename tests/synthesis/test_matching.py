@@ -9,9 +9,9 @@ import torch
 from fedbench.config import Model
 from fedbench.methods.collabdm import MeanTable
 from fedbench.synthesis import dsa
+from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (
     Descent,
-    DistributionMatching,
     Embedding,
     MomentLoader,
     Moments,

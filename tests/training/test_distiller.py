@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import make_loader, make_net, same
 from torch import nn
 from torch.nn import functional
+from toys import make_loader, make_net, same
 
 from fedbench.data.loaders import BatchLoader
 from fedbench.training.distillation import Distillation, distillation_loss
