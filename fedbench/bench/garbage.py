@@ -142,13 +142,8 @@ def look(home: Path) -> Garbage:
     garbage = Garbage()
     suites = [_read(path) for path in sorted(home.glob("*")) if _is_suite(path)]
     for suite in suites:
-        garbage.items += [*_scratch(suite), *_parts(suite)]
-        for kind, find in (
-            ("records", _records),
-            ("outputs", _outputs),
-            ("pictures", _pictures),
-            ("report", _report),
-        ):
+        garbage.items += [*_scratch(suite), *_parts(suite), *_pictures(suite)]
+        for kind, find in (("records", _records), ("outputs", _outputs), ("report", _report)):
             _unless_busy(garbage, suite.busy, kind, suite.folder, find(suite))
     busy = next((suite.busy for suite in suites if suite.busy), "")
     unknown = next((suite.interrupted() for suite in suites if suite.interrupted()), "")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
 from fedbench.cli.console import print_json, stdout
 from fedbench.cli.options import (
@@ -38,7 +39,7 @@ def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
     for name in METHODS.names():
         method = METHODS.get(name)
         fields = {
-            key: field.default
+            key: _plain(field.default)
             for key, field in method.Config.model_fields.items()
             if key not in ("name", "preset")
         }
@@ -54,6 +55,11 @@ def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
             }
         )
     _show(found, as_json, "Methods")
+
+
+def _plain(default: object) -> object:
+    """Return a default as JSON values: settings of their own as a mapping."""
+    return default.model_dump(mode="json") if isinstance(default, BaseModel) else default
 
 
 def datasets(as_json: AsJson = False) -> None:
