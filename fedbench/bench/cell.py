@@ -273,7 +273,9 @@ def _context(
         "torch": torch.__version__,
     }
     digest = hashlib.sha256(f"{data.fingerprint}|{split.digest}".encode()).hexdigest()
-    _begin_scratch(scratch, json.dumps([digest, numerics], sort_keys=True))
+    names = METHODS.get(cell.method.name)(cell.method).resources(cell)
+    public = resource_sources(names, runtime.data)
+    _begin_scratch(scratch, json.dumps([digest, numerics, public], sort_keys=True))
     store = ArtefactStore(runtime.home / "artefacts", numerics, refresh=runtime.refresh)
 
     def resource(name: str) -> Resource:
@@ -294,11 +296,12 @@ def _context(
 
 
 def _begin_scratch(scratch: Path, stamp: str) -> None:
-    """Empty a cell's scratch folder unless it is of the same data, partition and numerics."""
+    """Empty a cell's scratch folder unless it is of the same data, resources and numerics."""
     place = scratch / "stamp.json"
     if scratch.exists() and (not place.exists() or place.read_text() != stamp):
         log.warning(
-            "data, device, threads or torch have changed since %s began; it starts over",
+            "data, public images, device, threads or torch have changed since %s began; it starts "
+            "over",
             scratch.name,
         )
         shutil.rmtree(scratch)

@@ -117,7 +117,7 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
     classes = zip(*(row["per_class"] for row in rows), strict=True)
     per_class = [None if None in values else sum(values) / len(values) for values in classes]
     own = [row["own_mix"] if "own_mix" in row else row["worst_client"] for row in rows]
-    known = [value for value in own if value is not None]
+    mixes = [row["own_mix"] for row in rows if row.get("own_mix") is not None]
     accuracies = [row["accuracy"] for row in rows]
     return {
         **summary,
@@ -125,7 +125,7 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
         "worst_client": least(own),
         "best_accuracy": max(accuracies),
         "worst_accuracy": min(accuracies),
-        "own_mix": sum(known) / len(known) if known else None,
+        "own_mix": sum(mixes) / len(mixes) if mixes else None,
     }
 
 

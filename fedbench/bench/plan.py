@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -138,13 +139,15 @@ def expand(suite: Suite, *, seeds: int | None = None, overrides: Sequence[Tree] 
             tree = merge(tree, override)
         number = suite.excluded(tree)
         if number is None:
-            cell = _parse(suite, tree)
+            with _named(suite, tree):
+                cell = parse(tree)
             # An exclusion may name what a preset or a default has set.
             number = suite.excluded(cell.model_dump(mode="json"))
         if number is not None:
             excluded.append(Excluded(suite.exclude[number].reason, combination.values))
         elif cell.cell_id not in found:
-            found[cell.cell_id] = planned(cell)
+            with _named(suite, tree):
+                found[cell.cell_id] = planned(cell)
     return Expansion(arrange(found.values()), excluded)
 
 
@@ -201,9 +204,11 @@ def to_file(
     return Plan(suite.name, suite.title, suite.profile, entries, tuple(excluded), over)
 
 
-def _parse(suite: Suite, tree: Tree) -> Cell:
+@contextmanager
+def _named(suite: Suite, tree: Tree) -> Iterator[None]:
+    """Name the combination of which a setting is wrong."""
     try:
-        return parse(tree)
+        yield
     except SettingsError as error:
         raise SettingsError(
             f"suite {suite.name!r}, combination {json.dumps(tree)}: {error}"

@@ -87,6 +87,7 @@ class Context:
         clock: Charges seconds to the sides.
         resource: Loads a public resource by name.
         progress: Where the cell is.
+        charged: Workers and the shared artefacts that they have been charged for.
     """
 
     cell: Cell
@@ -99,6 +100,7 @@ class Context:
     clock: Clock
     resource: Callable[[str], Resource]
     progress: Progress = field(default_factory=Progress)
+    charged: set[tuple[object, ...]] = field(default_factory=set)
 
     def build(self, model: Model) -> Net:
         """Return a network with the weights that every method starts from for its architecture."""

@@ -223,6 +223,8 @@ class Work:
     ) -> Artefact:
         """Return an artefact of this worker from the store, building it if it is not there.
 
+        Its seconds are charged to this worker once, however often it asks.
+
         Args:
             name: What it is; a folder name.
             settings: All that its values depend on besides this worker's origin, as JSON values;
@@ -241,8 +243,10 @@ class Work:
         with clock.side("harness"):
             asked = {"settings": dict(settings), "origin": {} if public else self._origin()}
             found = self._context.artefacts.get(name, asked, charged)
-        if found.shared:
+        mark = (*self._scope, found.key)
+        if found.shared and mark not in self._context.charged:
             clock.add_shared(side, found.seconds)
+        self._context.charged.add(mark)
         return found
 
     def _origin(self) -> dict[str, Any]:

@@ -88,6 +88,8 @@ class FedDF(PublicDistillation):
             )
         if public == cell.data.name:
             return "the public data set is the clients' own; choose another, or `unused`"
+        if public != _UNUSED and DATASETS.get(public).takes_path:
+            return f"public data set {public!r} needs a path, which `public` cannot give"
         known = DATASETS.get(cell.data.name if public == _UNUSED else public).train_size
         if public == _UNUSED:
             taken = cell.data.train_size

@@ -18,7 +18,7 @@ from torch import Tensor
 from fedbench.config import Augment, Cell
 from fedbench.data.patches import CropSettings, bank_digest, crop_bank, crop_outlines
 from fedbench.data.pictures import picture_size, too_small
-from fedbench.errors import StoreError
+from fedbench.errors import DataError, StoreError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.budget import budget_pixels
 from fedbench.federation.server import Server
@@ -46,7 +46,7 @@ class SingleImageConfig(PublicConfig):
     crops: int | None = Field(None, ge=1)  # S1: 50,000
     """Crops in the bank, N; None makes as many as the selection needs without clusters."""
     selected: int = Field(5000, ge=1)  # S1's headline runs
-    """Crops that a round distils on, about; all of the bank where the selection is off."""
+    """Crops that a round distils on, about; without clusters, all of the bank but the pruned."""
     flip: Literal["none", "horizontal", "vertical", "both"] = "none"  # S1's code; its text flips
     """Random flips of crops."""
     augment: Augment = "none"  # S1
@@ -153,7 +153,16 @@ class SingleImage(PublicDistillation):
         if reason is not None:
             return reason
         size = cell.data.image_size or DATASETS.get(cell.data.name).size
-        found = picture_size(config.image, data_root())
+        needed = crops_needed(config.selection, config.selected)
+        if _count(config) < needed:
+            return (
+                f"{config.crops} crops leave fewer than selected = {config.selected}; make `crops` "
+                f"at least {needed}, or `selected` smaller"
+            )
+        try:
+            found = picture_size(config.image, data_root())
+        except DataError as error:
+            return str(error)
         return too_small(config.image, found, budget_pixels(cell), size)
 
     def resources(self, cell: Cell) -> tuple[str, ...]:

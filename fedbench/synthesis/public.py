@@ -138,6 +138,8 @@ class PublicDistillation(Method):
                 f"the classes of {cell.data.name!r} are known from its files only; give "
                 "budget.pixels instead of budget.ipc"
             )
+        if cell.budget.scope == "per_client":
+            return "public images are one set that all share; set budget.scope to total"
         if config.exchange == "logits" and config.augment != "none":
             return "clients send logits of public images as they are; set augment to none"
         if config.exchange == "logits" and config.drop_worst:

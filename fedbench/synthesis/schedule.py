@@ -41,4 +41,4 @@ class StepSchedule(Settings):
             most = int(fewest + (most - fewest) * (1 + math.cos(math.pi * fall)) / 2)
         if not self.by_size:
             return most
-        return max(fewest, int(most * math.log(size) / math.log(largest)))
+        return max(fewest, int(most * (math.log(size) / math.log(largest))))

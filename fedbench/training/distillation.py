@@ -64,13 +64,15 @@ def distillation_loss(
     """
     guess = (student / temperature).log_softmax(dim=-1)
     scaled = teachers / temperature
+    # Products and sums, because autocast would round an einsum to bfloat16.
+    shares = weights.view(-1, 1, 1)
     if objective == "avg_losses":
         target = scaled.log_softmax(dim=-1)
         gaps = (target.exp() * (target - guess)).sum(dim=-1).mean(dim=-1)
         return (weights * gaps).sum()
     if objective == "avg_logits":
-        target = torch.einsum("k,kbc->bc", weights, scaled).log_softmax(dim=-1)
+        target = (shares * scaled).sum(dim=0).log_softmax(dim=-1)
     else:
-        mean = torch.einsum("k,kbc->bc", weights, scaled.softmax(dim=-1))
+        mean = (shares * scaled.softmax(dim=-1)).sum(dim=0)
         target = mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
     return functional.kl_div(guess, target, reduction="batchmean", log_target=True)

@@ -32,5 +32,5 @@ class LogitBound:
         """Return (..., classes) logits, each row bounded; the largest one stays the largest."""
         lengths = logits.norm(dim=-1, keepdim=True)
         threshold = 1 / self.length if self.rule == "jump" else self.length
-        scale = self.length / lengths.clamp_min(torch.finfo(logits.dtype).tiny)
+        scale = self.length / lengths.clamp_min(threshold)
         return torch.where(lengths > threshold, logits * scale, logits)

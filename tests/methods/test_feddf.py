@@ -98,6 +98,8 @@ def test_fd_4_and_si_7_a_mirror_for_each_architecture_and_their_mean(compute, ru
     assert list(models) == ["mirror/convnet-w4-d2-batch", "mirror/resnet8-w8"]
     accuracies = [scores["accuracy"] for scores in models.values()]
     assert record.metrics["accuracy"] == pytest.approx(sum(accuracies) / 2)
+    assert record.metrics["best_accuracy"] == max(accuracies)
+    assert record.metrics["own_mix"] is None
     assert {point["name"] for point in record.curves} == set(models)
     # Clients 0 and 1 have the first architecture, client 2 the second: nobody gets another one's.
     sizes = [model_bytes(runtime, record, name) for name in models]
@@ -185,6 +187,7 @@ def test_a_killed_cell_goes_on_at_its_round(compute, tiny, runtime, monkeypatch)
         ({}, {**SHARED, "data": {"train_size": None}}, "set data.train_size"),
         ({"public": "digits"}, SHARED, "the clients' own"),
         ({"public": "cifar10"}, {"budget": {"pixels": 256 * 60_000}}, "cifar10 has 50000"),
+        ({"public": "folder"}, SHARED, "needs a path"),
         ({"exchange": "logits"}, SHARED, "set augment to none"),
         ({"drop_worst": True}, SHARED, "needs validation"),
         (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +13,7 @@ from safetensors.torch import load_file
 import fedbench.methods.single_image as module
 from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
+from fedbench.federation.ledger import Clock
 from fedbench.federation.message import Message
 from fedbench.registry import METHODS
 
@@ -109,6 +113,43 @@ def test_si_1_banks_are_made_once_for_all_cells_of_a_seed(compute, runtime):
     assert len(list(folder.glob("*.safetensors"))) == 3
 
 
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_bank_is_charged_to_each_worker_once(compute, monkeypatch, rounds):
+    compute(image(rounds=rounds), **SHARED)
+    sides = []
+    monkeypatch.setattr(Clock, "add_shared", lambda clock, side, seconds: sides.append(side))
+    compute(image(rounds=rounds, steps=7), **SHARED)
+    # Three clients take their first training and the bank from the store, the server the bank.
+    assert sorted(sides) == ["client"] * 6 + ["server"]
+
+
+def test_another_picture_after_a_kill_starts_the_cell_over(tiny, runtime, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDBENCH_DATA", str(tmp_path))
+    means, source = dataclasses.replace(runtime, data=tmp_path), np.random.default_rng(0)
+
+    def draw():
+        pixels = source.integers(0, 255, (64, 96, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "some.png")
+
+    draw()
+    cell = tiny(image(image="some.png", rounds=2), **SHARED)
+    whole = METHODS.get("single_image").aggregate
+
+    def die(self, server, uploads, round):
+        if round == 1:
+            raise KeyboardInterrupt
+        whole(self, server, uploads, round)
+
+    monkeypatch.setattr(METHODS.get("single_image"), "aggregate", die)
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(cell, means, suite="killed")
+    monkeypatch.setattr(METHODS.get("single_image"), "aggregate", whole)
+    draw()
+    after, fresh = (run_cell(cell, means, suite=suite) for suite in ("killed", "fresh"))
+    assert after.outputs == fresh.outputs
+    assert after.ledger["bytes_total"] == fresh.ledger["bytes_total"]
+
+
 def test_a_client_with_other_crops_stops_the_cell(tiny, runtime, monkeypatch):
     deliver = METHODS.get("single_image").delivery
 
@@ -142,6 +183,8 @@ def test_crops_come_in_the_size_of_the_cells_images(compute, monkeypatch):
         ({}, {"budget": {"pixels": 255}}, "crop"),
         ({"image": "china"}, {"budget": {"pixels": 5_000_000}}, "enlarg"),
         ({"crops": 4}, SHARED, "4 crops are fewer than 5 clusters"),
+        ({"crops": 39}, SHARED, "make `crops` at least 40"),
+        ({}, {"budget": {"pixels": 6144, "scope": "per_client"}}, "set budget.scope to total"),
         ({"select_with": "ensemble"}, SHARED, "exchange: weights"),
         ({"augment": "crop"}, SHARED, "set augment to none"),
     ],
@@ -159,8 +202,8 @@ def test_a_bad_file_is_a_clear_error(tiny, runtime, tmp_path, monkeypatch, what)
         assert "16" in entry.skip
     else:
         (tmp_path / "some.png").write_text("no picture")
-        with pytest.raises(Exception, match="cannot be read as an image"):
-            planned(tiny(image(image="some.png"), **SHARED))
+        skip = planned(tiny(image(image="some.png"), **SHARED)).skip
+        assert "cannot be read as an image" in skip
 
 
 def test_a_part_of_a_presets_selection_can_be_changed(tiny):

@@ -32,6 +32,14 @@ def test_si_6_a_period_of_one_stays_at_the_peak():
     assert {schedule.steps(500, round, **SAME) for round in range(1, 9)} == {500}
 
 
+@pytest.mark.parametrize("size", [78_042, 272_474, 2_748_890])
+def test_the_largest_architecture_makes_all_steps(size):
+    schedule = StepSchedule(by_size=True)
+    assert [schedule.steps(most, 2, size=size, largest=size) for most in range(1, 1001)] == list(
+        range(1, 1001)
+    )
+
+
 def test_larger_architectures_make_more_steps_where_size_counts():
     schedule = StepSchedule(by_size=True, fewest=100)
     sizes = (78_042, 272_474, 2_748_890)

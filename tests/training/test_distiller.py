@@ -42,9 +42,11 @@ def test_si_5_at_the_sources_factor_the_threshold_is_two_fifths():
     assert torch.allclose(LogitBound(2.5, "clip")(rows * 100).norm(dim=1), torch.tensor(2.5))
 
 
-def test_a_bound_has_no_trouble_with_zeros():
+@pytest.mark.parametrize("rule", ["jump", "clip"])
+@pytest.mark.parametrize("length", [0.5, 2.5, 5.0])
+def test_a_bound_has_no_trouble_with_zeros(length, rule):
     rows = torch.zeros(2, 3, requires_grad=True)
-    LogitBound(1.0)(rows).sum().backward()
+    LogitBound(length, rule)(rows).sum().backward()
     assert torch.isfinite(rows.grad).all()
 
 
@@ -55,6 +57,22 @@ def test_fd_1_a_student_that_is_its_only_teacher_has_nothing_to_learn(objective)
     loss.backward()
     assert abs(loss.item()) < 1e-6
     assert logits.grad.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_fd_3_holds_under_autocast_too(objective):
+    student, teachers, shares = (
+        draw(6, 5).requires_grad_(),
+        draw(3, 6, 5, seed=1),
+        torch.ones(3) / 3,
+    )
+    moved = teachers + torch.tensor([0.0, 60.0, 0.0]).view(3, 1, 1)
+    grads = []
+    for each in (teachers, moved):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = distillation_loss(student, each, shares, objective)
+        grads += torch.autograd.grad(loss, student)
+    assert torch.allclose(*grads, atol=1e-5)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
