@@ -60,22 +60,24 @@ def _cell() -> dict[str, Schema]:
         "anyOf": [*one["anyOf"], _list(one)],
     }
     cell["properties"]["method"] = _ref("Method")
-    return {**defs, "Method": _method(), "Cell": _open(cell)}
+    method, parts = _method()
+    return {**parts, **defs, "Method": method, "Cell": _open(cell)}
 
 
-def _method() -> Schema:
-    """Return the schema of a method: its name, or a mapping with its name and settings."""
-    objects, settings = [], set()
+def _method() -> tuple[Schema, dict[str, Schema]]:
+    """Return the schema of a method, its name or a mapping with it, and those of its parts."""
+    objects, settings, parts = [], set(), dict[str, Schema]()
     for name in METHODS.names():
         method = METHODS.get(name)
         part = method.Config.model_json_schema()
+        parts |= {key: _open(inner) for key, inner in part.pop("$defs", {}).items()}
         part["properties"]["name"] = {"const": name}
         part["properties"]["preset"] = {"enum": [*method.presets, None]}
         objects.append({**part, "required": ["name"], "description": describe(method)})
         settings |= part["properties"].keys()
     # Over a fixed method, an axis may give some settings without the name.
     unnamed = _closed({key: {} for key in sorted(settings - {"name"})})
-    return {"anyOf": [{"enum": METHODS.names()}, *objects, unnamed]}
+    return {"anyOf": [{"enum": METHODS.names()}, *objects, unnamed]}, parts
 
 
 def _places(

@@ -203,4 +203,13 @@ def test_every_committed_suite_is_right_and_has_four_sizes(path):
     found = check(path)
     assert not found.problems
     assert list(found.cells) == ["smoke", "quick", "standard", "paper"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(BENCHMARKS.glob("paper/*.yaml")), ids=lambda path: path.stem
+)
+def test_every_suite_of_a_paper_is_right_and_has_a_scaled_version(path):
+    found = check(path)
+    assert not found.problems
+    assert list(found.cells) == ["smoke", "quick", "paper"]
     assert all(skipped == 0 for _, skipped, _ in found.cells.values())

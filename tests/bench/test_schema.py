@@ -14,7 +14,7 @@ from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCHEMA = suite_schema()
 CHECK = jsonschema.Draft202012Validator(SCHEMA)
-SUITES = sorted(BENCHMARKS.glob("*.yaml"))
+SUITES = sorted(BENCHMARKS.glob("**/*.yaml"))
 
 
 def test_the_committed_schema_is_current():
@@ -27,7 +27,8 @@ def test_the_committed_schema_is_current():
 def test_every_suite_satisfies_it_and_names_it(path):
     text = path.read_text()
     CHECK.validate(yaml.safe_load(text))
-    assert text.startswith("# yaml-language-server: $schema=suite.schema.json\n")
+    depth = len(path.relative_to(BENCHMARKS).parts) - 1
+    assert text.startswith(f"# yaml-language-server: $schema={'../' * depth}suite.schema.json\n")
 
 
 @pytest.mark.parametrize(
