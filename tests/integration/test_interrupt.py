@@ -74,9 +74,9 @@ def stopped(process, code):
     """Check that a sweep that has been sent a signal stops soon, with a message and no trace."""
     asked = time.monotonic()
     said, _ = process.communicate(timeout=60)  # ends when nobody holds the pipe any more
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - asked < 45
     assert process.returncode == code, said
-    while alive(process.pid) and time.monotonic() - asked < 10:
+    while alive(process.pid) and time.monotonic() - asked < 60:
         time.sleep(0.02)  # the pipe ends a little before the process that held it
     assert not alive(process.pid)
     assert "interrupted" in said
