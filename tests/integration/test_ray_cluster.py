@@ -304,7 +304,7 @@ def test_our_own_cluster_ends_with_the_sweep(home, odd, odd_cells, drive, short,
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
     asked = time.monotonic()
     said, _ = driver.communicate(timeout=240)  # ends when nobody holds the pipe any more
-    assert time.monotonic() - asked < 20
+    assert time.monotonic() - asked < 120
     assert said.splitlines()[0] == "begun"
     assert "KeyboardInterrupt" in said
     assert not list(Path(short).iterdir())
