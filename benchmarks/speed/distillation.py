@@ -95,16 +95,17 @@ def rows(model: Model, count: int, batch_size: int, steps: int, repeats: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--model", default="convnet")
+    parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    table = []
-    for model in (Model(name="convnet", width=32), Model(name="resnet8")):
-        for count, batch_size in ((5000, 32), (266, 64)):
-            table += rows(model, count, batch_size, options.steps, options.repeats)
+    table, model = [], Model(name=options.model, width=options.width)
+    for count, batch_size in ((5000, 32), (266, 64)):
+        table += rows(model, count, batch_size, options.steps, options.repeats)
     report("Distillation through the pool", table, options.json)
 
 
