@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from fedbench.models.net import FlatNet
+from fedbench.models.pooling import HalvingPool
 
 if TYPE_CHECKING:
     from fedbench.config import Norm
@@ -47,7 +48,7 @@ class ConvNet(FlatNet):
                 ),
                 *_normalisation(norm, width),
                 nn.ReLU(),
-                nn.AvgPool2d(2),
+                HalvingPool(),
             ]
         last = (size + 2 * (first_padding - 1)) // 2**depth
         super().__init__(nn.Sequential(*layers), width * last**2, classes)
