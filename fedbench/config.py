@@ -97,6 +97,11 @@ class Data(Settings):
             )
         return self
 
+    @property
+    def size(self) -> int:
+        """Height and width of the images in pixels."""
+        return self.image_size or DATASETS.get(self.name).size
+
 
 class Partition(Settings):
     """Who holds which training image. Which parameters count depends on the scheme."""
@@ -220,6 +225,9 @@ class Student(Recipe):
     """Passes over the shared set."""
     schedule: Literal["constant", "cosine", "step"] = "step"  # CollabDM: x0.1 at half
     """`step` divides by 10 at each milestone."""
+    model: Model | None = None
+    """Another architecture than the clients', to see whether the set serves it (cross-architecture
+    evaluation); None takes the clients'."""
 
 
 class Budget(Settings):
@@ -330,6 +338,11 @@ class Cell(Settings):
         return self.models[client * len(self.models) // self.partition.clients]
 
     @property
+    def student_model(self) -> Model:
+        """The architecture that is trained on a shared or synthetic set."""
+        return self.student.model or self.models[0]
+
+    @property
     def cell_id(self) -> str:
         """The cell's identity: 16 hexadecimal digits (see ``identity``)."""
         text = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
@@ -361,6 +374,8 @@ def identity(cell: Cell) -> dict[str, Any]:
             for part in (Data, Partition, Model, Recipe, Student, Budget, Evaluation, Cell)
         },
     }
+    if method.uses_student and cell.student.model is not None:
+        versions["student_model"] = MODELS.get(cell.student.model.name).version
     if (plugin := plugin_digest(method)) is not None:
         versions["plugin"] = plugin
     return {"settings": settings, "versions": versions}

@@ -14,7 +14,7 @@ from fedbench.bench.planfile import Entry, Excluded, Plan
 from fedbench.bench.suite import Suite, Tree, merge
 from fedbench.config import Cell, Student, parse
 from fedbench.errors import SettingsError
-from fedbench.registry import DATASETS, METHODS
+from fedbench.registry import METHODS
 
 #: Phases of a seed, in the order of computing (see ``arrange``).
 _PRODUCER, _CONSUMER, _ALONE = range(3)
@@ -58,7 +58,7 @@ def skip_reason(cell: Cell) -> str | None:
     """Return why a cell cannot run, or None; knows settings only, no data."""
     from fedbench.models.families import why_not
 
-    size = cell.data.image_size or DATASETS.get(cell.data.name).size
+    size = cell.data.size
     for model in cell.models:
         if size is not None and (reason := why_not(model, size)) is not None:
             return reason

@@ -11,6 +11,7 @@ and its code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from fedbench.config import Cell
 from fedbench.errors import SettingsError, TrainingError
+from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.budget import total_images
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
@@ -33,6 +35,7 @@ from fedbench.synthesis.local_matching import (
     MatchingMethod,
     by_class,
     fresh,
+    identity,
     local_set,
     network_seeds,
     real_start,
@@ -196,10 +199,8 @@ class CollabDM(MatchingMethod):
 
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Add the means up as they come, match them, and train one model on the set."""
-        from fedbench.synthesis.matcher import DistributionMatching
-
-        config, shape, seeds = self.config, server.shape, server.state["seeds"].tolist()
-        means, starts = MeanTable(len(seeds), shape.classes), Handful(ipc(server))
+        config, shape = self.config, server.shape
+        means, starts = MeanTable(len(server.state["seeds"]), shape.classes), Handful(ipc(server))
         held = torch.zeros(shape.classes, dtype=torch.int64)
         for upload in uploads:
             held += self._read(server, upload, means, starts)
@@ -209,13 +210,34 @@ class CollabDM(MatchingMethod):
         else:
             size = (len(labels), shape.channels, shape.size, shape.size)
             images = torch.randn(size, generator=server.generator("noise"))
-        module = DistributionMatching(
-            images, labels, self.embedding(server), config.descent, factor=config.expand
-        )
-        loader = MomentLoader(lambda step: means.moments(step, seeds[step]), len(seeds))
-        server.fit(module, loader, name="matching", steps=len(seeds))
-        shared = SyntheticSet(module.images.detach().cpu(), labels, shape.mean, shape.std)
+        matched = self._match(server, images, labels, means)
+        shared = SyntheticSet(matched, labels, shape.mean, shape.std)
         self.conclude(server, shared, ops=config.student_ops, factor=config.expand)
+
+    def _match(self, server: Server, start: Tensor, labels: Tensor, means: MeanTable) -> Tensor:
+        """Return the images when they match the means; an artefact, whatever is trained on it."""
+        config, embedding = self.config, self.embedding(server)
+        seeds = server.state["seeds"].tolist()
+
+        def build() -> dict[str, Tensor]:
+            from fedbench.synthesis.matcher import DistributionMatching
+
+            module = DistributionMatching(
+                start, labels, embedding, config.descent, factor=config.expand
+            )
+            loader = MomentLoader(lambda step: means.moments(step, seeds[step]), len(seeds))
+            server.fit(module, loader, name="matching", steps=len(seeds))
+            return {"images": module.images.detach()}
+
+        settings = {
+            **identity(embedding),
+            "descent": asdict(config.descent),
+            "factor": config.expand,
+            "from": tensors_digest(
+                {"start": start, "labels": labels, "seeds": server.state["seeds"], **means.tensors}
+            ),
+        }
+        return server.artefact("matched-set", settings, build, public=True).tensors["images"]
 
     def _read(self, server: Server, upload: Upload, means: MeanTable, starts: Handful) -> Tensor:
         """Take in what a client sent, chunk by chunk, and return its image counts by class."""
@@ -263,6 +285,12 @@ class MeanTable:
         self._weights[place] += weights
         share = weights / self._weights[place]
         self._means[place] += (means - self._means[place]) * share.unsqueeze(2)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What the table holds, by name: (steps, C) ``weights`` and (steps, C, d) ``means``."""
+        assert self._means is not None  # every network is assigned to a client
+        return {"weights": self._weights, "means": self._means}
 
     def moments(self, step: int, seed: int) -> Moments:
         """Return the means of the classes that any of a network's clients hold."""

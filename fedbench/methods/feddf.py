@@ -120,5 +120,5 @@ class FedDF(PublicDistillation):
 
 def _count(cell: Cell) -> tuple[int, int]:
     """Return how many images the budget holds, and their size."""
-    size = cell.data.image_size or DATASETS.get(cell.data.name).size
+    size = cell.data.size
     return (budget_pixels(cell) or 0) // (size * size), size

@@ -11,17 +11,13 @@ matching of ``collabdm`` as its distiller.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
-
 from fedbench.config import Cell
-from fedbench.federation.client import Client, ClientInfo
+from fedbench.federation.client import Client
 from fedbench.federation.message import Message
-from fedbench.federation.method import Upload, training_images
-from fedbench.federation.server import Server
-from fedbench.federation.synthetic import SyntheticSet
+from fedbench.federation.method import training_images
 from fedbench.synthesis.local_matching import (
     MatchingConfig,
     MatchingMethod,
@@ -33,7 +29,7 @@ from fedbench.synthesis.local_matching import (
     replayed,
     statistics,
 )
-from fedbench.synthesis.sets import class_shares, client_shares
+from fedbench.synthesis.sets import UnionMethod, class_shares
 
 
 class LocalDMConfig(MatchingConfig):
@@ -43,7 +39,7 @@ class LocalDMConfig(MatchingConfig):
     """Match standard deviations as well where canvases are expanded; needs `samples`."""
 
 
-class LocalDM(MatchingMethod):
+class LocalDM(MatchingMethod, UnionMethod):
     """Each client distils alone by distribution matching; the server unites the sets."""
 
     name = "local_dm"
@@ -67,14 +63,6 @@ class LocalDM(MatchingMethod):
         if images is None or training is None:
             return None
         return images * (self.config.iterations + 1) / 3 + training
-
-    def setup(self, server: Server) -> None:
-        """Share the budget among the clients, by what they hold."""
-        server.state["quotas"] = torch.tensor(client_shares(server))
-
-    def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
-        """Send the client its quota."""
-        return Message("quota", {"images": server.state["quotas"][to.id]})
 
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:
         """Distil, and send the set."""
@@ -103,14 +91,6 @@ class LocalDM(MatchingMethod):
         )
         return Message("synthetic", {"images": pixels, "labels": labels})
 
-    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
-        """Unite the sets and train one model on them."""
-        parts = [upload.message.tensors for upload in uploads]
-        shape = server.shape
-        union = SyntheticSet(
-            torch.cat([part["images"] for part in parts]),
-            torch.cat([part["labels"] for part in parts]),
-            shape.mean,
-            shape.std,
-        )
-        self.conclude(server, union, ops=self.config.student_ops, factor=self.config.expand)
+    def training(self) -> dict[str, Any]:
+        """Expand the set, and augment it as in matching where the settings say so."""
+        return {"ops": self.config.student_ops, "factor": self.config.expand}

@@ -12,7 +12,7 @@ Resource-Constrained Edge Environments", IJCNN 2023, https://arxiv.org/abs/2208.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -22,12 +22,9 @@ from torch import Tensor
 from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
 from fedbench.data.loaders import batches
-from fedbench.federation.client import Client, ClientInfo
+from fedbench.federation.client import Client
 from fedbench.federation.message import Message
-from fedbench.federation.method import Upload
-from fedbench.federation.server import Server
-from fedbench.federation.synthetic import SyntheticSet
-from fedbench.synthesis.sets import SetMethod, class_shares, client_shares, set_images
+from fedbench.synthesis.sets import UnionMethod, class_shares, set_images
 
 
 class LocalKipConfig(MethodConfig):
@@ -45,7 +42,7 @@ class LocalKipConfig(MethodConfig):
     """The client stops when more than this share of a step's images is answered rightly."""
 
 
-class LocalKip(SetMethod):
+class LocalKip(UnionMethod):
     """Local distillation by kernel inducing points, and the union at the server."""
 
     name = "local_kip"
@@ -61,14 +58,6 @@ class LocalKip(SetMethod):
         images = set_images(cell)
         return images and float(images * cell.student.epochs)
 
-    def setup(self, server: Server) -> None:
-        """Share the budget among the clients."""
-        server.state["quotas"] = torch.tensor(client_shares(server))
-
-    def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
-        """Send the client its quota."""
-        return Message("quota", {"images": server.state["quotas"][to.id]})
-
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:
         """Distil the client's data and send the result."""
         assert received is not None
@@ -80,14 +69,6 @@ class LocalKip(SetMethod):
         }
         found = client.artefact("kip", settings, lambda: self._distil(client, quota))
         return Message("images", found.tensors)
-
-    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
-        """Unite the images and train one model on them."""
-        parts = [upload.message.tensors for upload in uploads]
-        images = torch.cat([part["images"] for part in parts])
-        labels = torch.cat([part["labels"] for part in parts])
-        shape = server.shape
-        self.conclude(server, SyntheticSet(images, labels, shape.mean, shape.std))
 
     def _distil(self, client: Client, quota: int) -> dict[str, Tensor]:
         """Return images (n, C, S, S) float32 in normalised space and labels (n,)."""

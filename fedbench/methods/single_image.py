@@ -25,7 +25,6 @@ from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import Work
 from fedbench.files import data_root
-from fedbench.registry import DATASETS
 from fedbench.seeding import derive
 from fedbench.synthesis.public import Guide, PublicConfig, PublicDistillation, State
 from fedbench.synthesis.selection import SelectionSettings, crops_needed, fault, select
@@ -152,7 +151,7 @@ class SingleImage(PublicDistillation):
         reason = super().skip(cell) or fault(config.selection, _count(config))
         if reason is not None:
             return reason
-        size = cell.data.image_size or DATASETS.get(cell.data.name).size
+        size = cell.data.size
         needed = crops_needed(config.selection, config.selected)
         if _count(config) < needed:
             return (

@@ -25,6 +25,7 @@ OF_ROWS = (
 FIRST = ("data.name", "partition.scheme", "partition.beta", "partition.clients")
 _ALWAYS = ("scheme", "clients", "validation")
 _IN_TITLE = ("data.name", "models")
+_STUDENT = "student.model."
 _SHORT = ("data.", "partition.", "evaluation.", "method.", "budget.")
 
 
@@ -43,6 +44,9 @@ def flatten(settings: Mapping[str, Any]) -> Flat:
     used = {*_ALWAYS, *SCHEMES.get(partition["scheme"]).parameters}
     kept = {key: value for key, value in partition.items() if key in used}
     flat = _flatten({**settings, "partition": kept}, "")
+    if (student := settings.get("student", {}).get("model")) is not None:
+        flat = {name: value for name, value in flat.items() if not name.startswith(_STUDENT)}
+        flat["student.model"] = model_label([student])
     return {name: value for name, value in flat.items() if name not in NOT_IDENTITY}
 
 

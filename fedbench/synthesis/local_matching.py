@@ -22,7 +22,7 @@ from fedbench.errors import TrainingError
 from fedbench.federation.client import Client
 from fedbench.federation.work import Work
 from fedbench.models.families import why_not
-from fedbench.registry import DATASETS, MODELS
+from fedbench.registry import MODELS
 from fedbench.seeding import derive
 from fedbench.synthesis import dsa, expansion
 from fedbench.synthesis.matching import (
@@ -89,8 +89,9 @@ class MatchingMethod(SetMethod):
         """Ask for networks without BatchNorm that take the images, and a factor that divides."""
         if (reason := super().skip(cell)) is not None:
             return reason
-        size = cell.data.image_size or DATASETS.get(cell.data.name).size
-        model = self.config.embedding or cell.models[0]
+        if self.config.embedding is None and len(set(cell.models)) > 1:
+            return "random networks need one architecture; set the method's `embedding`"
+        size, model = cell.data.size, self.config.embedding or cell.models[0]
         if MODELS.get(model.name).has_batch_norm(model, size):
             return (
                 f"embeddings by {model.label} would depend on the batch, because it has BatchNorm; "
@@ -146,7 +147,7 @@ def statistics(
         (n, P, d) float32 on the CPU: of the next n networks (``SHELF``, or what is left) and the
         client's P classes, ascending.
     """
-    settings = {**_identity(embedding), "samples": samples}
+    settings = {**identity(embedding), "samples": samples}
     bf16 = client.cell.precision == "bf16-mixed"
 
     def build(part: Sequence[int]) -> dict[str, Tensor]:
@@ -245,7 +246,7 @@ def local_set(
     if not len(labels) or not steps:
         return images.cpu(), labels.cpu()
     settings = {
-        **_identity(embedding),
+        **identity(embedding),
         "counts": torch.bincount(labels).tolist(),
         "steps": steps,
         "descent": asdict(descent),
@@ -290,8 +291,8 @@ def real_start(
     )
 
 
-def _identity(embedding: Embedding) -> dict[str, Any]:
-    """Return what artefacts depend on by their networks and augmentations."""
+def identity(embedding: Embedding) -> dict[str, Any]:
+    """Return what artefacts depend on by their networks and augmentations, as JSON values."""
     model = embedding.model
     return {
         "model": model.model_dump(mode="json", exclude_none=True),

@@ -8,6 +8,7 @@ loader of their own; real ones stay bytes and go through the loader of all train
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,14 @@ from fedbench.data.augment import Kind
 from fedbench.data.dataset import Split
 from fedbench.data.loaders import BatchLoader, batches
 from fedbench.federation.budget import budget_pixels, quotas, total_images
-from fedbench.federation.method import Method
+from fedbench.federation.client import ClientInfo
+from fedbench.federation.message import Message
+from fedbench.federation.method import Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import Work, load
-from fedbench.registry import DATASETS
+from fedbench.models.families import why_not
 from fedbench.seeding import generator
 from fedbench.synthesis import dsa
 from fedbench.synthesis.expansion import expand
@@ -180,25 +183,25 @@ class SetMethod(Method):
     everyone = True
 
     def skip(self, cell: Cell) -> str | None:
-        """Ask for a budget and for one architecture."""
+        """Ask for a budget, and for one architecture that takes the images."""
         if cell.budget is None:
             return f"{self.name} needs a budget, such as budget.ipc = 10"
-        if len(set(cell.models)) > 1:
-            return "the model that is trained on the shared set needs one architecture"
-        return None
+        if cell.student.model is None and len(set(cell.models)) > 1:
+            return "which architecture is trained on the shared set? Set student.model"
+        return why_not(cell.student_model, cell.data.size)
 
     def conclude(
         self, server: Server, shared: SyntheticSet, *, ops: Sequence[dsa.Op] = (), factor: int = 1
     ) -> None:
         """Train the model on the shared set (see ``train_on_set``) and keep both."""
-        net = server.build(server.cell.models[0])
+        net = server.build(server.cell.student_model)
         train_on_set(server, net, shared, server.cell.student, ops=ops, factor=factor)
         server.state.update(prefixed(net.state_dict(), _NET))
         server.state.update({"images": shared.images, "labels": shared.labels})
 
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the model trained on the shared set."""
-        net = server.build(server.cell.models[0])
+        net = server.build(server.cell.student_model)
         load(net, part(server.state, _NET))
         yield "global", net
 
@@ -208,6 +211,33 @@ class SetMethod(Method):
         return SyntheticSet(state["images"], state["labels"], shape.mean, shape.std)
 
 
+class UnionMethod(SetMethod):
+    """Base of methods whose set is the union of what clients give, each a share of the budget.
+
+    A subclass answers the quota in ``client_update``: a message with up to ``images`` images
+    (uint8, or floats in normalised space) and their ``labels``.
+    """
+
+    def setup(self, server: Server) -> None:
+        """Share the budget among the clients, by what they hold."""
+        server.state["quotas"] = torch.tensor(client_shares(server))
+
+    def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
+        """Send the client its quota."""
+        return Message("quota", {"images": server.state["quotas"][to.id]})
+
+    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
+        """Unite the images and train one model on them."""
+        parts = [upload.message.tensors for upload in uploads]
+        union = {name: torch.cat([part[name] for part in parts]) for name in ("images", "labels")}
+        shared = SyntheticSet(**union, mean=server.shape.mean, std=server.shape.std)
+        self.conclude(server, shared, **self.training())
+
+    def training(self) -> dict[str, Any]:
+        """Return what the training on the set has beside the recipe (see ``train_on_set``)."""
+        return {}
+
+
 def set_images(cell: Cell) -> int | None:
     """Return how many whole images a cell's budget allows over all clients, for plans.
 
@@ -215,5 +245,4 @@ def set_images(cell: Cell) -> int | None:
         None where the settings do not tell (see ``budget_pixels``).
     """
     pixels = budget_pixels(cell)
-    size = cell.data.image_size or DATASETS.get(cell.data.name).size
-    return None if pixels is None else pixels // size**2
+    return None if pixels is None else pixels // cell.data.size**2
