@@ -330,9 +330,9 @@ class Handful:
             found = len(self._kept[label][0]) if label in self._kept else 0
             if found < self._count:
                 raise TrainingError(
-                    f"the clients hold or sent {found} images of class {label} to start from, and "
-                    f"the budget asks for {self._count}; lower budget.ipc, or set the method's "
-                    "`local_images` to ipc or its `initial` to noise"
+                    f"the clients sent {found} images of class {label} to start from, and the "
+                    f"budget asks for {self._count}; lower budget.ipc or set the method's "
+                    "`initial` to noise; with `local_images: ipc` clients send as many as they hold"
                 )
         return torch.cat([self._kept[label][1] for label in labels])
 

@@ -214,6 +214,22 @@ def test_too_few_images_to_start_from_is_a_clear_failure(tiny, runtime):
     assert "local_images" in record.reason
 
 
+@pytest.mark.parametrize("method", [COLLAB, LOCAL, {"name": "local_kip"}], ids=str)
+def test_a_client_without_data_is_a_clear_failure(tiny, runtime, method):
+    split = {"scheme": "dirichlet", "clients": 12, "beta": 0.01, "min_size": 0}
+    record = run_cell(tiny(method, **BUDGET, partition=split), runtime, suite="test")
+    assert record.status == "failed"
+    assert "holds no training image" in record.reason
+    assert "min_size" in record.reason
+
+
+@pytest.mark.parametrize("method", [LOCAL, {"name": "local_kip", "steps": 2}], ids=str)
+def test_a_union_has_no_more_of_a_class_than_there_is(compute, runtime, method):
+    found = shared(runtime, compute(method, budget={"ipc": 50}))
+    assert len(found.labels) == 120  # all that clients hold: 12 a class, and no image twice
+    assert torch.bincount(found.labels).max() < 50
+
+
 def test_noise_needs_no_images_to_start_from(compute, runtime):
     record = compute({**COLLAB, "initial": "noise"}, budget={"ipc": 50})
     assert len(shared(runtime, record).labels) == 500
