@@ -374,8 +374,10 @@ def identity(cell: Cell) -> dict[str, Any]:
             for part in (Data, Partition, Model, Recipe, Student, Budget, Evaluation, Cell)
         },
     }
-    if method.uses_student and cell.student.model is not None:
-        versions["student_model"] = MODELS.get(cell.student.model.name).version
+    if method.uses_student and (student := cell.student.model) is not None:
+        # Left out while it is 1, so that tables put these rows beside those of the clients' model.
+        later = MODELS.get(student.name).version
+        versions |= {"student_model": later} if later > 1 else {}
     if (plugin := plugin_digest(method)) is not None:
         versions["plugin"] = plugin
     return {"settings": settings, "versions": versions}

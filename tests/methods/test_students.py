@@ -1,10 +1,13 @@
 """Cross-architecture evaluation: other networks trained on the same shared set."""
 
+from dataclasses import replace
+
 import pytest
 import safetensors.torch
 
 from fedbench.bench.plan import skip_reason
 from fedbench.config import identity
+from fedbench.registry import MODELS
 from fedbench.report import labels
 
 OTHER = {"name": "resnet8", "width": 4}
@@ -69,9 +72,14 @@ def test_clients_with_several_architectures_need_one_for_the_set(tiny, compute):
 
 def test_only_methods_with_a_shared_set_are_other_cells_for_it(tiny):
     assert tiny("fedavg").cell_id == tiny("fedavg", student={"model": OTHER}).cell_id
-    versions = identity(tiny("random_real", **on(OTHER)))["versions"]
-    assert versions["student_model"] == 1
-    assert "student_model" not in identity(tiny("random_real", **on(None)))["versions"]
+
+
+def test_a_new_version_of_the_architecture_is_another_cell(tiny, monkeypatch):
+    cell = tiny("random_real", **on(OTHER))
+    known = cell.cell_id
+    monkeypatch.setattr(MODELS, "_loaded", {"resnet8": replace(MODELS.get("resnet8"), version=2)})
+    assert cell.cell_id != known
+    assert identity(cell)["versions"]["student_model"] == 2
 
 
 def test_a_row_names_it_in_one_word(tiny):
