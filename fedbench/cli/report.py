@@ -110,7 +110,7 @@ def make_report(
         check_reference(board.rows, paired)
     for table in tables.to_terminal(board.rows, stdout.width, paired):
         stdout.print(table, "")
-    stdout.print(tables.NOTE, style="dim", highlight=False)
+    stdout.print(tables.note(board.rows), style="dim", highlight=False)
     published = folder.parent.resolve() != home().resolve()
     target = out or (folder if published else folder / "report")
     made = build(folder, target, records=_link(target, folder), pdf=pdf, against=paired)

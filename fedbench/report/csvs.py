@@ -11,6 +11,7 @@ from fedbench.report.frame import Value
 #: Decimals by column; others are written as short as they can be without becoming another number.
 DIGITS = {
     **dict.fromkeys(("accuracy_mean", "accuracy_std", "gap_to_centralised"), 4),
+    **dict.fromkeys(("balanced_accuracy_mean", "balanced_accuracy_std"), 4),
     **dict.fromkeys(("worst_client_mean", "nll_mean", "ece_mean"), 4),
     **dict.fromkeys(("bytes_up_per_client", "bytes_down_per_client", "bytes_total", "rounds"), 0),
     **dict.fromkeys(("accuracy", "balanced_accuracy", "worst_client", "nll", "ece"), 6),

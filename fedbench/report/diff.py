@@ -18,6 +18,8 @@ COMPARED = (
     "n",
     "accuracy_mean",
     "accuracy_std",
+    "balanced_accuracy_mean",
+    "balanced_accuracy_std",
     "worst_client_mean",
     "nll_mean",
     "ece_mean",

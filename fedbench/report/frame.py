@@ -265,6 +265,8 @@ def _row(group: list[Record], flat: labels.Flat, control: bool) -> Row:
         "lacks_seeds": False,
         "accuracy_mean": _finite(_mean(records, "accuracy")),
         "accuracy_std": _std(records, "accuracy"),
+        "balanced_accuracy_mean": _finite(_mean(records, "balanced_accuracy")),
+        "balanced_accuracy_std": _std(records, "balanced_accuracy"),
         "gap_to_centralised": None,
         "worst_client_mean": _mean(records, "worst_client"),
         "nll_mean": _mean(records, "nll"),

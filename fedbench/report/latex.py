@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedbench.report.frame import Row
-from fedbench.report.tables import FIGURES, Line, accuracy_of, shown, written_gap
+from fedbench.report.tables import (
+    BALANCED,
+    Column,
+    Line,
+    accuracy_of,
+    figures,
+    shown,
+    written_gap,
+)
 
 HEAD = r"""% Made by fedbench from records. In the preamble: \usepackage{booktabs,graphicx}
 % Bold: the best contender. Underlined: the second. $\approx$: within a pooled std of the best.
@@ -51,7 +59,6 @@ _UNSET = "¢¤¥¦¨«¬\u00ad¯°²³´µ¸¹»¼½¾÷ÐÞðþ"
 _AT_MOST_A_LINE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 #: LaTeX holds back some 50 tables that have found no page, and gives up at the next.
 _TABLES_AT_ONCE = 15
-_COLUMNS = tuple(column for column in FIGURES if not column.timing and column.heading != "n")
 
 
 def to_latex(rows: Sequence[Row], suite: str, against: str | None = None) -> str:
@@ -65,22 +72,32 @@ def to_latex(rows: Sequence[Row], suite: str, against: str | None = None) -> str
     Raises:
         SettingsError: ``against`` means several rows of a block.
     """
+    columns = [column for column in figures(rows) if not column.timing and column.heading != "n"]
     parts = [HEAD]
     for place, block in enumerate(shown(rows, against)):
         if place and place % _TABLES_AT_ONCE == 0:
             parts.append("\\clearpage\n")
-        parts.append(_block(*block, suite, place + 1, against))
+        parts.append(_block(*block, columns, suite, place + 1, against))
     return "\n".join(parts)
 
 
-def _block(name: str, lines: Sequence[Line], suite: str, number: int, against: str | None) -> str:
+def _block(
+    name: str,
+    lines: Sequence[Line],
+    columns: Sequence[Column],
+    suite: str,
+    number: int,
+    against: str | None,
+) -> str:
     headings = ["Method", r"Accuracy (\%)", *([r"$\Delta$ (n)"] if against else [])]
-    headings += [escape(column.short) for column in _COLUMNS]
-    contenders = [_line(line, against) for line in lines if not line.row.control]
-    controls = [_line(line, against) for line in lines if line.row.control]
+    headings += [escape(column.short) for column in columns]
+    contenders = [_line(line, columns, against) for line in lines if not line.row.control]
+    controls = [_line(line, columns, against) for line in lines if line.row.control]
     caption = f"Suite {escape(suite)}: {escape(name)}. Mean $\\pm$ standard deviation (n seeds)."
     if against:
         caption += rf" $\Delta$: paired difference to {escape(against)} over n shared seeds."
+    if BALANCED in columns:
+        caption += " Bal.: balanced accuracy, the mean recall over classes."
     if controls:
         caption += r" $^\dagger$: control row."
     if any(line.row.lacks_seeds for line in lines):
@@ -107,7 +124,7 @@ def _block(name: str, lines: Sequence[Line], suite: str, number: int, against: s
     )
 
 
-def _line(line: Line, against: str | None) -> str:
+def _line(line: Line, columns: Sequence[Column], against: str | None) -> str:
     name = escape(str(line.row.values["label"])) + (r"$^\dagger$" if line.row.control else "")
     score = escape(accuracy_of(line.row))
     if line.mark.place == 1:
@@ -120,7 +137,7 @@ def _line(line: Line, against: str | None) -> str:
     cells = ["{}" + name, f"{score} ({line.row.values['n']}{lacking}){near}"]
     if against:
         cells.append(_signed(written_gap(line.gap)))
-    cells += [escape(column.text(line.row.values)) for column in _COLUMNS]
+    cells += [escape(column.text(line.row.values)) for column in columns]
     return " & ".join(cells) + r" \\"
 
 

@@ -31,6 +31,8 @@ COLUMNS = (
     "n",
     "accuracy_mean",
     "accuracy_std",
+    "balanced_accuracy_mean",
+    "balanced_accuracy_std",
     "gap_to_centralised",
     "worst_client_mean",
     "nll_mean",
@@ -43,8 +45,9 @@ COLUMNS = (
     "resources",
     "record_ids",
 )
-#: Characters up to which the terminal keeps a name on one line.
-LONGEST = 40
+#: Characters up to which the terminal keeps a name on one line, and down to which it does so where
+#: columns that always stay need the room.
+LONGEST, SHORTEST = 40, 12
 CONTROL = "†"
 NEAR = "≈"
 LACKS_SEEDS = "‡"
@@ -54,6 +57,13 @@ NOTE = (
     f"{NEAR} marks those within a pooled standard deviation of the best. {LACKS_SEEDS} lacks seeds "
     f"that half of the block's rows or more have, and is not ranked."
 )
+BALANCED_NOTE = (
+    "Balanced accuracy is the mean recall over classes, where each class counts alike however few "
+    "test samples it has; it is not ranked."
+)
+#: How far balanced accuracy has to be from accuracy to be worth a column. Classes of MNIST's test
+#: set are so nearly of one size that a model which knows one class alone stays below it.
+TELLING = 0.02
 
 
 @dataclass(frozen=True)
@@ -95,14 +105,43 @@ FIGURES = (
     Column("n", "n", lambda values: seeds(values)),
     Column("worst client %", "Worst %", lambda values: percent(values["worst_client_mean"]), 6),
     Column("ECE %", "ECE %", lambda values: percent(values["ece_mean"]), 3),
-    Column("up/client", "Up", lambda values: size(values["bytes_up_per_client"])),
+    Column("up/client", "Up", lambda values: size(values["bytes_up_per_client"]), 8),
     Column("down/client", "Down", lambda values: size(values["bytes_down_per_client"]), 7),
     Column("rounds", "R", lambda values: count(values["rounds"]), 4),
     Column("shared px", "Shared px", lambda values: count(values["shared_pixels"]), 5),
     Column("client s", "Client s", lambda values: seconds(values["client_seconds"]), 2, True),
     Column("server s", "Server s", lambda values: seconds(values["server_seconds"]), 1, True),
 )
-_STILL = tuple(column for column in FIGURES if not column.timing)
+#: The first of them, where it says something else than accuracy does (see ``figures``).
+BALANCED = Column(
+    "balanced %",
+    "Bal. %",
+    lambda values: accuracy(values["balanced_accuracy_mean"], values["balanced_accuracy_std"]),
+)
+
+
+def tells_balanced(rows: Iterable[Row]) -> bool:
+    """Return whether balanced accuracy says something else than accuracy.
+
+    It does if the two means of some row differ by ``TELLING`` or more. One answer holds for all
+    blocks that are shown together.
+    """
+    pairs = ((row.values["accuracy_mean"], row.values["balanced_accuracy_mean"]) for row in rows)
+    return any(
+        abs(float(mean) - float(balanced)) >= TELLING
+        for mean, balanced in pairs
+        if mean is not None and balanced is not None
+    )
+
+
+def figures(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """Return the columns that follow the accuracies of these rows and their paired differences."""
+    return (BALANCED, *FIGURES) if tells_balanced(rows) else FIGURES
+
+
+def note(rows: Sequence[Row]) -> str:
+    """Return what has to be known to read the tables of these rows."""
+    return f"{NOTE} {BALANCED_NOTE}" if tells_balanced(rows) else NOTE
 
 
 def to_csv(rows: Iterable[Row]) -> str:
@@ -129,24 +168,25 @@ def shown(rows: Sequence[Row], against: str | None = None) -> Iterator[tuple[str
 
 def to_markdown(rows: Sequence[Row], against: str | None = None) -> str:
     """Return the leaderboard as Markdown, a table for each block, without seconds."""
-    headings = ["method", "accuracy %", *gap_heading(against), *(c.heading for c in _STILL)]
+    columns = [column for column in figures(rows) if not column.timing]
+    headings = ["method", "accuracy %", *gap_heading(against), *(c.heading for c in columns)]
     head = [_cells(escape_markdown(heading) for heading in headings)]
     head.append(_cells(["---", *("---:" for _ in headings[1:])]))
     parts = []
     for name, lines in shown(rows, against):
-        body = [_cells(_markdown_line(line, against)) for line in lines]
+        body = [_cells(_markdown_line(line, columns, against)) for line in lines]
         parts.append("\n".join([f"### {escape_markdown(name)}\n", *head, *body]) + "\n")
-    return "\n".join([*parts, NOTE + "\n"]) if parts else "No cell has a result yet.\n"
+    return "\n".join([*parts, note(rows) + "\n"]) if parts else "No cell has a result yet.\n"
 
 
-def _markdown_line(line: Line, against: str | None) -> list[str]:
+def _markdown_line(line: Line, columns: Iterable[Column], against: str | None) -> list[str]:
     score = written_accuracy(line)
     if line.mark.place == 1:
         score = f"**{score}**"
     if line.mark.place == 2:
         score = f"<u>{score}</u>"
     gap = [written_gap(line.gap)] if against else []
-    return [escape_markdown(label(line.row)), score, *gap, *_figures(line.row, _STILL)]
+    return [escape_markdown(label(line.row)), score, *gap, *_figures(line.row, columns)]
 
 
 def _cells(texts: Iterable[str]) -> str:
@@ -179,8 +219,8 @@ def to_terminal(
     for heading in gap_heading(against):
         texts.append([heading, *(written_gap(line.gap) for _, lines in found for line in lines)])
     widths = [max(map(len, column)) for column in texts]
-    widths[0] = min(widths[0], LONGEST)
     widths[2:] = [max(10, *map(len, column[1:])) for column in texts[2:]]  # its heading may wrap
+    widths[0] = min(widths[0], LONGEST, max(SHORTEST, _room(rows, width, widths[1:])))
     columns = _fitting(rows, width, sum(widths) + 3 * len(widths) + 1)
     tables = []
     for name, lines in found:
@@ -193,7 +233,7 @@ def to_terminal(
             table.add_column(column.heading, justify="right", min_width=wide, no_wrap=True)
         _fill(table, lines, columns, against)
         tables.append(table)
-    spared = ", ".join(column.heading for column in FIGURES if column not in columns)
+    spared = ", ".join(column.heading for column in figures(rows) if column not in columns)
     if spared and tables:
         tables[-1].caption = Text(f"left out for want of width: {spared}", "dim")
         tables[-1].caption_justify = "left"
@@ -224,9 +264,15 @@ def _fill(
         table.add_row(Text(label(line.row)), score, *gap, *texts, style=style, end_section=last)
 
 
+def _room(rows: Sequence[Row], width: int | None, taken: Sequence[int]) -> int:
+    """Return how wide names may be beside what is taken and the columns that always stay."""
+    wide = [*taken, *(_width(column, rows) for column in figures(rows) if not column.rank)]
+    return LONGEST if width is None else width - sum(wide) - 3 * (len(wide) + 1) - 1
+
+
 def _fitting(rows: Sequence[Row], width: int | None, taken: int) -> list[Column]:
     """Return the columns that fit beside what is taken, the least important left out first."""
-    columns = list(FIGURES)
+    columns = list(figures(rows))
     while width is not None and taken + sum(_width(c, rows) + 3 for c in columns) > width:
         spare = [column for column in columns if column.rank]
         if not spare:

@@ -18,6 +18,7 @@ def record(
     seed=0,
     accuracy=0.5,
     *,
+    balanced=None,
     beta=0.1,
     ipc=None,
     control=False,
@@ -35,6 +36,9 @@ def record(
     budget = {"ipc": ipc, "pixels": None, "scope": "total"} if ipc else None
     partition = {"scheme": "dirichlet_capped", "beta": beta, **(partition or {})}
     worst = None if accuracy is None else accuracy / 2
+    metrics = {"accuracy": accuracy, "worst_client": worst, "nll": 1.0, "ece": 0.05}
+    if balanced is not None:
+        metrics["balanced_accuracy"] = balanced
     return Record(
         cell_id=cell_id or f"{method}-{beta}-{ipc}-{seed}",
         status=status,
@@ -52,7 +56,7 @@ def record(
         },
         versions={},
         data={"classes": list("0123456789"), "size": 16},
-        metrics={"accuracy": accuracy, "worst_client": worst, "nll": 1.0, "ece": 0.05},
+        metrics=metrics,
         ledger={
             "bytes_up_per_client": 1500.0,
             "bytes_down_per_client": 0.0,

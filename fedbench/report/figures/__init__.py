@@ -5,7 +5,7 @@ matplotlib is imported when something is drawn. ``docs/figures.md`` says how to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,16 +57,19 @@ def draw(board: Board) -> list[Figure]:
         partition,
         render,
         seconds,
+        series,
+        settings,
         style,
         sweeps,
         tradeoff,
     )
-    from fedbench.report.figures.series import Cast
 
     with style.context():
-        cast = Cast(board)
-        families = (tradeoff, sweeps, curves, classes, partition, seconds)
+        cast = series.Cast(board)
+        families = (tradeoff, sweeps, settings, curves, classes, partition, seconds)
         found = [sketch for family in families for sketch in family.sketches(board.rows, cast)]
+        taken: set[str] = set()  # a method's setting may be called as a figure is
+        found = [replace(one, name=series.free_name(one.name, taken)) for one in found]
         return [
             Figure(
                 sketch.name,

@@ -63,7 +63,8 @@ class Grid:
         legend: What the legend explains, in order.
         height: Of a panel, in inches; by default by the number of columns.
         margins: Around and between panels.
-        full: Whether a single column is as wide as the page.
+        full: Whether a single column is as wide as the page. It is where a name in the legend is
+            wider than a column.
 
     Attributes:
         drawing: The figure.
@@ -82,6 +83,7 @@ class Grid:
         self.page, self.margins = page, margins
         columns, count = page.columns, len(page.panels)
         self.rows = -(-count // columns)
+        full = full or not _legend_fits(legend, COLUMN)
         width = PAGE if full or columns > 1 else COLUMN
         wide = self.inner(columns, margins, full)
         self.size = (wide, HEIGHTS[columns] if height is None else height)
@@ -216,7 +218,7 @@ def _legend_columns(handles: Sequence[Line2D], width: float) -> tuple[int, list[
     """Return in how many columns a legend fits, and its texts."""
     names = [str(handle.get_label()) for handle in handles]
     columns = _columns_that_fit(names, width)
-    if columns == 1 and len(names) > 4:  # rather a long name cut than a tower of a legend
+    if columns == 1 and len(names) > 8:  # rather a long name cut than a tower of a legend
         names = style.fit_all(names, width / 2 - 0.55)
         columns = _columns_that_fit(names, width)
     return columns, style.fit_all(names, width - 0.5)
@@ -232,6 +234,11 @@ def _columns_that_fit(names: Sequence[str], width: float) -> int:
         if lower and needed <= width - 0.1:
             best = columns
     return best
+
+
+def _legend_fits(handles: Sequence[Line2D], width: float) -> bool:
+    _, texts = _legend_columns(handles, width)
+    return all(style.width(text) <= width - 0.5 for text in texts)
 
 
 def _legend_height(handles: Sequence[Line2D], width: float) -> float:

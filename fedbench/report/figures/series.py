@@ -18,7 +18,7 @@ from fedbench.report.figures.style import Look, looks
 from fedbench.report.frame import Row, Value
 
 #: What tells one series from another.
-Key = tuple[tuple[str, Value], ...]
+Key = tuple[tuple[str, str | int | float], ...]
 
 
 #: Settings of rows that vary along a series: the budget, and the number of draws, which changes no
@@ -31,55 +31,66 @@ class Cast:
 
     Args:
         board: Whose rows are drawn.
+
+    Attributes:
+        board: The same.
     """
 
     def __init__(self, board: Board) -> None:
+        self.board = board
         self._records = {record.cell_id: record for record in board.records}
-        named: dict[tuple[str, str], dict[Key, Row]] = {}
+        named: dict[tuple[str, str], list[Row]] = {}
         presets: dict[Key, set[str]] = {}
         for row in board.rows:
-            presets.setdefault(key(row), set()).update(str(row.values["preset"] or "").split("+"))
+            own = str(row.values["preset"] or "").split("+")
+            presets.setdefault(self.key(row), set()).update(own)
         for row in board.rows:
-            preset = "+".join(sorted(presets[key(row)] - {""}))
-            named.setdefault((str(row.values["method"]), preset), {})[key(row)] = row
+            preset = "+".join(sorted(presets[self.key(row)] - {""}))
+            named.setdefault((str(row.values["method"]), preset), []).append(row)
         self._looks: dict[Key, Look] = {}
         self._place(named)
 
-    def _place(self, named: dict[tuple[str, str], dict[Key, Row]]) -> None:
+    def key(self, row: Row) -> Key:
+        """Return what a row shares with those that are points of the same series."""
+        return key(row)
+
+    def _place(self, named: dict[tuple[str, str], list[Row]]) -> None:
         found: list[tuple[str, str, bool, Key]] = []
         for (method, preset), members in named.items():
-            differing = [
-                name
-                for name in labels.varying(labels.of_row(row.settings) for row in members.values())
-                if not name.startswith(_OF_POINTS)
-            ]
-            for own, row in members.items():
-                label = labels.method_label(
-                    method, preset or None, labels.written(row.settings, differing)
-                )
+            differing = labels.varying(labels.of_row(row.settings) for row in members)
+            for own, row in {self.key(row): row for row in members}.items():
+                # What varies along a series is not in its key, so not in its label.
+                written = labels.written(dict(own), differing)
+                label = labels.method_label(method, preset or None, written)
                 found.append((method, label, row.control, own))
-        found.sort(key=lambda series: (series[2], series[1], str(series[3])))
+        found.sort(key=lambda series: (series[2], _natural(series[1]), str(series[3])))
         given = looks((method, label, control) for method, label, control, _ in found)
         self._looks = {own: look for (*_, own), look in zip(found, given, strict=True)}
 
     def look(self, row: Row) -> Look:
         """Return how a row's series is drawn."""
-        return self._looks[key(row)]
+        return self._looks[self.key(row)]
 
     def records(self, row: Row) -> list[Record]:
         """Return what a row is the mean of, in order of seed."""
         return [self._records[name] for name in str(row.values["record_ids"]).split()]
 
     def series(self, rows: Iterable[Row]) -> dict[Look, list[Row]]:
-        """Return rows by series, contenders before controls, each sorted by label."""
+        """Return rows by series, contenders before controls, each by label, 20 before 100."""
         members: dict[Look, list[Row]] = {}
         for row in rows:
             members.setdefault(self.look(row), []).append(row)
         return {look: members[look] for look in self._looks.values() if look in members}
 
 
+def _natural(label: str) -> list[tuple[float, str]]:
+    """Return a key that sorts numbers within texts by their size."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", label)
+    return [(float(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
+
+
 def key(row: Row) -> Key:
-    """Return what a row shares with those that are points of the same series."""
+    """Return the settings of a row, budgets apart, that its block's other rows may not share."""
     own = labels.of_row(row.settings)
     return tuple(sorted(item for item in own.items() if not item[0].startswith(_OF_POINTS)))
 
@@ -209,7 +220,7 @@ def pages(
         many = columns * max(1, most_rows(columns))
         parts = [members[start : start + many] for start in range(0, len(members), many)]
         for place, part in enumerate(parts, start=1):
-            name = _free_name(_slug(stem, dataset, own), taken)
+            name = free_name(_slug(stem, dataset, own), taken)
             which = f" ({place} of {len(parts)})" if len(parts) > 1 else ""
             result.append(_page(name, dataset + which, part, columns))
     return result
@@ -249,7 +260,8 @@ def _slug(*parts: str) -> str:
     return "-".join(word for word in words if word)
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
+    """Return a name, numbered where it is taken, and take it."""
     number, free = 1, name
     while free in taken:
         number += 1

@@ -1,9 +1,12 @@
-"""Accuracy against a setting of the suite: β, the number of clients, the budget."""
+"""Accuracy against a setting of the suite: β, the number of clients, the budget.
+
+``settings`` draws it against settings of methods.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,10 +91,11 @@ def _sketch(page: Page, axis: Axis, cast: Cast) -> Sketch:
             placed = [row for row in own if row.values[axis.column] is not None]
             for row in (row for row in own if row.values[axis.column] is None):
                 level = True
-                _level(axes, row, plain(look))
+                level_line(axes, row, plain(look))
             if placed:
                 gaps |= len(placed) < len(inside)
-                _line(axes, placed, inside, shift, axis, plain(look))
+                at = {number(row.values[axis.column]): row for row in placed}
+                line(axes, at, inside, shift, plain(look))
     grid.name_axes(axis.label, "accuracy (%)")
     caption = (
         f"Accuracy at the last step against {axis.words}. {bars(page.rows)} "
@@ -105,16 +109,22 @@ def _sketch(page: Page, axis: Axis, cast: Cast) -> Sketch:
     )
 
 
-def _line(
+def line(
     axes: Axes,
-    rows: Sequence[Row],
+    at: Mapping[float, Row],
     values: Sequence[float],
     shift: float,
-    axis: Axis,
     look: dict[str, Any],
 ) -> None:
-    """Draw one series with a gap where it has no value."""
-    at = {number(row.values[axis.column]): row for row in rows}
+    """Draw one series with a gap where it has no row.
+
+    Args:
+        axes: The panel.
+        at: The series' rows by their place on the axis.
+        values: The places that it could have, sorted.
+        shift: Factor by which all are moved sideways.
+        look: How it is drawn.
+    """
     means = [_percent(at, value, "accuracy_mean") for value in values]
     axes.errorbar(
         [value * shift for value in values],
@@ -125,12 +135,12 @@ def _line(
     )
 
 
-def _percent(at: dict[float, Row], value: float, column: str) -> float:
+def _percent(at: Mapping[float, Row], value: float, column: str) -> float:
     return 100 * number(at[value].values[column]) if value in at else math.nan
 
 
-def _level(axes: Axes, row: Row, look: dict[str, Any]) -> None:
-    """Draw a row without a value on the axis as a line across, its marker at the right end."""
+def level_line(axes: Axes, row: Row, look: dict[str, Any]) -> None:
+    """Draw a row without a place on the axis as a line across, its marker at the right end."""
     mean = 100 * number(row.values["accuracy_mean"])
     axes.plot(
         [0, 1],

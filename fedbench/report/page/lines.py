@@ -37,6 +37,7 @@ class Column:
         meaning: One sentence.
         better: Which end a first click puts on top.
         text: Writes a row's value; None for times, which the page's script fills in.
+        spread: The column of ``table.csv`` with its standard deviation, where that is shown.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Column:
     meaning: str
     better: Literal["high", "low"]
     text: Callable[[Value], str] | None
+    spread: str | None = None
 
 
 def _points(value: Value) -> str:
@@ -97,6 +99,15 @@ COLUMNS = (
     Column("client_seconds", "Client s", "Seconds that clients worked, all clients.", "low", None),
     Column("server_seconds", "Server s", "Seconds that the server worked.", "low", None),
 )
+#: The first of them, where it says something else than accuracy does (see ``columns``).
+BALANCED = Column(
+    "balanced_accuracy_mean",
+    "Balanced %",
+    "Balanced accuracy, the mean recall over classes: mean ± standard deviation over seeds.",
+    "high",
+    tables.percent,
+    "balanced_accuracy_std",
+)
 _TIMES = tuple(column.key for column in COLUMNS if column.text is None)
 
 
@@ -116,6 +127,7 @@ class Run:
 
     seed: str
     accuracy: str
+    balanced: str
     worst: str
     cell_id: str
     link: str
@@ -133,7 +145,7 @@ class Line:
         std: Its deviation in percent, empty for one seed.
         points: As drawn, or None without an accuracy.
         where: Its setting, as far as settings vary; shown where blocks are not.
-        cells: Texts of ``COLUMNS``; None for times.
+        cells: Texts of the columns; None for times.
         runs: One a record.
         privileges: What its method was given that others were not.
     """
@@ -169,6 +181,11 @@ class Filter:
     options: list[tuple[str, str]]
 
 
+def columns(rows: Iterable[Row]) -> tuple[Column, ...]:
+    """Return the columns that follow the accuracies of a board's rows."""
+    return (BALANCED, *COLUMNS) if tables.tells_balanced(rows) else COLUMNS
+
+
 def blocks_of(rows: Sequence[Row], records: str) -> list[Block]:
     """Return the leaderboard's blocks as the page shows them.
 
@@ -178,11 +195,11 @@ def blocks_of(rows: Sequence[Row], records: str) -> list[Block]:
     """
     numbers = {id(row): number for number, row in enumerate(rows)}
     places = _places(rows)
-    axis = scale(rows)
+    axis, shown = scale(rows), columns(rows)
     found = []
     for head, members in blocks(rows):
         all_lines = [
-            _line(numbers[id(row)], row, mark, places[id(row)], axis, records)
+            _line(numbers[id(row)], row, mark, places[id(row)], axis, shown, records)
             for row, mark in zip(members, marks(members), strict=True)
         ]
         found.append(
@@ -197,7 +214,13 @@ def blocks_of(rows: Sequence[Row], records: str) -> list[Block]:
 
 
 def _line(
-    number: int, row: Row, mark: Mark, where: str, axis: tuple[float, float], records: str
+    number: int,
+    row: Row,
+    mark: Mark,
+    where: str,
+    axis: tuple[float, float],
+    shown: Iterable[Column],
+    records: str,
 ) -> Line:
     values = row.values
     std = values["accuracy_std"]
@@ -210,16 +233,24 @@ def _line(
         tables.percent(std) if std is not None else "",
         _drawn(row, axis),
         where,
-        [column.text(values[column.key]) if column.text else None for column in COLUMNS],
+        [_cell(column, values) for column in shown],
         [_run(record, records) for record in row.records],
         "; ".join(privileges),
     )
+
+
+def _cell(column: Column, values: dict[str, Value]) -> str | None:
+    if column.text is None:
+        return None
+    text, std = column.text(values[column.key]), values[column.spread] if column.spread else None
+    return text if std is None else f"{text} ± {column.text(std)}"
 
 
 def _run(record: Record, records: str) -> Run:
     return Run(
         str(record.settings["seed"]),
         tables.percent(record.metrics.get("accuracy")),
+        tables.percent(record.metrics.get("balanced_accuracy")),
         tables.percent(record.metrics.get("worst_client")),
         record.cell_id,
         record_link(record.cell_id, records),

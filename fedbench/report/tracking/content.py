@@ -217,10 +217,12 @@ def of_board(
     plan = board.plan
     sheets = {
         "table": _table(board.rows),
-        "pivot": _pivot(board.rows),
+        "pivot": _pivot(board.rows, "accuracy"),
         "runs": _runs(board),
         "published": _published(comparisons),
     }
+    if tables.tells_balanced(board.rows):
+        sheets["pivot_balanced"] = _pivot(board.rows, "balanced_accuracy")
     return Content(
         id=_identifier(f"leaderboard-{plan.suite}-{plan.profile}"),
         name=f"leaderboard {plan.suite} ({plan.profile})",
@@ -258,14 +260,19 @@ def _table(rows: Sequence[Row]) -> Sheet:
     return Sheet(tables.COLUMNS, [[row.values[name] for name in tables.COLUMNS] for row in rows])
 
 
-def _pivot(rows: Sequence[Row]) -> Sheet:
-    """Return a line for each method and a column for each block of the leaderboard."""
+def _pivot(rows: Sequence[Row], metric: str) -> Sheet:
+    """Return a line for each method and a column for each block of the leaderboard.
+
+    Args:
+        rows: Of a board.
+        metric: What the cells show: its mean, its deviation and n.
+    """
     found = [(tables.title(head), members) for head, members in blocks(rows)]
     lines: dict[str, dict[str, str]] = {}
     for title, members in found:
         for row in members:
             values = row.values
-            score = tables.accuracy(values["accuracy_mean"], values["accuracy_std"])
+            score = tables.accuracy(values[f"{metric}_mean"], values[f"{metric}_std"])
             lines.setdefault(tables.label(row), {})[title] = f"{score} ({values['n']})"
     titles = [title for title, _ in found]
     return Sheet(
