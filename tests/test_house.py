@@ -1,9 +1,6 @@
 """Rules of the house that no single module can test: arrows, sizes, and what help may import."""
 
 import ast
-import csv
-import re
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -136,37 +133,3 @@ def test_committed_files_name_no_machine_and_no_registry():
             text = path.read_text()
             for word in ("/wo" + "rk/", "--index" + "-url", "--extra-index" + "-url"):
                 assert word not in text, f"{name} names {word}"
-
-
-def test_the_numbers_of_the_readme_are_published():
-    text = (ROOT / "README.md").read_text()
-    published = (ROOT / "leaderboards" / "digits" / "table.md").read_text()
-    numbers = re.findall(r"\d+\.\d\d ± \d+\.\d\d", text)
-    assert len(numbers) == 32
-    assert [number for number in numbers if number not in published] == []
-
-
-def test_the_differences_in_the_docs_are_those_of_the_published_runs():
-    board = ROOT / "leaderboards" / "single_image_one_shot" / "runs.csv"
-    with board.open(encoding="utf-8") as file:
-        runs = list(csv.DictReader(file))
-    labels = ("method", "preset", "settings")
-    found = {
-        (*(run[name] for name in labels), run["beta"], run["seed"]): 100 * float(run["accuracy"])
-        for run in runs
-    }
-    ours = ("single_image", "fedbench", "image=china selection.prune=top")
-    pairs = [
-        (ours, ("fedavg", "one_shot", "")),
-        (("single_image", "reference", ""), ("fedavg", "one_shot", "")),
-        (ours, ("single_image", "fedbench", "image=china selection.prune=none")),
-        (ours, ("single_image", "fedbench", "image=noise selection.prune=top")),
-        (ours, ("feddf", "fedbench", "augment=standard")),
-    ]
-    expected = []
-    for one, other in pairs:
-        for beta in ("0.1", "1"):
-            gaps = [found[(*one, beta, s)] - found[(*other, beta, s)] for s in ("0", "1", "2")]
-            expected.append(f"{statistics.mean(gaps):+.2f} ± {statistics.stdev(gaps):.2f}")
-    text = (ROOT / "docs" / "public.md").read_text()
-    assert re.findall(r"[+-]\d+\.\d\d ± \d+\.\d\d", text) == expected

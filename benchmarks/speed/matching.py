@@ -63,7 +63,7 @@ class Setting:
         }
         self.start = torch.randn(CLASSES * ipc, *shape, generator=source)
         self.labels = torch.arange(CLASSES).repeat_interleave(ipc)
-        self.embedding = Embedding(self.model, CHANNELS, SIZE, device, dsa.OPS)
+        self.embedding = Embedding(self.model, CHANNELS, SIZE, CLASSES, device, dsa.OPS)
         self.targets = [class_moments(self.embedding, seed, self.real) for seed in range(steps)]
         self.pools = {name: TrainerPool(str(device), name) for name in ("32-true", "bf16-mixed")}
 

@@ -61,6 +61,8 @@ def _cell() -> dict[str, Schema]:
     }
     cell["properties"]["method"] = _ref("Method")
     method, parts = _method()
+    for part in (*defs.values(), *method["anyOf"]):
+        _take_model_names(part)
     return {**parts, **defs, "Method": method, "Cell": _open(cell)}
 
 
@@ -134,6 +136,13 @@ def _list(value: Schema) -> Schema:
 
 def _name_or(part: str, names: list[str]) -> Schema:
     return {"anyOf": [{"enum": names}, _ref(part)]}
+
+
+def _take_model_names(part: Schema) -> None:
+    """Let a model's name stand for its settings in the keys of a mapping that take a model."""
+    for value in part.get("properties", {}).values():
+        if _ref("Model") in value.get("anyOf", ()):
+            value["anyOf"] = [{"enum": MODELS.names()}, *value["anyOf"]]
 
 
 def _refer(part: Schema, **targets: str) -> None:

@@ -190,9 +190,8 @@ def show(record: Record, path: Path) -> None:
         ),
         (
             "seconds",
-            f"clients {ledger['client_seconds']:.1f} (of these "
-            f"{ledger['shared_seconds']:.1f} shared), server "
-            f"{ledger['server_seconds']:.1f}, wall {record.wall_seconds:.1f}",
+            f"clients {ledger['client_seconds']:.1f}, server {ledger['server_seconds']:.1f} (of "
+            f"these {ledger['shared_seconds']:.1f} shared), wall {record.wall_seconds:.1f}",
         ),
         ("record", str(path)),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ class Server(Work):
 
     def enter(self, round: int) -> None:
         """Begin a round: fits are numbered anew."""
-        self.round, self._fits = round, 0
+        self.round, self._fits = round, Counter[str]()
 
     def _origin(self) -> dict[str, Any]:
         return {**super()._origin(), "cell": identity(self.cell), "data": self._context.digest}

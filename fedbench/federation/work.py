@@ -7,6 +7,7 @@ its side does not hold gets a ``PrivacyError``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
@@ -46,7 +47,7 @@ class Work:
 
     def __init__(self, context: Context, scope: tuple[Name, ...]) -> None:
         self._context, self._scope = context, scope
-        self.round, self._fits = 0, 0
+        self.round, self._fits = 0, Counter[str]()
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in _PRIVATE:
@@ -147,11 +148,12 @@ class Work:
     def _ticket(self, name: str) -> str:
         """Return the checkpoint's file name of this worker's next fit in this round.
 
-        It holds the fit's place in the round, so that two fits of one name do not resume from each
-        other's file.
+        It holds the fit's place among those of its name in the round, so that two of them do not
+        resume from each other's file. Fits of other names do not count: one whose result is an
+        artefact by now does not happen again.
         """
-        self._fits += 1
-        return f"round-{self.round}-fit-{self._fits}-{name.replace(' ', '-')}.ckpt"
+        self._fits[name] += 1
+        return f"round-{self.round}-{name.replace(' ', '-')}-{self._fits[name]}.ckpt"
 
     def train(
         self, net: nn.Module, split: Split, recipe: Recipe, *, name: str, epochs: int | None = None

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from fedbench.config import Cell
@@ -73,6 +73,15 @@ class CollabDMConfig(MatchingConfig):
     """Its momentum."""
     local_std: bool = False  # fedbench: CollabDM has it with expanded canvases, at clients only
     """Match standard deviations there where canvases are expanded; needs `local_samples`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.local_std and self.local_samples is None:
+            raise ValueError(
+                "local_std needs deviations, and the means that are sent anyway have none; set "
+                "local_samples to a number such as 256, or local_std to false"
+            )
+        return self
 
     @property
     def local_descent(self) -> Descent:
@@ -147,8 +156,9 @@ class CollabDM(MatchingMethod):
         counts = torch.bincount(client.data.labels.cpu(), minlength=client.shape.classes)
         yield Message("holdings", {"counts": counts})
         kept: list[Tensor] = []
+        reused = config.initial == "distilled" and config.local_samples is None
         for means in statistics(client, images, embedding, seeds, config.samples):
-            if len(kept) * SHELF < config.local_iterations:
+            if reused and len(kept) * SHELF < config.local_iterations:
                 kept.append(means)
             yield Message("means", {"means": means.to(_TYPES[config.element])})
         if config.initial == "distilled":

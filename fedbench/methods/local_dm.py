@@ -12,7 +12,9 @@ matching of ``collabdm`` as its distiller.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+from pydantic import model_validator
 
 from fedbench.config import Cell
 from fedbench.federation.client import Client
@@ -37,6 +39,15 @@ class LocalDMConfig(MatchingConfig):
 
     match_std: bool = False  # fedbench: the local step of CollabDM has it with expanded canvases
     """Match standard deviations as well where canvases are expanded; needs `samples`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.match_std and self.samples is None:
+            raise ValueError(
+                "match_std needs deviations, and the statistics of all images have none; set "
+                "samples to a number such as 256, or match_std to false"
+            )
+        return self
 
 
 class LocalDM(MatchingMethod, UnionMethod):
@@ -68,8 +79,11 @@ class LocalDM(MatchingMethod, UnionMethod):
         """Distil, and send the set."""
         assert received is not None
         config, embedding, images = self.config, self.embedding(client), by_class(client)
-        steps = config.iterations + 1
         quota, classes = int(received.tensors["images"]), client.shape.classes
+        if not quota:
+            pixels, labels = real_start(client, images, [0] * classes, config.expand)
+            return Message("synthetic", {"images": pixels.cpu(), "labels": labels})
+        steps = config.iterations + 1
         shares = class_shares(quota, client.data.labels, classes, client.generator("share"))
         source: dict[str, Any] = {"samples": config.samples}
         if config.samples is None:

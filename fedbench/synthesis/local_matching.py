@@ -38,7 +38,7 @@ from fedbench.synthesis.sets import SetMethod, set_images
 #: ten classes. Longer runs share the artefacts of shorter ones.
 SHELF = 25
 
-_VERSION = 1  # of statistics and local sets: part of their artefacts' keys
+_VERSION = 2  # of statistics and local sets: part of their artefacts' keys
 
 
 class MatchingConfig(MethodConfig):
@@ -103,7 +103,7 @@ class MatchingMethod(SetMethod):
         """Return the cell's random networks and augmentations."""
         shape, model = worker.shape, self.config.embedding or worker.cell.models[0]
         ops = dsa.parse(self.config.augment)
-        return Embedding(model, shape.channels, shape.size, worker.device, ops)
+        return Embedding(model, shape.channels, shape.size, shape.classes, worker.device, ops)
 
     def training_passes(self, cell: Cell) -> float | None:
         """Return passes of the synthetic images: in matching, and in training on the set."""

@@ -53,6 +53,7 @@ class Embedding:
         model: The architecture; its penultimate features are the embedding.
         channels: Of the images.
         size: Height and width of the images in pixels.
+        classes: Number of classes; some architectures have other widths for many.
         device: Where to compute.
         ops: Siamese augmentation of real and synthetic images; none leaves them as they are.
     """
@@ -60,12 +61,14 @@ class Embedding:
     model: Model
     channels: int
     size: int
+    classes: int
     device: torch.device
     ops: tuple[dsa.Op, ...] = ()
 
     def network(self, seed: int) -> Net:
         """Return a seed's network, without gradients for its weights."""
-        net = build(self.model, channels=self.channels, size=self.size, classes=1, seed=seed)
+        shape = {"channels": self.channels, "size": self.size, "classes": self.classes}
+        net = build(self.model, **shape, seed=seed)
         return net.requires_grad_(False).to(self.device)
 
     def draw(self, seed: int, label: int) -> dsa.Draw | None:

@@ -12,6 +12,7 @@ from fedbench.methods.collabdm import Handful, MeanTable
 from fedbench.methods.local_dm import LocalDM
 from fedbench.synthesis import sets
 from fedbench.synthesis.matcher import DistributionMatching
+from fedbench.training.classifier import Classifier
 from fedbench.training.pool import TrainerPool
 
 STEPS = 4  # T + 1
@@ -173,6 +174,35 @@ def test_a_killed_server_stage_goes_on_with_the_same_bits(tiny, runtime, monkeyp
     assert asked == list(range(20, 25))
 
 
+def test_a_killed_training_on_the_set_goes_on_where_it_was(tiny, runtime, monkeypatch):
+    cell = tiny(COLLAB, **BUDGET, student={"epochs": 6})
+    calm = run_cell(cell, runtime, suite="calm")
+    for path in (runtime.home / "artefacts" / "matched-set").iterdir():
+        path.unlink()  # so that the killed run matches, and the next one does not
+    fit, epochs, kill = TrainerPool.fit, [], True
+
+    def often(self, module, loader, **options):
+        report = options["on_epoch"]
+
+        def on_epoch(done, total, loss):
+            report(done, total, loss)
+            epochs.append(done)
+            if kill and done == 4:
+                raise Killed
+
+        if isinstance(module, Classifier):
+            options |= {"checkpoint_every": 0.0, "on_epoch": on_epoch}
+        fit(self, module, loader, **options)
+
+    monkeypatch.setattr(TrainerPool, "fit", often)
+    with pytest.raises(Killed):
+        run_cell(cell, runtime, suite="stormy")
+    epochs.clear()
+    kill = False
+    assert compare(calm, run_cell(cell, runtime, suite="stormy")) == []
+    assert len(epochs) < 6
+
+
 def test_weights_by_count_are_not_those_by_client(compute):
     uneven = {"partition": {"scheme": "dirichlet_capped", "clients": 3, "beta": 0.5}}
     count, uniform = (
@@ -261,6 +291,21 @@ def test_another_architecture_may_be_trained_on_the_set(compute):
 def test_an_unknown_operation_is_named(tiny):
     with pytest.raises(SettingsError, match="'cutot'"):
         tiny({**COLLAB, "augment": "color_cutot"})
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ({**COLLAB, "local_std": True, "expand": 2}, "local_samples"),
+        ({**REFERENCE, "local_samples": None}, "local_std"),
+        ({**LOCAL, "match_std": True, "expand": 2}, "samples"),
+        ({**LOCAL, "preset": "reference", "samples": None}, "match_std"),
+    ],
+    ids=str,
+)
+def test_deviations_that_nobody_has_are_refused(tiny, method, words):
+    with pytest.raises(SettingsError, match=words):
+        tiny(method, **BUDGET)
 
 
 def test_fd3_1_a_client_gives_as_many_of_each_class_that_it_holds(compute, runtime):

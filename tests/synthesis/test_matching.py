@@ -8,6 +8,7 @@ import torch
 
 from fedbench.config import Model
 from fedbench.methods.collabdm import MeanTable
+from fedbench.models.factory import build
 from fedbench.synthesis import dsa
 from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (
@@ -25,7 +26,7 @@ CLASSWISE = Descent("classwise", lr=2.0, momentum=0.5)
 
 
 def embedding(ops=()):
-    return Embedding(MODEL, 2, SIZE, torch.device("cpu"), ops)
+    return Embedding(MODEL, 2, SIZE, CLASSES, torch.device("cpu"), ops)
 
 
 def real(counts=(9, 6, 5), seed=0):
@@ -274,3 +275,12 @@ def test_moments_travel_to_the_device_as_they_are():
     sent = move_data_to_device(Moments(7, (0, 2), torch.ones(2, 3)), torch.device("cpu"))
     assert isinstance(sent, Moments)
     assert sent[:2] == (7, (0, 2))
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_a_random_network_is_the_cells_whatever_its_number_of_classes(classes):
+    model = Model(name="dense_cnn")  # its widths depend on it
+    own = build(model, channels=3, size=32, classes=classes, seed=5)
+    random = Embedding(model, 3, 32, classes, torch.device("cpu")).network(5)
+    assert [value.shape for value in random.parameters()] == [p.shape for p in own.parameters()]
+    assert all(map(torch.equal, random.parameters(), own.parameters()))

@@ -1,0 +1,83 @@
+"""Numbers in README and docs are those of committed records, computed again."""
+
+import csv
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BOARDS = ROOT / "leaderboards"
+PHOTO = ("single_image", "fedbench", "image=china selection.prune=top")
+COLLAB, LOCAL = ("collabdm", "fedbench", "expand=1"), ("local_dm", "fedbench", "expand=1")
+
+#: Of each page: boards, skews, and rows that are compared, in the order of its table.
+PAGES = {
+    "public": (
+        ["single_image_one_shot"],
+        ["0.1", "1"],
+        [
+            (PHOTO, ("fedavg", "one_shot", "")),
+            (("single_image", "reference", ""), ("fedavg", "one_shot", "")),
+            (PHOTO, ("single_image", "fedbench", "image=china selection.prune=none")),
+            (PHOTO, ("single_image", "fedbench", "image=noise selection.prune=top")),
+            (PHOTO, ("feddf", "fedbench", "augment=standard")),
+        ],
+    ),
+    "distilled": (
+        ["collabdm_mnist", "collabdm_cifar10"],
+        ["0.1", "0.5"],
+        [
+            (COLLAB, LOCAL),
+            (LOCAL, ("random_real", "", "")),
+            (("collabdm", "fedbench", "expand=2"), COLLAB),
+            (("local_dm", "fedbench", "expand=2"), LOCAL),
+            (("collabdm", "fedbench", "expand=2"), ("local_dm", "fedbench", "expand=2")),
+            (COLLAB, ("collabdm", "reference", "")),
+        ],
+    ),
+}
+
+
+def accuracies(board):
+    """Return percentages by row, skew and seed."""
+    with (BOARDS / board / "runs.csv").open(encoding="utf-8") as file:
+        return {
+            (run["method"], run["preset"], run["settings"], run["beta"], run["seed"]): 100
+            * float(run["accuracy"])
+            for run in csv.DictReader(file)
+        }
+
+
+def differences(boards, skews, pairs):
+    """Yield paired differences over seeds as they are written, pair by pair."""
+    found = {board: accuracies(board) for board in boards}
+    for one, other in pairs:
+        for board in boards:
+            for beta in skews:
+                known = found[board]
+                gaps = [known[(*one, beta, s)] - known[(*other, beta, s)] for s in "012"]
+                yield f"{statistics.mean(gaps):+.2f} ± {statistics.stdev(gaps):.2f}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_differences_are_those_of_the_published_runs(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    assert re.findall(r"[+-]\d+\.\d\d ± \d+\.\d\d", text) == list(differences(*PAGES[page]))
+
+
+def test_the_numbers_of_the_readme_are_published():
+    text = (ROOT / "README.md").read_text()
+    published = (BOARDS / "digits" / "table.md").read_text()
+    numbers = re.findall(r"\d+\.\d\d ± \d+\.\d\d", text)
+    assert len(numbers) == 32
+    assert [number for number in numbers if number not in published] == []
+
+
+@pytest.mark.parametrize("page", sorted(path.stem for path in (ROOT / "docs").glob("*.md")))
+def test_means_in_the_docs_are_published(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    published = "".join(path.read_text() for path in BOARDS.glob("*/table.md"))
+    numbers = re.findall(r"(?<![+\d.-])\d+\.\d\d ± \d+\.\d\d", text)
+    assert [number for number in numbers if number not in published] == []
