@@ -225,7 +225,7 @@ class Student(Recipe):
     """Passes over the shared set."""
     schedule: Literal["constant", "cosine", "step"] = "step"  # CollabDM: x0.1 at half
     """`step` divides by 10 at each milestone."""
-    model: Model | None = None
+    model: Model | None = None  # CollabDM, DM: the network of the matching
     """Another architecture than the clients', to see whether the set serves it (cross-architecture
     evaluation); None takes the clients'."""
 

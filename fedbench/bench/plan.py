@@ -58,9 +58,8 @@ def skip_reason(cell: Cell) -> str | None:
     """Return why a cell cannot run, or None; knows settings only, no data."""
     from fedbench.models.families import why_not
 
-    size = cell.data.size
     for model in cell.models:
-        if size is not None and (reason := why_not(model, size)) is not None:
+        if (reason := why_not(model, cell.data.size)) is not None:
             return reason
     return METHODS.get(cell.method.name)(cell.method).skip(cell)
 

@@ -37,7 +37,7 @@ def budget_pixels(cell: Cell) -> int | None:
     return total_pixels(
         cell.budget,
         classes=len(spec.classes),
-        size=cell.data.image_size or spec.size,
+        size=cell.data.size,
         clients=cell.partition.clients,
     )
 

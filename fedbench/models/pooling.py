@@ -30,6 +30,10 @@ class HalvingPool(nn.Module):
 
 
 @functools.lru_cache
+@torch.inference_mode(False)
 def _squares(width: int) -> Tensor:
-    """Return (2W, W/2): a quarter where a place of two rows belongs to a square."""
+    """Return (2W, W/2): a quarter where a place of two rows belongs to a square.
+
+    It is kept, so it must not be an inference tensor, through which nobody could train later.
+    """
     return (torch.eye(width // 2) / 4).repeat_interleave(2, 0).repeat(2, 1).bfloat16()
