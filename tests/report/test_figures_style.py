@@ -12,8 +12,9 @@ from figure_boards import board, record
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from fedbench.report.figures import style, sweeps
+from fedbench.report.figures import layout, style, sweeps
 from fedbench.report.figures.layout import Grid, handles
 from fedbench.report.figures.scales import LogScale, amount, dodge, settings_axis
 from fedbench.report.figures.series import Cast, Page, Panel, panels
@@ -225,3 +226,11 @@ def test_matplotlib_is_imported_late():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_legend_that_would_cut_names_asks_for_more_width():
+    def fits(names):
+        return layout._legend_fits([Line2D([], [], label=name) for name in names], layout.COLUMN)
+
+    assert fits([f"method {number}" for number in range(12)])
+    assert not fits([f"collabdm (fedbench, expand={number})" for number in range(9)])

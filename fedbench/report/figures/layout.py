@@ -64,7 +64,7 @@ class Grid:
         height: Of a panel, in inches; by default by the number of columns.
         margins: Around and between panels.
         full: Whether a single column is as wide as the page. It is where a name in the legend is
-            wider than a column.
+            wider than a column, or would be cut there.
 
     Attributes:
         drawing: The figure.
@@ -237,8 +237,10 @@ def _columns_that_fit(names: Sequence[str], width: float) -> int:
 
 
 def _legend_fits(handles: Sequence[Line2D], width: float) -> bool:
+    """Return whether a legend needs no more width, with all names whole."""
     _, texts = _legend_columns(handles, width)
-    return all(style.width(text) <= width - 0.5 for text in texts)
+    whole = texts == [str(handle.get_label()) for handle in handles]
+    return whole and all(style.width(text) <= width - 0.5 for text in texts)
 
 
 def _legend_height(handles: Sequence[Line2D], width: float) -> float:
