@@ -44,7 +44,7 @@ from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.loop import Federation
 from fedbench.federation.population import Population
 from fedbench.federation.resources import Resource, parse_name
-from fedbench.federation.synthetic import save_outputs
+from fedbench.federation.synthetic import SET, named_sets, save_outputs
 from fedbench.files import Lock, is_full, write_atomic, writing
 from fedbench.registry import METHODS
 from fedbench.training.pool import TrainerPool
@@ -179,13 +179,13 @@ def _compute(
     metrics, digests = harness.measure(federation, split.histogram.tolist(), folder)
     _finite(metrics["models"])
     with context.clock.side("server"):
-        synthetic = method.synthetic(federation.server)
+        sets = named_sets(method.synthetic(federation.server))
         digests |= save_outputs(method.outputs(federation.server), folder)
     names = method.resources(cell)
     shared = sum(context.resource(name).pixels for name in names)
-    if synthetic is not None:
-        digests["synthetic"] = synthetic.save(folder)
-        shared += synthetic.pixels
+    digests |= {name: each.save(folder) for name, each in sets.items()}
+    if SET in sets:  # others stand beside it for comparison
+        shared += sets[SET].pixels
     if method.uses_budget:
         _within_budget(cell, context.shape, shared)
     return {
@@ -208,6 +208,7 @@ def _compute(
         "curves": federation.curves,
         "ledger": federation.ledger.summary(cell.partition.clients),
         "shared_pixels": shared,
+        "label_bytes": sets[SET].label_bytes if SET in sets else 0,
         "resources": list(names),
         "privileges": _privileges(cell, names),
         "outputs": digests,
@@ -264,8 +265,13 @@ def _context(
     threads: int,
     scratch: Path,
 ) -> Context:
-    mean, std = data.constants(cell.data.normalisation)
-    shape = ImageShape(data.channels, data.size, len(data.classes), mean, std, data.augment)
+    shape = ImageShape(
+        data.channels,
+        data.size,
+        len(data.classes),
+        data.normalisation(cell.data.normalisation),
+        data.augment,
+    )
     numerics = {
         "device": device.type,
         "precision": cell.precision,

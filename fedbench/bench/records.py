@@ -61,12 +61,14 @@ class Record(Settings):
     """Bytes, rounds and seconds."""
     shared_pixels: int = 0
     """Pixels of the shared or synthetic set, and of public images held beforehand."""
+    label_bytes: int = 0
+    """Bytes of the shared set's soft labels, which no budget in pixels counts; 0 for class ids."""
     resources: list[str] = Field(default_factory=list)
     """Public resources used."""
     privileges: list[str] = Field(default_factory=list)
     """What the method was given that others were not."""
     outputs: dict[str, str] = Field(default_factory=dict)
-    """Digests of what it left: models and synthetic set, in `outputs/`."""
+    """Digests of what it left: models and synthetic sets, in `outputs/`."""
     wall_seconds: float = 0.0
     """From start to record, evaluation included."""
     evaluation_seconds: float = 0.0

@@ -15,7 +15,6 @@ from torch import nn
 
 from fedbench.data.dataset import Split
 from fedbench.errors import FedbenchError, SettingsError
-from fedbench.evaluation.predict import outputs, unhooked
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.commit import Commit
 from fedbench.federation.context import Context
@@ -24,6 +23,7 @@ from fedbench.federation.message import Message
 from fedbench.federation.method import Method, Upload
 from fedbench.federation.population import Population
 from fedbench.federation.server import Server
+from fedbench.models.inference import unhooked
 from fedbench.seeding import numpy_generator
 
 Curve = Callable[[nn.Module], dict[str, float]]
@@ -195,12 +195,12 @@ class Federation:
                 f"method {self.method.name!r} measures itself, but its "
                 "`validation` is 'none'; set it to 'poll' or 'pooled'"
             )
-        right = total = 0
+        right, total, shown = 0, 0, unhooked(model)
         for info in self.population.infos:
             hold_out = self.population.hold_out(info.id)
             if len(hold_out):
                 ask = self._poll if mode == "poll" else self._pooled
-                right += ask(model, info.id, hold_out)
+                right += ask(shown, info.id, hold_out)
                 total += len(hold_out)
         self._commit.pooled = self._commit.pooled or mode == "pooled"
         return right / total
@@ -223,14 +223,7 @@ class Federation:
             return self._right(model, hold_out)
 
     def _right(self, model: nn.Module, split: Split) -> int:
-        shape = self.context.shape
-        logits = outputs(
-            unhooked(model),
-            split.images,
-            mean=shape.mean,
-            std=shape.std,
-            device=self.context.device,
-        )
+        logits = self.context.inference.logits(model, split.images)
         return int((logits.argmax(dim=1).cpu() == split.labels.cpu()).sum())
 
 

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from fedbench.config import Cell, Model, Recipe
 from fedbench.data.dataset import Split
-from fedbench.data.loaders import BatchLoader
+from fedbench.data.stream import Columns, Stream
 from fedbench.errors import ModelError, PrivacyError
-from fedbench.evaluation.describe import describe
-from fedbench.evaluation.predict import outputs
 from fedbench.federation.artefacts import Artefact
 from fedbench.federation.context import Context, ImageShape
 from fedbench.federation.ledger import Side
+from fedbench.models.inference import Inference
 from fedbench.models.net import Net
 from fedbench.seeding import Name, derive, generator
 
@@ -83,11 +82,15 @@ class Work:
         """Return a CPU generator derived from the cell's seed, this worker and names."""
         return generator(self.cell.seed, *self._scope, *names)
 
+    def seed(self, *names: Name) -> int:
+        """Return a seed derived from the cell's seed, this worker and names."""
+        return derive(self.cell.seed, *self._scope, *names)
+
     def build(self, model: Model) -> Net:
         """Return a network of an architecture with the initial weights that all methods share."""
         return self._context.build(model)
 
-    def loader(self, split: Split, recipe: Recipe, *names: Name) -> BatchLoader:
+    def loader(self, split: Split, recipe: Recipe, *names: Name) -> Stream:
         """Return shuffled, augmented, normalised batches, seeded by this worker and names.
 
         Args:
@@ -97,13 +100,11 @@ class Work:
         """
         shape = self.shape
         augment = shape.augment if recipe.augment == "standard" else recipe.augment
-        return BatchLoader(
-            split.images.to(self.device),
-            split.labels.to(self.device),
+        return Stream(
+            Columns(split.images.to(self.device), split.labels.to(self.device)),
             batch_size=recipe.batch_size,
-            seed=derive(self.cell.seed, *self._scope, *names),
-            mean=shape.mean,
-            std=shape.std,
+            seed=self.seed(*names),
+            normalisation=shape.normalisation,
             augment=augment,
         )
 
@@ -174,46 +175,43 @@ class Work:
         module = Classifier(net, recipe, epochs=count, steps_per_epoch=len(loader))
         self.fit(module, loader, name=name, epochs=count)
 
+    @property
+    def inference(self) -> Inference:
+        """Asks networks in the cell's precision, their heads in float32: how teachers compute."""
+        return Inference(
+            self.shape.normalisation, self.device, bf16=self.cell.precision == "bf16-mixed"
+        )
+
     def forward(
         self, model: nn.Module, images: Tensor, what: Literal["logits", "features"] = "logits"
     ) -> Tensor:
         """Return a network's outputs, computed in eval mode, in float32 and in batches.
 
         Args:
-            model: Moved to the device and left in eval mode.
+            model: Moved to the device.
             images: (N, C, H, W), uint8 or already normalised floats.
             what: ``logits`` (N, classes), or penultimate ``features`` (N, d) of a ``Net``.
 
         Returns:
             (N, classes) or (N, d) float32 on the device.
         """
-        return outputs(
-            model,
-            images,
-            mean=self.shape.mean,
-            std=self.shape.std,
-            what=what,
-            device=self.device,
-        )
+        exact = self._context.inference
+        if what == "logits":
+            return exact.logits(model, images)
+        assert isinstance(model, Net)
+        return exact.features(model, images)
 
     def describe(self, model: Net, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return a network's penultimate features and logits, computed in one pass in eval mode.
 
         Args:
-            model: Moved to the device and left in eval mode.
+            model: Moved to the device.
             images: (N, C, H, W), uint8 or already normalised floats.
 
         Returns:
-            (N, d) and (N, classes) on the device; features in the cell's precision.
+            (N, d) in the cell's precision and (N, classes) float32, on the device.
         """
-        return describe(
-            model,
-            images,
-            mean=self.shape.mean,
-            std=self.shape.std,
-            device=self.device,
-            autocast=self.cell.precision == "bf16-mixed",
-        )
+        return self.inference.both(model, images)
 
     def artefact(
         self,
@@ -259,8 +257,7 @@ class Work:
                 self.shape.channels,
                 self.shape.size,
                 self.shape.classes,
-                list(self.shape.mean),
-                list(self.shape.std),
+                *self.shape.normalisation.to_json().values(),
                 self.shape.augment,
             ],
         }

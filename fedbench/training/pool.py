@@ -17,7 +17,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from fedbench.config import Precision
-from fedbench.data.loaders import BatchLoader
+from fedbench.data.epochs import Epochs
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.files import move_aside
 from fedbench.seeding import derive, isolated
@@ -63,7 +63,7 @@ class TrainerPool:
 
         Afterwards it is on the pool's device and has no gradients. Which of its parts are in train
         mode is its own affair (``Classifier`` trains in train mode and ends in eval mode). Its own
-        randomness, such as dropout, is seeded from a ``BatchLoader``'s seed and the epoch; the
+        randomness, such as dropout, is seeded from the seed of ``Epochs`` and the epoch; the
         global generators are as before.
 
         Args:
@@ -96,7 +96,7 @@ class TrainerPool:
         # Taken away from the module, because a fit that fails leaves a past that fits nothing.
         last = module.__dict__.pop(_PAST, None)
         past = last if keep_optimizer and last is not None else Past()
-        seed = loader.seed if isinstance(loader, BatchLoader) else 0
+        seed = loader.seed if isinstance(loader, Epochs) else 0
         last_step = None if steps is None else past.steps_done + steps
         watch = Watch(
             seed=seed,
