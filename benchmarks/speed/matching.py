@@ -27,7 +27,6 @@ from fedbench.bench.runtime import Runtime
 from fedbench.config import Model, parse
 from fedbench.models.factory import build
 from fedbench.seeding import generator
-from fedbench.synthesis import dsa
 from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (
     CHUNK,
@@ -108,7 +107,7 @@ class Setting:
             self.start, self.labels, self.embedding, Descent(lr=LR), chunk=chunk
         )
         count = steps or self.steps
-        self.pools[precision].fit(module, MomentLoader(moments, count), steps=count)
+        self.pools[precision].fit(module, MomentLoader(moments, count, seed=0), steps=count)
         return module.images.detach()
 
     def statistics(self, *, bf16: bool) -> None:

@@ -98,7 +98,10 @@ class SyntheticSet:
             tensors = safetensors.torch.load_file(path)
             mean, std = (tuple(tensors[name].tolist()) for name in ("mean", "std"))
             return cls(
-                tensors["images"], tensors["labels"], Normalisation(mean, std), tensors.get("origin")
+                tensors["images"],
+                tensors["labels"],
+                Normalisation(mean, std),
+                tensors.get("origin"),
             )
         except (OSError, KeyError, safetensors.SafetensorError) as error:
             raise StoreError(f"{path} is not a synthetic set: {error}") from error

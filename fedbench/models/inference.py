@@ -94,7 +94,9 @@ class Inference:
         model.to(self.device).eval()
         try:
             with torch.autocast(self.device.type, enabled=False):
-                return [step(self.normalise(part)) for part in images.to(self.device).split(size)]
+                return [
+                    step(self.normalise(part)) for part in torch.split(images.to(self.device), size)
+                ]
         finally:
             for module, training in modes:
                 module.training = training
