@@ -25,6 +25,7 @@ from torch import Tensor
 from fedbench.bench.cell import run_cell
 from fedbench.bench.runtime import Runtime
 from fedbench.config import Model, parse
+from fedbench.data import dsa
 from fedbench.models.factory import build
 from fedbench.seeding import generator
 from fedbench.synthesis.matcher import DistributionMatching

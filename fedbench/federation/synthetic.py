@@ -16,7 +16,6 @@ from fedbench.errors import FedbenchError, StoreError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.files import write_atomic
 
-
 #: The output of a record that is the shared set; the names of further ones begin with it.
 SET = "synthetic"
 

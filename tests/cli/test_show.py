@@ -18,6 +18,7 @@ from fedbench.bench.runtime import Runtime
 from fedbench.cli.main import app
 from fedbench.config import Data
 from fedbench.data.load import load
+from fedbench.data.normalisation import Normalisation
 from fedbench.errors import DataError, SettingsError, StoreError
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods.single_image import crops_of
@@ -72,7 +73,9 @@ def keep(home):
     """Keep a record made by hand with a shared set as its output."""
 
     def write(images, labels, classes, settings=None, **over):
-        shared = SyntheticSet(images, labels, (0.5,) * images.shape[1], (0.25,) * images.shape[1])
+        shared = SyntheticSet(
+            images, labels, Normalisation((0.5,) * images.shape[1], (0.25,) * images.shape[1])
+        )
         record = made(0, data={"classes": classes, "size": images.shape[-1], "test": 10}, **over)
         record.settings["method"] |= settings or {}
         record.outputs["synthetic"] = shared.save(home / "toy" / "outputs")
@@ -196,7 +199,8 @@ def test_a_set_is_found_from_a_records_file_and_drawn(call, keep, home, tmp_path
 def test_outputs_that_are_gone_or_damaged_are_errors(call, keep, home):
     record, _ = keep(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ["cat", "dog"])
     (file,) = (home / "toy" / "outputs").iterdir()
-    other = SyntheticSet(torch.ones(2, 1, 8, 8), torch.tensor([0, 1]), (0.5,), (0.25,))
+    normalisation = Normalisation((0.5,), (0.25,))
+    other = SyntheticSet(torch.ones(2, 1, 8, 8), torch.tensor([0, 1]), normalisation)
     written = other.save(home / "toy")
     (home / "toy" / f"{written}.safetensors").replace(file)
     with pytest.raises(StoreError, match="not what its name says"):

@@ -85,13 +85,14 @@ def test_cd_8_clients_may_lack_classes(compute, runtime, method):
 @pytest.mark.parametrize("method", [COLLAB, LOCAL, REFERENCE], ids=str)
 def test_expanded_canvases_are_matched_and_trained_on_as_four(compute, monkeypatch, method):
     seen = []
-    loader = sets.SyntheticLoader
+    stream = sets.Stream
 
-    def spy(images, labels, **options):
-        seen.append((len(images), torch.bincount(labels).tolist(), options["ops"]))
-        return loader(images, labels, **options)
+    def spy(rows, **options):
+        (labels,) = rows.columns
+        seen.append((len(rows), torch.bincount(labels).tolist(), options["ops"]))
+        return stream(rows, **options)
 
-    monkeypatch.setattr(sets, "SyntheticLoader", spy)
+    monkeypatch.setattr(sets, "Stream", spy)
     record = compute({**method, "expand": 2}, **BUDGET)
     ((count, labels, ops),) = seen
     assert count == 4 * 20

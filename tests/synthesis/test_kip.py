@@ -136,7 +136,9 @@ def blobs(count=60, seed=0):
 
 
 def batches_of(split, size, **options):
-    return TargetBatches(split, size, seed=7, normalisation=Normalisation((0.5,), (0.5,)), **options)
+    return TargetBatches(
+        split, size, seed=7, normalisation=Normalisation((0.5,), (0.5,)), **options
+    )
 
 
 def test_a_fit_learns_images_and_stops_when_all_is_right():

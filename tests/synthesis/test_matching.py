@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fedbench.config import Model
+from fedbench.data import dsa
 from fedbench.methods.collabdm import MeanTable
 from fedbench.models.factory import build
 from fedbench.synthesis.matcher import DistributionMatching
@@ -64,7 +65,9 @@ def start(count=2):
 
 def moved(moments, steps, descent=Descent(), one=None, **options):  # noqa: B008  (frozen)
     module = DistributionMatching(*start(), one or embedding(), descent, **options)
-    TrainerPool("cpu", "32-true").fit(module, MomentLoader(moments, steps, seed=0, epoch_steps=2), steps=steps)
+    TrainerPool("cpu", "32-true").fit(
+        module, MomentLoader(moments, steps, seed=0, epoch_steps=2), steps=steps
+    )
     return module.images.detach()
 
 

@@ -6,15 +6,15 @@ import copy
 
 import pytest
 import torch
+from fedbench.data.loaders import BatchLoader
+from fedbench.training.distiller import Distiller
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 from toys import make_loader, make_net, same
 
-from fedbench.data.loaders import BatchLoader
 from fedbench.training.distillation import Distillation, distillation_loss
-from fedbench.training.distiller import Distiller
 from fedbench.training.logits import LogitBound
 from fedbench.training.pool import TrainerPool
 
