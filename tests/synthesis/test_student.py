@@ -1,4 +1,4 @@
-"""Distillation: bounds on logits, losses, and the fit of a student."""
+"""A student: from teachers, from labels, from both; weights, schedules, resuming."""
 
 from __future__ import annotations
 
@@ -6,122 +6,53 @@ import copy
 
 import pytest
 import torch
-from fedbench.data.loaders import BatchLoader
-from fedbench.training.distiller import Distiller
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 from toys import make_loader, make_net, same
 
+from fedbench.config import Recipe
+from fedbench.data.stream import Columns, Stream
+from fedbench.errors import SettingsError
+from fedbench.synthesis.student import Student
+from fedbench.training.classifier import Classifier
 from fedbench.training.distillation import Distillation, distillation_loss
 from fedbench.training.logits import LogitBound
 from fedbench.training.pool import TrainerPool
-
-OBJECTIVES = ("avg_logits", "avg_losses", "avg_probs")
-ONE = torch.ones(1)
 
 
 def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@given(scale=st.floats(1e-3, 1e3), length=st.floats(0.5, 5))
-def test_si_5_a_jump_sets_the_length_beyond_the_threshold(scale, length):
-    logits = draw(20, 10) * scale
-    bounded, before = LogitBound(length)(logits), logits.norm(dim=1)
-    expected = torch.where(before > 1 / length, torch.tensor(length), before)
-    assert torch.allclose(bounded.norm(dim=1), expected, rtol=1e-4)
-    assert torch.equal(bounded.argmax(1), logits.argmax(1))
-
-
-def test_si_5_at_the_sources_factor_the_threshold_is_two_fifths():
-    rows = torch.tensor([[0.3, 0.2], [0.4, 0.3]])
-    assert torch.allclose(LogitBound(2.5)(rows), torch.tensor([[0.3, 0.2], [2.0, 1.5]]))
-    assert torch.equal(LogitBound(2.5, "clip")(rows), rows)
-    assert torch.allclose(LogitBound(2.5, "clip")(rows * 100).norm(dim=1), torch.tensor(2.5))
-
-
-@pytest.mark.parametrize("rule", ["jump", "clip"])
-@pytest.mark.parametrize("length", [0.5, 2.5, 5.0])
-def test_a_bound_has_no_trouble_with_zeros(length, rule):
-    rows = torch.zeros(2, 3, requires_grad=True)
-    LogitBound(length, rule)(rows).sum().backward()
-    assert torch.isfinite(rows.grad).all()
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_fd_1_a_student_that_is_its_only_teacher_has_nothing_to_learn(objective):
-    logits = draw(6, 5).requires_grad_()
-    loss = distillation_loss(logits, logits.detach()[None], ONE, objective, 2.0)
-    loss.backward()
-    assert abs(loss.item()) < 1e-6
-    assert logits.grad.abs().max() < 1e-6
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_fd_3_holds_under_autocast_too(objective):
-    student, teachers, shares = (
-        draw(6, 5).requires_grad_(),
-        draw(3, 6, 5, seed=1),
-        torch.ones(3) / 3,
+def rows(*columns, count=25, seed=0):
+    """Batches of images and columns, in the order of ``make_loader`` without augmentation."""
+    whole = make_loader(count, seed, "none")
+    return Stream(
+        Columns(whole.rows.images, *columns),
+        batch_size=8,
+        seed=seed,
+        normalisation=whole.normalisation,
     )
-    moved = teachers + torch.tensor([0.0, 60.0, 0.0]).view(3, 1, 1)
-    grads = []
-    for each in (teachers, moved):
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = distillation_loss(student, each, shares, objective)
-        grads += torch.autograd.grad(loss, student)
-    assert torch.allclose(*grads, atol=1e-5)
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_fd_3_a_constant_on_all_logits_of_a_teacher_changes_nothing(objective):
-    student, teachers, shares = draw(6, 5), draw(3, 6, 5, seed=1), torch.tensor([0.2, 0.3, 0.5])
-    moved = teachers.clone()
-    moved[1] += 7
-    one, other = (distillation_loss(student, t, shares, objective) for t in (teachers, moved))
-    assert torch.allclose(one, other, atol=1e-5)
-
-
-def test_objectives_are_what_they_say():
-    student, teachers, shares = draw(6, 5), draw(2, 6, 5, seed=1), torch.tensor([0.25, 0.75])
-    guess = (student / 2).log_softmax(1)
-
-    def divergence(target):
-        return functional.kl_div(guess, target, reduction="batchmean")
-
-    mean = (teachers * shares.view(2, 1, 1)).sum(0)
-    probs = (teachers / 2).softmax(-1)
-    expected = {
-        "avg_logits": divergence((mean / 2).softmax(-1)),
-        "avg_probs": divergence((probs * shares.view(2, 1, 1)).sum(0)),
-        "avg_losses": 0.25 * divergence(probs[0]) + 0.75 * divergence(probs[1]),
-    }
-    for objective, value in expected.items():
-        found = distillation_loss(student, teachers, shares, objective, 2.0)
-        assert torch.allclose(found, value, atol=1e-6), objective
 
 
 def places(count=25, seed=0):
     """Batches of images and their positions."""
-    loader = make_loader(count, seed)
-    return BatchLoader(
-        loader.images,
-        torch.arange(count),
-        batch_size=8,
-        seed=seed,
-        mean=(0.5,),
-        std=(0.25,),
-        augment="none",
-    )
+    return rows(torch.arange(count), count=count, seed=seed)
 
 
-def make_student(after_step=None, **plan):
+def make_student(after_step=None, bound=None, **recipe):
     table = draw(2, 25, 3, seed=5)
-    settings = Distillation(**{"lr": 0.01, "steps": 11, **plan})
-    return Distiller(
-        make_net(), lambda _, at: table[:, at], torch.tensor([0.5, 0.5]), settings, after_step
+    return Student(
+        make_net(),
+        Recipe(**{"optimizer": "adam", "lr": 0.01, **recipe}),
+        ("places",),
+        epochs=11,
+        teacher=lambda _, row: table[:, row["places"]],
+        shares=torch.tensor([0.5, 0.5]),
+        logit_bound=bound,
+        after_step=after_step,
     )
 
 
@@ -131,15 +62,15 @@ def fit(module, steps=11, **options):
 
 
 def test_a_student_comes_nearer_to_its_teachers():
-    module = make_student(lr=0.02, steps=60)
+    module = make_student(lr=0.02)
     loader = places()
-    table = module._ask(None, torch.arange(25))
+    table = draw(2, 25, 3, seed=5)
 
     def gap():
         images, order = (torch.cat(parts) for parts in zip(*loader, strict=True))
         with torch.no_grad():
             logits = module.net.eval()(images)
-        return distillation_loss(logits, table[:, order], module.weights).item()
+        return distillation_loss(logits, table[:, order], module.shares).item()
 
     before = gap()
     fit(module, 60)
@@ -150,8 +81,13 @@ def test_a_student_comes_nearer_to_its_teachers():
 def test_fd_2_teachers_get_no_gradient_and_are_no_part_of_the_module():
     teacher = make_net().eval()
     kept = copy.deepcopy(teacher.state_dict())
-    module = Distiller(
-        make_net(), lambda batch, _: teacher(batch)[None], ONE, Distillation(0.01, 5)
+    module = Student(
+        make_net(),
+        Recipe(optimizer="adam"),
+        ("places",),
+        epochs=5,
+        teacher=lambda batch, _: teacher(batch)[None],
+        class_weights=torch.ones(3),
     )
     fit(module, 5)
     assert all(weight.grad is None for weight in teacher.parameters())
@@ -159,7 +95,7 @@ def test_fd_2_teachers_get_no_gradient_and_are_no_part_of_the_module():
     assert set(module.state_dict()) == {f"net.{name}" for name in make_net().state_dict()}
 
 
-def test_a_plan_is_adam_with_a_cosine_and_clipping():
+def test_steps_are_adams_with_a_cosine_and_clipping():
     module = fit(make_student(schedule="cosine", clip_norm=0.1))
     net, table = make_net().train(), draw(2, 25, 3, seed=5)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
@@ -189,7 +125,7 @@ def test_a_plan_is_adam_with_a_cosine_and_clipping():
 
 def test_the_bound_is_on_the_students_logits():
     loose, tight = (
-        fit(make_student(logit_bound=bound)) for bound in (LogitBound(1e6, "clip"), LogitBound(0.5))
+        fit(make_student(bound=bound)) for bound in (LogitBound(1e6, "clip"), LogitBound(0.5))
     )
     assert same(loose, fit(make_student()))
     assert not same(tight, loose)
@@ -221,3 +157,93 @@ def test_a_killed_distillation_goes_on_with_the_same_bits(tmp_path):
     assert path.exists()
     resumed = fit(make_student(schedule="cosine"), checkpoint=path)
     assert same(resumed, fit(make_student(schedule="cosine")))
+
+
+def labels(count=25):
+    return make_loader(count).rows.columns[0]
+
+
+def by_labels(*columns, **options):
+    names = ("labels", "weights")[: len(columns)]
+    recipe = Recipe(lr=0.05, schedule="step", milestones=(0.5,), weight_decay=1e-3, clip_norm=1.0)
+    module = Student(make_net(), recipe, names, epochs=4, steps_per_epoch=4, **options)
+    TrainerPool("cpu", "32-true").fit(module, rows(*columns), epochs=4)
+    return module
+
+
+def test_from_labels_alone_it_is_a_classifier_bit_for_bit():
+    student = by_labels(labels())
+    recipe = student.recipe
+    classifier = Classifier(make_net(), recipe, epochs=4, steps_per_epoch=4)
+    TrainerPool("cpu", "32-true").fit(classifier, rows(labels()), epochs=4)
+    assert same(student, classifier)
+
+
+def loss_of(columns, batch, **options):
+    """Return the loss of one batch, of a network in eval mode."""
+    module = Student(make_net().eval(), Recipe(), columns, epochs=1, **options)
+    return module.training_step(batch, 0).detach(), module.net(batch[0]).detach()
+
+
+IMAGES = draw(6, 1, 8, 8, seed=3)
+CLASSES = torch.tensor([0, 1, 2, 1, 0, 2])
+
+
+@settings(deadline=None, max_examples=30)
+@given(weights=st.lists(st.floats(0, 5), min_size=3, max_size=3))
+def test_di_6_class_weights_are_those_of_torch(weights):
+    given = torch.tensor(weights)
+    found, logits = loss_of(("labels",), (IMAGES, CLASSES), class_weights=given)
+    if given.sum() == 0:
+        assert found == 0  # nothing to learn, and no 0/0
+    else:
+        torch.testing.assert_close(found, functional.cross_entropy(logits, CLASSES, weight=given))
+    absolute, _ = loss_of(("labels",), (IMAGES, CLASSES), class_weights=given, absolute=True)
+    each = functional.cross_entropy(logits, CLASSES, reduction="none")
+    torch.testing.assert_close(absolute, (given[CLASSES] * each).mean())
+
+
+def test_weights_of_images_and_classes_multiply():
+    own, by_class = torch.tensor([1.0, 0, 2, 1, 0, 3]), torch.tensor([1.0, 4.0, 0.5])
+    batch = (IMAGES, CLASSES, own)
+    found, logits = loss_of(("labels", "weights"), batch, class_weights=by_class)
+    each = functional.cross_entropy(logits, CLASSES, reduction="none")
+    whole = own * by_class[CLASSES]
+    torch.testing.assert_close(found, (whole * each).sum() / whole.sum())
+    soft = functional.one_hot(CLASSES, 3).float()
+    same_again, _ = loss_of(("labels", "weights"), (IMAGES, soft, own), class_weights=by_class)
+    torch.testing.assert_close(same_again, found)
+
+
+def test_soft_labels_are_learnt_from():
+    soft = draw(6, 3, seed=4).softmax(1)
+    found, logits = loss_of(("labels",), (IMAGES, soft))
+    torch.testing.assert_close(found, -(soft * logits.log_softmax(1)).sum(1).mean())
+
+
+def test_lm_6_both_losses_add_up_and_a_teacher_may_ask_for_the_origin():
+    table, clients = draw(3, 6, 3, seed=5), torch.tensor([0, 2, 1, 1, 0, 2])
+
+    def teacher(_, row):
+        return table[row["clients"], torch.arange(6)][None]
+
+    how = Distillation("avg_probs", 2.0, share=0.5)
+    batch = (IMAGES, CLASSES, clients)
+    both, logits = loss_of(("labels", "clients"), batch, teacher=teacher, distillation=how)
+    own = table[clients, torch.arange(6)][None]
+    taught = 0.5 * distillation_loss(logits, own, torch.ones(1), "avg_probs", 2.0)
+    torch.testing.assert_close(both, functional.cross_entropy(logits, CLASSES) + taught)
+    # A column of another name is not learnt from.
+    alone, _ = loss_of(("targets", "clients"), batch, teacher=teacher, distillation=how)
+    torch.testing.assert_close(alone, taught)
+
+
+def test_without_shares_teachers_count_alike():
+    table = draw(3, 6, 3, seed=5)
+    found, logits = loss_of(("places",), (IMAGES, torch.arange(6)), teacher=lambda *_: table)
+    torch.testing.assert_close(found, distillation_loss(logits, table, torch.full((3,), 1 / 3)))
+
+
+def test_without_labels_and_teacher_there_is_nothing_to_learn():
+    with pytest.raises(SettingsError, match="labels or a teacher"):
+        Student(make_net(), Recipe(), ("places",), epochs=1)
