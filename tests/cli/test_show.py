@@ -300,3 +300,25 @@ def test_an_export_does_not_mix_with_other_files(call, keep, tmp_path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     with pytest.raises(SettingsError, match="holds other files"):
         call("export", record.cell_id, "--out", Path(__file__).parent)
+
+
+def test_several_sets_are_drawn_and_exported_apart(call, keep, home):
+    images, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 1, 0])
+    record, shared = keep(images, torch.eye(2)[labels], ["cat", "dog"])
+    base = SyntheticSet(torch.zeros_like(images), labels, shared.normalisation, labels)
+    record.outputs["synthetic/base"] = base.save(home / "toy" / "outputs")
+    write_record(record_path(home, "toy", record.cell_id), record)
+    call("show", "synthetic", record.cell_id)
+    pictures = home / "toy" / "pictures" / record.cell_id
+    stems = ("synthetic-base", "synthetic")
+    assert names(pictures) == [f"{stem}.{end}" for stem in stems for end in ("png", "svg")]
+    assert "soft labels of 32 bytes" in (pictures / "synthetic.svg").read_text()
+    assert "`base` beside those shared by" in (pictures / "synthetic-base.svg").read_text()
+    call("export", record.cell_id)
+    out = home / "toy" / "exports" / record.cell_id
+    assert names(out / "train" / "cat") == names(out / "synthetic-base" / "train" / "cat")
+    assert SyntheticSet.load(out / "synthetic-base.safetensors").origin.tolist() == [0, 1, 1, 0]
+    text = (out / "README.txt").read_text()
+    assert "in synthetic-base/train/CLASS/NUMBER.png" in text
+    assert "labels (N, classes), a number for each class" in text
+    assert "origin (N,), the client, or -1" in text
