@@ -20,10 +20,17 @@ from fedbench.federation.message import Message
 from fedbench.federation.method import Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
-from fedbench.federation.work import load
 from fedbench.registry import DATASETS
 from fedbench.synthesis import mirrors
-from fedbench.synthesis.public import PublicConfig, PublicMethod, distil, gather, starts, teach
+from fedbench.synthesis.public import (
+    PublicConfig,
+    PublicMethod,
+    answer,
+    distil,
+    gather,
+    starts,
+    teach,
+)
 
 #: Data sets whose images stand in for one another; others take images that no client holds.
 PARTNERS = {
@@ -125,19 +132,17 @@ class FedDF(PublicMethod):
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:
         """Train from the mirror, and send weights, or logits on the public images."""
         assert received is not None
-        config, start = self.config, part(received.tensors, "model/")
-        recipe = config.local(client.cell)
-        trained = client.train_classifier(recipe, init=start, logit_bound=config.bound)
+        config = self.config
+        trained = client.train_classifier(
+            config.local(client.cell),
+            init=part(received.tensors, "model/"),
+            logit_bound=config.bound,
+        )
         if config.exchange == "weights":
             return Message.of_model(trained.state)
         client.state.update(part(received.tensors, "public/"))
-        net = client.build(client.info.model)
-        load(net, trained.state)
         images = client.state["images"][received.tensors["chosen"].long()]
-        tensors = {"logits": client.inference.logits(net, images)}
-        if config.warm(round):
-            tensors.update(prefixed(trained.state, "model/"))
-        return Message("logits", tensors)
+        return answer(client, trained, images, with_weights=config.warm(round))
 
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Distil every mirror from all clients, on the public images."""

@@ -26,11 +26,19 @@ from fedbench.federation.message import Message
 from fedbench.federation.method import Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
-from fedbench.federation.work import Work, load
+from fedbench.federation.work import Work
 from fedbench.files import data_root
 from fedbench.seeding import derive
 from fedbench.synthesis import mirrors
-from fedbench.synthesis.public import PublicConfig, PublicMethod, distil, gather, starts, teach
+from fedbench.synthesis.public import (
+    PublicConfig,
+    PublicMethod,
+    answer,
+    distil,
+    gather,
+    starts,
+    teach,
+)
 from fedbench.synthesis.selection import SelectionSettings, crops_needed, fault, select
 from fedbench.synthesis.teachers import Teachers
 
@@ -191,9 +199,12 @@ class SingleImage(PublicMethod):
             StoreError: The client's crops are not those that the server has.
         """
         assert received is not None
-        config, start = self.config, part(received.tensors, "model/")
-        recipe = config.local(client.cell)
-        trained = client.train_classifier(recipe, init=start, logit_bound=config.bound)
+        config = self.config
+        trained = client.train_classifier(
+            config.local(client.cell),
+            init=part(received.tensors, "model/"),
+            logit_bound=config.bound,
+        )
         if config.exchange == "weights":
             return Message.of_model(trained.state)
         client.state.update(part(received.tensors, "public/"))
@@ -203,13 +214,8 @@ class SingleImage(PublicMethod):
                 "this client's crops differ from the server's, so their numbers mean other images; "
                 "both sides have to run the same version of fedbench and torch"
             )
-        net = client.build(client.info.model)
-        load(net, trained.state)
         chosen = bank["crops"][received.tensors["chosen"].long()]
-        tensors = {"logits": client.inference.logits(net, chosen)}
-        if config.warm(round):
-            tensors.update(prefixed(trained.state, "model/"))
-        return Message("logits", tensors)
+        return answer(client, trained, chosen, with_weights=config.warm(round))
 
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Select crops, by the best mirror or by the clients, and distil every mirror on them.

@@ -135,7 +135,7 @@ class ImagePool:
             torch.empty(len(wanted), *part.shape[1:], dtype=part.dtype)
             for part in self._first().values()
         ]
-        for holder in holders.unique().tolist():
+        for holder in torch.unique(holders).tolist():
             here = (holders == holder).nonzero().flatten()
             chunk = opened[holder]
             rows = wanted[here] - (ends[holder] - len(chunk["images"]))

@@ -19,10 +19,11 @@ from fedbench.config import Augment, Cell, MethodConfig, Model, Recipe
 from fedbench.data.dataset import Split
 from fedbench.federation.averaging import average
 from fedbench.federation.budget import budget_pixels
-from fedbench.federation.client import ClientInfo
+from fedbench.federation.client import Client, ClientInfo, Trained
+from fedbench.federation.message import Message
 from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
-from fedbench.federation.state import part
+from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 from fedbench.models.net import Net
 from fedbench.synthesis import mirrors
@@ -168,7 +169,26 @@ class Gathered:
     states: dict[str, list[tuple[ClientInfo, State]]] = field(default_factory=dict)
 
 
-def gather(server: Server, uploads: Iterable[Upload], exchange: str) -> Gathered:
+def answer(client: Client, trained: Trained, images: Tensor, *, with_weights: bool) -> Message:
+    """Return what a client says of public images after its training.
+
+    Args:
+        client: Computes.
+        trained: Its network's weights.
+        images: (n, C, S, S) uint8.
+        with_weights: Send the weights as well, for an average to start from.
+    """
+    net = client.build(client.info.model)
+    load(net, trained.state)
+    tensors = {"logits": client.inference.logits(net, images)}
+    if with_weights:
+        tensors.update(prefixed(trained.state, "model/"))
+    return Message("logits", tensors)
+
+
+def gather(
+    server: Server, uploads: Iterable[Upload], exchange: Literal["weights", "logits"]
+) -> Gathered:
     """Read a round's uploads, weights or logits with weights beside them on warm rounds.
 
     The networks of all clients are in memory at once. Who has sent has the public images.

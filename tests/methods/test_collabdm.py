@@ -69,7 +69,7 @@ def test_the_set_keeps_to_its_budget_in_normalised_space(compute, runtime):
     assert found.images.shape == (20, 1, 16, 16)
     assert found.images.dtype == torch.float32
     assert record.shared_pixels == 20 * 256
-    values = found.images * found.std[0] + found.mean[0]
+    values = found.images * found.normalisation.std[0] + found.normalisation.mean[0]
     assert -3 < values.min() < 0  # synthetic pixels leave the range
     assert torch.isfinite(found.images).all()
 
@@ -355,7 +355,7 @@ def test_a_client_without_a_share_sends_nothing_synthetic(compute):
 
 def test_real_images_are_not_what_is_sent(compute, runtime):
     found = shared(runtime, compute(LOCAL, **BUDGET))
-    pixels = (found.images * found.std[0] + found.mean[0]) * 255
+    pixels = (found.images * found.normalisation.std[0] + found.normalisation.mean[0]) * 255
     assert ((pixels - pixels.round()).abs() > 1e-2).float().mean() > 0.3
 
 

@@ -11,7 +11,8 @@ from toys import make_classifier, make_loader
 
 from fedbench.config import Recipe
 from fedbench.seeding import isolated
-from fedbench.training.classifier import Classifier, factor
+from fedbench.training.classifier import Classifier
+from fedbench.training.module import factor
 from fedbench.training.pool import TrainerPool
 
 
