@@ -114,14 +114,13 @@ class ImagePool:
         chunk = {"images": kept, "labels": labels, "clients": clients, "classes": classes}
         self._check(chunk)
         self._chunks.append({name: value.detach().cpu() for name, value in chunk.items()})
-        opened = [*self._opened()]
         surplus, gone = len(self) - (self._limit or len(self)), 0
         while surplus > 0:
-            surplus -= len(opened[gone]["images"])
+            surplus -= len(self._open[gone]["images"])
             gone += 1
         if gone:
             self._chunks.drop(gone)
-            self._open = opened[gone:]
+            del self._open[:gone]
 
     def take(self, places: Tensor) -> tuple[Tensor, ...]:
         """Return images, labels, clients and classes at (n,) int64 places, on the device.
@@ -156,10 +155,11 @@ class ImagePool:
 
     def _opened(self) -> list[dict[str, Tensor]]:
         """Return the chunks, mapped once: reading a batch touches most of them."""
-        if len(self._open) != len(self._chunks):  # also where a kill took some back
-            names = ("images", *self.columns)
-            chunks = [self._chunks[place] for place in range(len(self._chunks))]
-            self._open = [{name: chunk[name] for name in names} for chunk in chunks]
+        if len(self._open) > len(self._chunks):  # a kill took some back
+            self._open = []
+        for place in range(len(self._open), len(self._chunks)):
+            chunk = self._chunks[place]
+            self._open.append({name: chunk[name] for name in ("images", *self.columns)})
         return self._open
 
     def _check(self, chunk: Mapping[str, Tensor]) -> None:

@@ -302,18 +302,25 @@ def test_an_export_does_not_mix_with_other_files(call, keep, tmp_path):
         call("export", record.cell_id, "--out", Path(__file__).parent)
 
 
-def test_several_sets_are_drawn_and_exported_apart(call, keep, home):
+def test_several_sets_are_drawn_and_exported_apart(call, keep, home, monkeypatch):
     images, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 1, 0])
     record, shared = keep(images, torch.eye(2)[labels], ["cat", "dog"])
-    base = SyntheticSet(torch.zeros_like(images), labels, shared.normalisation, labels)
+    base = SyntheticSet(torch.zeros_like(images), labels, shared.normalisation, labels.clone())
     record.outputs["synthetic/base"] = base.save(home / "toy" / "outputs")
     write_record(record_path(home, "toy", record.cell_id), record)
+    heads, whole = {}, sets.set_sheet
+
+    def spy(name, header, *what, **how):
+        heads[name] = " ".join(header)
+        return whole(name, header, *what, **how)
+
+    monkeypatch.setattr(sets, "set_sheet", spy)
     call("show", "synthetic", record.cell_id)
     pictures = home / "toy" / "pictures" / record.cell_id
     stems = ("synthetic-base", "synthetic")
     assert names(pictures) == [f"{stem}.{end}" for stem in stems for end in ("png", "svg")]
-    assert "soft labels of 32 bytes" in (pictures / "synthetic.svg").read_text()
-    assert "`base` beside those shared by" in (pictures / "synthetic-base.svg").read_text()
+    assert "soft labels of 32 bytes" in heads["synthetic"]
+    assert "Images `base` beside those shared by" in heads["synthetic-base"]
     call("export", record.cell_id)
     out = home / "toy" / "exports" / record.cell_id
     assert names(out / "train" / "cat") == names(out / "synthetic-base" / "train" / "cat")
