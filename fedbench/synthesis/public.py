@@ -329,7 +329,7 @@ class PublicDistillation(Method):
         recipe = Recipe(batch_size=config.batch_size, augment=config.augment)
         loader = server.loader(places, recipe, "distil", model.label, round)
         module = Distiller(net, teacher, shares, plan, best)
-        server.fit(module, loader, name=f"distil {model.label}", steps=steps, resume=best is None)
+        server.fit(module, loader, name=f"distil {model.label}", steps=steps)
         if best is not None:
             load(net, best.state)
             server.state[f"accuracy/{model.label}"] = torch.tensor(best.accuracy)
