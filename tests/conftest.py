@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shared import TINY
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.runtime import Runtime
@@ -17,15 +18,6 @@ from fedbench.config import parse
 from fedbench.registry import METHODS
 
 torch.set_num_threads(1)
-
-TINY = {
-    "data": {"name": "digits", "train_size": 120, "test_size": 60},
-    "partition": {"scheme": "iid", "clients": 3},
-    "models": {"name": "convnet", "width": 4, "depth": 2},
-    "recipe": {"epochs": 1, "batch_size": 16},
-    "student": {"epochs": 2, "batch_size": 16},
-    "evaluation": {"curve_size": 30},
-}
 
 
 @pytest.fixture(autouse=True)

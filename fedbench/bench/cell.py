@@ -29,6 +29,7 @@ from fedbench.bench.records import Record, keep_record, record_path, stamp
 from fedbench.bench.resources import load_resource
 from fedbench.bench.running import BusyError, Heartbeat, running_path
 from fedbench.bench.runtime import Runtime
+from fedbench.bench.stores import store_of
 from fedbench.config import Cell, identity
 from fedbench.data.dataset import ImageData
 from fedbench.data.partition import ClientSplit, split
@@ -37,7 +38,6 @@ from fedbench.errors import (
     TrainingError,
     UnwritableError,
 )
-from fedbench.federation.artefacts import ArtefactStore
 from fedbench.federation.budget import total_pixels
 from fedbench.federation.context import Context, ImageShape, Progress
 from fedbench.federation.ledger import Clock, Ledger
@@ -266,7 +266,7 @@ def _context(
 ) -> Context:
     mean, std = data.constants(cell.data.normalisation)
     shape = ImageShape(data.channels, data.size, len(data.classes), mean, std, data.augment)
-    numerics = {
+    numerics: dict[str, str | int] = {
         "device": device.type,
         "precision": cell.precision,
         "threads": threads,
@@ -276,7 +276,7 @@ def _context(
     names = METHODS.get(cell.method.name)(cell.method).resources(cell)
     public = resource_sources(names, runtime.data)
     _begin_scratch(scratch, json.dumps([digest, numerics, public], sort_keys=True))
-    store = ArtefactStore(runtime.home / "artefacts", numerics, refresh=runtime.refresh)
+    store = store_of(runtime, numerics)
 
     def resource(name: str) -> Resource:
         return load_resource(name, cell, runtime, shape)
