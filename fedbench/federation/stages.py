@@ -56,19 +56,22 @@ class FitCheckpoint:
     Args:
         journal: The cell's.
         path: Of the fit (see ``Place``).
+
+    Attributes:
+        path: Likewise.
     """
 
     def __init__(self, journal: Journal, path: str) -> None:
-        self._journal, self._path = journal, path
+        self._journal, self.path = journal, path
 
     def found(self) -> Path | None:
         """Return the checkpoint to go on from, or None to start."""
-        if (ref := self._journal.now.fits.get(self._path)) is None:
+        if (ref := self._journal.now.fits.get(self.path)) is None:
             return None
         try:
             return self._journal.shelf.verified(ref)
         except DamagedError as error:
-            log.warning("%s; the fit %s starts over", error, self._path)
+            log.warning("%s; the fit %s starts over", error, self.path)
             self.close()
             return None
 
@@ -76,12 +79,12 @@ class FitCheckpoint:
         """Have a checkpoint written, in place of the last one."""
         ref = self._journal.shelf.put(write)
         self.close()
-        self._journal.now.fits[self._path] = ref
+        self._journal.now.fits[self.path] = ref
         self._journal.save()
 
     def close(self) -> None:
         """Forget the checkpoint: the fit is over."""
-        if (ref := self._journal.now.fits.pop(self._path, None)) is not None:
+        if (ref := self._journal.now.fits.pop(self.path, None)) is not None:
             self._journal.shelf.discard([ref])
 
 

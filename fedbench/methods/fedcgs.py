@@ -123,7 +123,7 @@ class FedCGS(Method):
     def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
         """Send the extractor's weights without a head, or the seed that gives them."""
         if not self._trains:
-            return Message("seed", {"seed": torch.tensor(server.cell.seed)})
+            return server.seed()
         return Message("extractor", part(server.state, _BODY))
 
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:

@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 import torch
-from toys import Adversary, File, make_classifier, make_loader, make_net, same
+from shared import File
+from toys import Adversary, make_classifier, make_loader, make_net, same
 
 from fedbench.errors import SettingsError
 from fedbench.training.classifier import Classifier

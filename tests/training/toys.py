@@ -73,19 +73,3 @@ def same(one, other):
     return first.keys() == second.keys() and all(
         torch.equal(value, second[name]) for name, value in first.items()
     )
-
-
-class File:
-    """A fit's checkpoint in one file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def found(self):
-        return self.path if self.path.exists() else None
-
-    def save(self, write):
-        write(self.path)
-
-    def close(self):
-        self.path.unlink(missing_ok=True)
