@@ -93,7 +93,8 @@ def record_path(home: Path, suite: str, cell_id: str) -> Path:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record; keys keep their order, floats their every digit."""
-    write_atomic(path, json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
+    content = json.dumps(record.model_dump(mode="json"), indent=1) + "\n"
+    write_atomic(path, content, durable=True)
 
 
 def keep_record(home: Path, record: Record) -> Path:

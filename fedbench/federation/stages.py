@@ -96,7 +96,7 @@ def stages(
     state: Mapping[str, Tensor],
     device: torch.device,
 ) -> Iterator[int]:
-    """Yield the steps of a series that are not done, and commit after each (see ``Work.stages``).
+    """Yield the steps of a series that are not done, and commit them (see ``Work.stages``).
 
     Args:
         journal: The cell's.
@@ -109,16 +109,18 @@ def stages(
     series = journal.now.series.setdefault(path, Series())
     if series.done:
         _restore(journal, series, keep, device)
-    before = _versions(state)
+    before, start = _versions(state), journal.tally
     for step in range(series.done, count):
-        with journal.settling():
-            yield step
+        yield step
         if _versions(state) != before:
             raise FedbenchError(
                 f"the worker's state changed inside the stages {path}, where a kill would lose "
                 "that; put what the steps change into `keep`, and into the state after the loop"
             )
-        _commit(journal, series, step + 1, keep)
+        if step + 1 == count or journal.affordable:
+            journal.settle(start)
+            _commit(journal, series, step + 1, keep)
+            start = journal.tally
 
 
 def _commit(journal: Journal, series: Series, done: int, keep: Mapping[str, Kept]) -> None:

@@ -1,5 +1,7 @@
 """Stages, what they keep, and where fits save themselves; inside cells as methods use them."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
 from fedbench.errors import FedbenchError
+from fedbench.federation import journal as journals
 from fedbench.federation import kept
 from fedbench.federation.journal import Journal
 from fedbench.federation.ledger import Clock, Ledger
@@ -18,6 +21,13 @@ from fedbench.federation.trail import Trail
 from fedbench.training.pool import TrainerPool
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _always_committed(monkeypatch):
+    """The steps here take no time at all, of which no share is left for commits."""
+    monkeypatch.setattr(journals, "_SHARE", math.inf)
+    monkeypatch.setattr(journals, "_PACE", 0.0)
 
 
 class Killed(BaseException):
@@ -84,6 +94,29 @@ def test_a_series_goes_on_where_it_was_killed_with_everything_kept(tmp_path):
     assert [each["drawn"].tolist() for each in keep["trail"]] == [
         each["drawn"].tolist() for each in calm["trail"]
     ]
+
+
+def test_quick_steps_are_committed_together_and_no_charge_is_counted_twice(tmp_path, monkeypatch):
+    now, number = [0.0], Message("number", {"n": torch.tensor(1)})
+    monkeypatch.setattr(journals, "_SHARE", 0.02)
+    monkeypatch.setattr(journals.time, "monotonic", lambda: now[0])
+    journal = opened(tmp_path)
+    journal._cost = 1.0  # seconds of a commit
+
+    def body(step):
+        now[0] += 20.0
+        journal.charge("up", "validation", 0, number)
+        if step == 2:  # after 60 seconds, which afford one of 1
+            assert journal.now.series["here"].done == 0
+            journal.save()  # as a fit's checkpoint does
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(journal, 9, {}, body)
+    assert opened(tmp_path).now.series["here"].done == 0
+    clock = Clock(Ledger())
+    Journal(tmp_path, clock)
+    assert clock.ledger.traffic == {}
 
 
 def test_a_series_that_is_done_yields_nothing_and_restores_its_end(tmp_path):
@@ -273,7 +306,6 @@ def test_uploads_that_are_committed_are_not_made_again(registered, runtime, tiny
             yield "global", net
 
     registered(Mortal)
-    monkeypatch.setattr("fedbench.federation.journal._PACE", 0.0)
     calm_cell = tiny("mortal")
     deaths.append(0)
     calm = run_cell(calm_cell, runtime, suite="calm")
@@ -308,7 +340,6 @@ def test_a_shared_artefact_is_charged_once_though_the_cell_was_killed(
             yield "global", server.build(server.cell.models[0])
 
     registered(Sharing)
-    monkeypatch.setattr("fedbench.federation.journal._PACE", 0.0)
     run_cell(tiny("sharing"), runtime, suite="first")
     calm = run_cell(tiny("sharing"), runtime, suite="calm")
     died.append(True)
