@@ -181,11 +181,11 @@ class Work:
     def stages(self, name: str, count: int, *, keep: Mapping[str, Kept]) -> Iterator[int]:
         """Yield the steps of long work that are not done yet, and commit after each.
 
-        A kill costs the step in hand. (Where committing takes longer than 2 % of the time, several
-        quick steps are committed together.) What steps change and what comes after them reads has to be
-        in ``keep``; the worker's state must not change meanwhile. The code before the loop runs
-        again after a kill, and has to lead to the same. A step's random numbers are derived from
-        its number, or come from a kept generator.
+        A kill costs the step in hand. (Where committing would take more than 2 % of the time,
+        several quick steps are committed together.) What steps change and what comes after them
+        reads has to be in ``keep``; the worker's state must not change meanwhile. The code before
+        the loop runs again after a kill, and has to lead to the same. A step's random numbers are
+        derived from its number, or come from a kept generator.
 
             trials: list[float] = []
             for step in server.stages("search", 20, keep={"trials": trials}):
