@@ -6,16 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbench.config import Cell, Data, Model, Partition, Recipe, Student, identity, parse, validate
+from fedbench.config import Cell, identity, parse
+from fedbench.data.schemes import SCHEMES
+from fedbench.data.settings import Data, Partition
+from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError
-from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES, load_plugin
+from fedbench.methods import METHODS
+from fedbench.models.families import MODELS
+from fedbench.models.settings import Model
+from fedbench.plugins import load_plugin
+from fedbench.settings import validate
+from fedbench.training.recipe import Recipe, Student
 
 GOLDEN = Path(__file__).parent / "golden" / "defaults.json"
 
 
 def defaults():
     """Return the defaults and version of every part that a cell id hashes."""
-    from fedbench.config import Budget, Evaluation, Settings
+    from fedbench.config import Budget, Evaluation
+    from fedbench.settings import Settings
 
     def of(kind: type[Settings]):
         return {

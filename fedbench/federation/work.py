@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 import torch
 from torch import Tensor, nn
 
-from fedbench.config import Cell, Model, Recipe
+from fedbench.config import Cell
 from fedbench.data.dataset import Split
 from fedbench.data.loaders import BatchLoader
 from fedbench.errors import ModelError, PrivacyError
@@ -25,7 +25,9 @@ from fedbench.federation.artefacts import Artefact
 from fedbench.federation.context import Context, ImageShape
 from fedbench.federation.ledger import Side
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 from fedbench.seeding import Name, derive, generator
+from fedbench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from lightning import LightningModule

@@ -16,11 +16,11 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from fedbench.config import Precision
 from fedbench.data.loaders import BatchLoader
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.files import move_aside
 from fedbench.seeding import derive, isolated
+from fedbench.training.recipe import Precision
 from fedbench.training.trainer import Past, hushed, make_trainer, prepare, release, take_past
 from fedbench.training.watch import OnEpoch, Watch
 

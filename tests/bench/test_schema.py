@@ -9,7 +9,10 @@ import pytest
 import yaml
 
 from fedbench.bench.schema import schema_text, suite_schema
-from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES
+from fedbench.data.schemes import SCHEMES
+from fedbench.data.specs import DATASETS
+from fedbench.methods import METHODS
+from fedbench.models.families import MODELS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCHEMA = suite_schema()

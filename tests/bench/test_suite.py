@@ -5,9 +5,9 @@ import pytest
 from fedbench.bench.plan import expand, plan, to_file
 from fedbench.bench.planfile import read_plan, write_plan
 from fedbench.bench.suite import Suite, merge, nest, read_suite
-from fedbench.config import validate
 from fedbench.errors import SettingsError
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
+from fedbench.settings import validate
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = {

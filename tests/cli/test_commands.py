@@ -135,7 +135,10 @@ def test_an_error_is_one_message_and_exit_code_2(monkeypatch, capsys, home):
 
 @pytest.mark.parametrize("kind", ["methods", "datasets", "models", "partitions"])
 def test_lists_name_everything_as_table_and_as_json(call, kind):
-    from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES
+    from fedbench.data.schemes import SCHEMES
+    from fedbench.data.specs import DATASETS
+    from fedbench.methods import METHODS
+    from fedbench.models.families import MODELS
 
     names = {"methods": METHODS, "datasets": DATASETS, "models": MODELS, "partitions": SCHEMES}[
         kind

@@ -7,7 +7,7 @@ import safetensors.torch
 
 from fedbench.bench.plan import skip_reason
 from fedbench.config import identity
-from fedbench.registry import MODELS
+from fedbench.models.families import MODELS
 from fedbench.report import labels
 
 OTHER = {"name": "resnet8", "width": 4}

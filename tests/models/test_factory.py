@@ -12,11 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbench.config import Model
 from fedbench.errors import ModelError, SettingsError
 from fedbench.models.factory import build
-from fedbench.models.families import Family, why_not
-from fedbench.registry import MODELS
+from fedbench.models.families import MODELS, Family
+from fedbench.models.settings import Model, why_not
 
 NAMES = (
     "convnet",

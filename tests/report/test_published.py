@@ -7,8 +7,10 @@ import pytest
 from made_records import board_of, record
 
 from fedbench.config import Cell
+from fedbench.data.schemes import SCHEMES
+from fedbench.data.specs import DATASETS
 from fedbench.errors import StoreError
-from fedbench.registry import DATASETS, METHODS, SCHEMES
+from fedbench.methods import METHODS
 from fedbench.report import published
 from fedbench.report.published import comparisons, read_published
 

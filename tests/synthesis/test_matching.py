@@ -6,9 +6,9 @@ import multiprocessing
 import pytest
 import torch
 
-from fedbench.config import Model
 from fedbench.methods.collabdm import MeanTable
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.synthesis import dsa
 from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (

@@ -14,7 +14,7 @@ from fedbench.bench.records import Record, keep_record
 from fedbench.bench.running import BusyError, running_path
 from fedbench.config import identity
 from fedbench.errors import UnwritableError
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
 
 if TYPE_CHECKING:
     from fedbench.bench.runtime import Runtime
