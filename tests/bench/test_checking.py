@@ -84,7 +84,7 @@ def test_every_fault_is_found_at_once_with_its_place(checked):
     for words in (
         "did you mean 'title'",
         "stands here twice, first in line 3",
-        "takes no 'shards'",
+        "unknown key 'shards'; scheme 'iid' takes: scheme, clients, validation",
         "greater than 0 (got -1)",
         "did you mean 'epochs'",
         "did you mean 'convnet'",

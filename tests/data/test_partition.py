@@ -234,7 +234,7 @@ def test_every_scheme_is_tested():
 
 def test_listing_schemes_imports_no_torch_and_no_partitioner():
     code = (
-        "import sys; from fedbench.registry import SCHEMES; "
+        "import sys; from fedbench.data.schemes import SCHEMES; "
         "[SCHEMES.get(n) for n in SCHEMES.names()]; "
         "print([m for m in sys.modules if m == 'torch' or 'partitioners' in m])"
     )
