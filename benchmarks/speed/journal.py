@@ -16,12 +16,12 @@ import torch
 from timing import Row, report
 from torch import nn
 
-from fedbench.config import Model
 from fedbench.federation import journal as journals
 from fedbench.federation.journal import Journal
 from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.stages import stages
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.training.trainer import Past, give_past
 
 

@@ -46,7 +46,7 @@ from fedbench.federation.population import Population
 from fedbench.federation.resources import Resource, parse_name
 from fedbench.federation.synthetic import save_outputs
 from fedbench.files import Lock, is_full, move_aside, write_atomic, writing
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
 from fedbench.training.pool import TrainerPool
 
 log = logging.getLogger(__name__)

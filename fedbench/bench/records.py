@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from fedbench.config import Settings, explain
+from fedbench.bench.former import of_today
 from fedbench.errors import StoreError
 from fedbench.files import move_aside, write_atomic
+from fedbench.settings import Settings, explain
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,8 @@ def read_record(path: Path) -> Record:
         FileNotFoundError: There is none.
     """
     try:
-        return Record.model_validate(json.loads(path.read_text()))
+        record = Record.model_validate(json.loads(path.read_text()))
+        return record.model_copy(update={"settings": of_today(record.settings)})
     except ValidationError as error:
         raise StoreError(f"{path} is not a record of schema {SCHEMA}: {explain(error)}") from error
     except (ValueError, RecursionError, IsADirectoryError, PermissionError) as error:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fedbench.config import Model, Recipe
 from fedbench.data.dataset import Split
 from fedbench.errors import PrivacyError, SettingsError
 from fedbench.federation.context import Context
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import Work, count_right, load
+from fedbench.models.families import MODELS
 from fedbench.models.net import Net
-from fedbench.registry import MODELS
+from fedbench.models.settings import Model
 from fedbench.training.logits import LogitBound
+from fedbench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from fedbench.data.loaders import BatchLoader

@@ -13,11 +13,12 @@ from fedbench.federation.journal import Journal
 from fedbench.federation.ledger import Clock
 
 if TYPE_CHECKING:
-    from fedbench.config import Cell, Model
+    from fedbench.config import Cell
     from fedbench.data.augment import Kind
     from fedbench.federation.artefacts import ArtefactStore
     from fedbench.federation.resources import Resource
     from fedbench.models.net import Net
+    from fedbench.models.settings import Model
     from fedbench.training.pool import TrainerPool
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fedbench.config import Cell, Model, Recipe
+from fedbench.config import Cell
 from fedbench.data.dataset import Split
 from fedbench.data.loaders import BatchLoader
 from fedbench.errors import ModelError
@@ -26,7 +26,9 @@ from fedbench.federation.ledger import Side
 from fedbench.federation.stages import FitCheckpoint, Kept, Place, stages
 from fedbench.federation.trail import Trail
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 from fedbench.seeding import Name, derive, generator
+from fedbench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from lightning import LightningModule

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedbench.config import Cell, MethodConfig, Recipe
+from fedbench.config import Cell, MethodConfig
 from fedbench.federation.averaging import average
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
@@ -22,6 +22,7 @@ from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
+from fedbench.training.recipe import Recipe
 
 
 class FedAvgConfig(MethodConfig):

@@ -19,8 +19,9 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from fedbench.config import Cell, MethodConfig, Recipe
+from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
+from fedbench.data.specs import DATASETS
 from fedbench.errors import TrainingError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.client import Client, ClientInfo
@@ -30,8 +31,9 @@ from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 from fedbench.models.factory import build
-from fedbench.registry import DATASETS, MODELS
+from fedbench.models.families import MODELS
 from fedbench.seeding import derive
+from fedbench.training.recipe import Recipe
 
 Covariance = Literal["total", "within"]
 

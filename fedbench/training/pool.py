@@ -16,9 +16,9 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from fedbench.config import Precision
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.seeding import derive, isolated
+from fedbench.training.recipe import Precision
 from fedbench.training.trainer import (
     Past,
     give_past,

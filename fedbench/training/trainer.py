@@ -29,7 +29,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import nn
 from torch.optim import Optimizer
 
-from fedbench.config import Precision
+from fedbench.training.recipe import Precision
 
 # What Lightning says of things that a pool does on purpose, or that only its authors can mend.
 _HUSHED = (

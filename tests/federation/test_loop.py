@@ -14,8 +14,8 @@ import fedbench.methods.fedavg
 from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
 from fedbench.bench.datasets import load_data
-from fedbench.config import Data
 from fedbench.data.dataset import Split
+from fedbench.data.settings import Data
 from fedbench.federation.averaging import average
 from fedbench.federation.loop import participants
 from fedbench.federation.message import Message

@@ -14,7 +14,7 @@ from fedbench.federation.message import Message
 from fedbench.federation.method import Method
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
 from fedbench.synthesis.search import search
 from fedbench.training.classifier import Classifier
 from fedbench.training.pool import TrainerPool

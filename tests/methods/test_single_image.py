@@ -15,7 +15,7 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
 from fedbench.federation.ledger import Clock
 from fedbench.federation.message import Message
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
 
 SHARED = {"budget": {"pixels": 64 * 96}}
 FEW = {"cluster": "full", "clusters": 5, "prune_share": 0.5}

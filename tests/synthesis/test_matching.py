@@ -7,9 +7,9 @@ import pytest
 import torch
 from shared import File
 
-from fedbench.config import Model
 from fedbench.methods.collabdm import MeanTable
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.synthesis import dsa
 from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (
