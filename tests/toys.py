@@ -6,11 +6,11 @@ import torch
 from lightning import LightningModule
 from torch import nn
 
-from fedbench.config import Recipe
 from fedbench.data.normalisation import Normalisation
 from fedbench.data.stream import Columns, Stream
 from fedbench.seeding import isolated
 from fedbench.training.classifier import Classifier
+from fedbench.training.recipe import Recipe
 
 
 def make_net():

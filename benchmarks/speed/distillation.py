@@ -14,12 +14,13 @@ from timing import Row, interleave, ratio, report
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedbench.config import Model, Recipe
 from fedbench.data.normalisation import Normalisation
 from fedbench.data.stream import Columns, Stream
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.synthesis.student import Student
 from fedbench.training.pool import TrainerPool
+from fedbench.training.recipe import Recipe
 
 HALF = (0.5, 0.5, 0.5)
 LR = 1e-3

@@ -17,7 +17,6 @@ from timing import Row, interleave, ratio, report
 from torch import Tensor
 from training import MEAN, RECIPE, STD, images, loader, through_pool
 
-from fedbench.config import Model
 from fedbench.data.normalisation import Normalisation
 from fedbench.data.patches import CropSettings, crop_bank
 from fedbench.data.pictures import read_picture
@@ -25,6 +24,7 @@ from fedbench.files import data_root
 from fedbench.models.factory import build
 from fedbench.models.inference import Inference
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 from fedbench.synthesis.selection import SelectionSettings, select
 from fedbench.training.pool import TrainerPool
 

@@ -29,6 +29,7 @@ from fedbench.bench.records import Record, keep_record, record_path, stamp
 from fedbench.bench.resources import load_resource
 from fedbench.bench.running import BusyError, Heartbeat, running_path
 from fedbench.bench.runtime import Runtime
+from fedbench.bench.stores import store_of
 from fedbench.config import Cell, identity
 from fedbench.data.dataset import ImageData
 from fedbench.data.partition import ClientSplit, split
@@ -37,7 +38,6 @@ from fedbench.errors import (
     TrainingError,
     UnwritableError,
 )
-from fedbench.federation.artefacts import ArtefactStore
 from fedbench.federation.budget import total_pixels
 from fedbench.federation.context import Context, ImageShape, Progress
 from fedbench.federation.ledger import Clock, Ledger
@@ -45,8 +45,8 @@ from fedbench.federation.loop import Federation
 from fedbench.federation.population import Population
 from fedbench.federation.resources import Resource, parse_name
 from fedbench.federation.synthetic import SET, named_sets, save_outputs
-from fedbench.files import Lock, is_full, write_atomic, writing
-from fedbench.registry import METHODS
+from fedbench.files import Lock, is_full, move_aside, write_atomic, writing
+from fedbench.methods import METHODS
 from fedbench.training.pool import TrainerPool
 
 log = logging.getLogger(__name__)
@@ -272,7 +272,7 @@ def _context(
         data.normalisation(cell.data.normalisation),
         data.augment,
     )
-    numerics = {
+    numerics: dict[str, str | int] = {
         "device": device.type,
         "precision": cell.precision,
         "threads": threads,
@@ -282,7 +282,7 @@ def _context(
     names = METHODS.get(cell.method.name)(cell.method).resources(cell)
     public = resource_sources(names, runtime.data)
     _begin_scratch(scratch, json.dumps([digest, numerics, public], sort_keys=True))
-    store = ArtefactStore(runtime.home / "artefacts", numerics, refresh=runtime.refresh)
+    store = store_of(runtime, numerics)
 
     def resource(name: str) -> Resource:
         return load_resource(name, cell, runtime, shape)
@@ -304,11 +304,22 @@ def _context(
 def _begin_scratch(scratch: Path, stamp: str) -> None:
     """Empty a cell's scratch folder unless it is of the same data, resources and numerics."""
     place = scratch / "stamp.json"
-    if scratch.exists() and (not place.exists() or place.read_text() != stamp):
+    if scratch.exists() and _content(place) != stamp.encode():
         log.warning(
-            "data, public images, device, threads or torch have changed since %s began; it starts "
-            "over",
+            "data, public images, device, threads or torch have changed since %s began, or its "
+            "stamp is damaged; it starts over",
             scratch.name,
         )
-        shutil.rmtree(scratch)
+        if scratch.is_dir() and not scratch.is_symlink():
+            shutil.rmtree(scratch)
+        else:
+            move_aside(scratch)
     write_atomic(place, stamp)
+
+
+def _content(path: Path) -> bytes | None:
+    """Return a file's bytes, or None where there is no file that can be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

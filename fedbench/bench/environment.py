@@ -29,7 +29,14 @@ _PACKAGES = (
 
 
 def resolve_device(name: str) -> str:
-    """Return ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes an accelerator where there is one.
+    """Return ``cpu`` or ``cuda:N``, never a GPU without its number.
+
+    Called once, by the process that computes, before anything sees the device: Lightning refuses a
+    GPU without a number, and torch's tensors never name one without.
+
+    Args:
+        name: ``cpu``, ``cuda:N``, ``cuda`` for torch's current GPU, or ``auto`` for that one where
+            there is a GPU and the CPU where there is none.
 
     Raises:
         SettingsError: The device is not there.
@@ -37,12 +44,13 @@ def resolve_device(name: str) -> str:
     import torch
 
     count = torch.cuda.device_count()
-    if name == "auto":
-        return "cuda" if count else "cpu"
+    if name == "cpu" or (name == "auto" and not count):
+        return "cpu"
+    if name in ("auto", "cuda") and count:
+        return f"cuda:{torch.cuda.current_device()}"
     kind, _, number = name.partition(":")
-    known = kind == "cuda" and (not number or number.isdigit())
-    if name == "cpu" or (known and int(number or 0) < count):
-        return name
+    if kind == "cuda" and number.isdecimal() and int(number) < count:
+        return f"cuda:{int(number)}"
     raise SettingsError(
         f"there is no device {name!r} here: torch sees {count} CUDA devices; say cpu, auto, or "
         "cuda:N with N below that"

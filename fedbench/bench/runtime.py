@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,8 @@ class Runtime:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: Of torch on the CPU; 0 takes all cores.
         offline: Never download.
-        refresh: Train anew what the artefact store has.
+        refresh: Train anew what the artefact store has, once in each process of a command.
+        command: Tells the command that this was made for from later ones of the same process.
         capture: Put all that the process prints into the log of the cell in hand; for workers.
         show: Called whenever a cell's progress changes.
         say: Called with lines on slow things, such as decoding a data set.
@@ -36,6 +38,7 @@ class Runtime:
     threads: int = 0
     offline: bool = False
     refresh: bool = False
+    command: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
     capture: bool = False
     show: Callable[[Progress], None] = field(default=lambda _: None, compare=False)
     say: Callable[[str], None] = field(default=log.info, compare=False)

@@ -93,9 +93,10 @@ def devices_of(asked: str) -> list[str]:
     """
     if asked == "cpu":
         return [asked]  # without importing torch
-    device = resolve_device(asked)
-    if device != "cuda":
-        return [device]
-    import torch
+    if asked in ("auto", "cuda"):
+        import torch
 
-    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        # Counted only: this process computes nothing, so it takes no memory of a GPU.
+        if every := [f"cuda:{number}" for number in range(torch.cuda.device_count())]:
+            return every
+    return [resolve_device(asked)]

@@ -39,7 +39,7 @@ def data(
     from rich.table import Table
 
     from fedbench.data.sources import locate
-    from fedbench.registry import DATASETS
+    from fedbench.data.specs import DATASETS
 
     for name in fetch or []:
         _fetch(DATASETS.get(name))
@@ -155,7 +155,7 @@ def _places() -> list[Check]:
 
 def _data() -> list[Check]:
     from fedbench.data.sources import locate
-    from fedbench.registry import DATASETS
+    from fedbench.data.specs import DATASETS
 
     found: dict[bool, list[str]] = {True: [], False: []}
     for name in DATASETS.names():

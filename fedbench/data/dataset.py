@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedbench.data.normalisation import Normalisation, Scaling
+from fedbench.data.normalisation import Normalisation
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from fedbench.data.augment import Kind
+    from fedbench.data.settings import Scaling
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
-
-#: How a cell scales pixels: by the data set's own constants, to [-1, 1], or to [0, 1].
-Scaling = Literal["dataset", "half", "none"]
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedbench.federation.journal import Journal
 from fedbench.federation.ledger import Clock
 from fedbench.models.inference import Inference
 
 if TYPE_CHECKING:
-    from fedbench.config import Cell, Model
+    from fedbench.config import Cell
     from fedbench.data.augment import Kind
     from fedbench.data.normalisation import Normalisation
     from fedbench.federation.artefacts import ArtefactStore
     from fedbench.federation.resources import Resource
     from fedbench.models.net import Net
+    from fedbench.models.settings import Model
     from fedbench.training.pool import TrainerPool
 
 
@@ -87,7 +89,7 @@ class Context:
         clock: Charges seconds to the sides.
         resource: Loads a public resource by name.
         progress: Where the cell is.
-        charged: Workers and the shared artefacts that they have been charged for.
+        journal: What has been done.
     """
 
     cell: Cell
@@ -100,20 +102,29 @@ class Context:
     clock: Clock
     resource: Callable[[str], Resource]
     progress: Progress = field(default_factory=Progress)
-    charged: set[tuple[object, ...]] = field(default_factory=set)
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "journal", Journal(self.scratch, self.clock))
 
     @property
     def inference(self) -> Inference:
         """Asks networks in float32, as evaluation does, whatever the cell's precision."""
         return Inference(self.shape.normalisation, self.device)
 
-    def build(self, model: Model) -> Net:
-        """Return a network with the weights that every method starts from for its architecture."""
+    def build(self, model: Model, name: str | None = None) -> Net:
+        """Return a network with the weights that every method starts from for its architecture.
+
+        Args:
+            model: The architecture.
+            name: Of other initial weights.
+        """
         from fedbench.models.factory import build
         from fedbench.seeding import derive
 
         shape = self.shape
-        seed = derive(self.cell.seed, "initialisation", model.label)
+        names = () if name is None else (name,)
+        seed = derive(self.cell.seed, "initialisation", model.label, *names)
         return build(
             model, channels=shape.channels, size=shape.size, classes=shape.classes, seed=seed
         )

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from fedbench.config import Cell
+from fedbench.data.specs import DATASETS
 from fedbench.federation.budget import budget_pixels
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
 from fedbench.federation.method import Upload
 from fedbench.federation.server import Server
-from fedbench.federation.state import part, prefixed
-from fedbench.registry import DATASETS
+from fedbench.federation.state import part
 from fedbench.synthesis import mirrors
 from fedbench.synthesis.public import (
     PublicConfig,
@@ -29,6 +29,7 @@ from fedbench.synthesis.public import (
     distil,
     gather,
     starts,
+    task,
     teach,
 )
 
@@ -121,7 +122,7 @@ class FedDF(PublicMethod):
 
     def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
         """Send the client its mirror; if it answers with logits, the public images, once."""
-        tensors = prefixed(mirrors.weights(server, to.model), "model/")
+        tensors = task(server, to, round)
         if self.config.exchange == "logits":
             images = self._images(server)
             tensors["chosen"] = torch.arange(len(images), dtype=torch.int32)
@@ -135,7 +136,7 @@ class FedDF(PublicMethod):
         config = self.config
         trained = client.train_classifier(
             config.local(client.cell),
-            init=part(received.tensors, "model/"),
+            init=part(received.tensors, "model/") or None,
             logit_bound=config.bound,
         )
         if config.exchange == "weights":

@@ -86,7 +86,7 @@ class LocalKip(UnionMethod):
         targets = TargetBatches(
             data.take(known.nonzero().flatten()),
             config.target_batch,
-            seed=client.seed("kip"),
+            seed=client.derive("kip"),
             normalisation=shape.normalisation,
         )
         client.fit(module, targets, name="kip", steps=config.steps)

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedbench.config import Augment, Cell
+from fedbench.config import Cell
 from fedbench.data.patches import CropSettings, bank_digest, crop_bank, crop_outlines
 from fedbench.data.pictures import picture_size, too_small
 from fedbench.errors import DataError, StoreError
@@ -37,10 +37,12 @@ from fedbench.synthesis.public import (
     distil,
     gather,
     starts,
+    task,
     teach,
 )
 from fedbench.synthesis.selection import SelectionSettings, crops_needed, fault, select
 from fedbench.synthesis.teachers import Teachers
+from fedbench.training.recipe import Augment
 
 #: Crops of which each round keeps features, for the maps of `fedbench show patches`.
 _SAMPLE = 1000
@@ -183,7 +185,7 @@ class SingleImage(PublicMethod):
         With its first task it is given the picture, and a digest that tells whether it makes the
         same crops of it.
         """
-        tensors = prefixed(mirrors.weights(server, to.model), "model/")
+        tensors = task(server, to, round)
         if self.config.exchange == "logits":
             tensors["chosen"] = server.state["chosen"].int()
             if not server.state["reached"][to.id]:
@@ -202,7 +204,7 @@ class SingleImage(PublicMethod):
         config = self.config
         trained = client.train_classifier(
             config.local(client.cell),
-            init=part(received.tensors, "model/"),
+            init=part(received.tensors, "model/") or None,
             logit_bound=config.bound,
         )
         if config.exchange == "weights":

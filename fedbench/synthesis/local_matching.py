@@ -16,13 +16,13 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from fedbench.config import Cell, MethodConfig, Model
+from fedbench.config import Cell, MethodConfig
 from fedbench.data import dsa
 from fedbench.errors import TrainingError
 from fedbench.federation.client import Client
 from fedbench.federation.work import Work
-from fedbench.models.families import why_not
-from fedbench.registry import MODELS
+from fedbench.models.families import MODELS
+from fedbench.models.settings import Model, why_not
 from fedbench.seeding import derive
 from fedbench.synthesis import expansion
 from fedbench.synthesis.matching import (
@@ -240,7 +240,7 @@ def local_set(
         from fedbench.synthesis.matcher import DistributionMatching
 
         module = DistributionMatching(images, labels, embedding, descent, factor=factor)
-        loader = MomentLoader(moments, steps, seed=client.seed("local set"))
+        loader = MomentLoader(moments, steps, seed=client.derive("local set"))
         client.fit(module, loader, name="local set", steps=steps)
         return {"images": module.images.detach()}
 

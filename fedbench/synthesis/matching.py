@@ -18,11 +18,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from fedbench.config import Model
 from fedbench.data import dsa
 from fedbench.data.epochs import Epochs
 from fedbench.models.factory import build
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 from fedbench.seeding import generator
 
 #: Images that go through a network at once, by device type. On a CPU core the maps of more leave

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from fedbench.config import Cell, Model
+from fedbench.config import Cell
 from fedbench.federation.method import MIRROR
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 
 
 def architectures(cell: Cell) -> tuple[Model, ...]:

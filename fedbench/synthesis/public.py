@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedbench.config import Augment, Cell, MethodConfig, Model, Recipe
+from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
 from fedbench.federation.averaging import average
 from fedbench.federation.budget import budget_pixels
@@ -26,12 +26,14 @@ from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 from fedbench.synthesis import mirrors
 from fedbench.synthesis.schedule import StepSchedule
 from fedbench.synthesis.teachers import Teachers
 from fedbench.synthesis.voting import Best, client_weights, keep_best_teachers
 from fedbench.training.distillation import Distillation, Objective, Teacher
 from fedbench.training.logits import LogitBound
+from fedbench.training.recipe import Augment, Recipe
 
 State = Mapping[str, Tensor]
 
@@ -167,6 +169,13 @@ class Gathered:
     logits: list[Tensor] = field(default_factory=list)
     nets: list[Net] = field(default_factory=list)
     states: dict[str, list[tuple[ClientInfo, State]]] = field(default_factory=dict)
+
+
+def task(server: Server, to: ClientInfo, round: int) -> dict[str, Tensor]:
+    """Return what gives a client its mirror: in the first round a seed does."""
+    if round == 0:
+        return dict(server.seed().tensors)
+    return prefixed(mirrors.weights(server, to.model), "model/")
 
 
 def answer(client: Client, trained: Trained, images: Tensor, *, with_weights: bool) -> Message:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedbench.config import Cell, Recipe
+from fedbench.config import Cell
 from fedbench.data import dsa
 from fedbench.data.stream import Columns, Stream
 from fedbench.federation.budget import budget_pixels, quotas, total_images
@@ -24,8 +24,9 @@ from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import Work, load
-from fedbench.models.families import why_not
+from fedbench.models.settings import why_not
 from fedbench.synthesis.expansion import expand
+from fedbench.training.recipe import Recipe
 
 _NET = "net/"
 
@@ -96,7 +97,7 @@ def train_on_set(
     loader = Stream(
         Columns(images.to(worker.device), labels.to(worker.device)),
         batch_size=recipe.batch_size,
-        seed=worker.seed(name),
+        seed=worker.derive(name),
         normalisation=shared.normalisation,
         augment=worker.shape.augment if recipe.augment == "standard" else recipe.augment,
         ops=ops,

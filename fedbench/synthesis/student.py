@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedbench.config import Recipe
 from fedbench.errors import SettingsError
 from fedbench.training.distillation import Distillation, Teacher
 from fedbench.training.logits import LogitBound
 from fedbench.training.module import RecipeModule
+from fedbench.training.recipe import Recipe
 
 
 class Student(RecipeModule):

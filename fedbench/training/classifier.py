@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedbench.config import Recipe
 from fedbench.training.logits import LogitBound
 from fedbench.training.module import RecipeModule
+from fedbench.training.recipe import Recipe
 
 
 class Classifier(RecipeModule):

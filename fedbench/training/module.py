@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from fedbench.config import Recipe
+from fedbench.training.recipe import Recipe
 
 
 class NetModule(LightningModule):

@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import nn
 
-from fedbench.config import Model
 from fedbench.data.normalisation import Normalisation
 from fedbench.models.factory import build
 from fedbench.models.inference import (
@@ -14,6 +13,7 @@ from fedbench.models.inference import (
     unhooked,
 )
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.2, 0.3)
 EXACT, MIXED = (

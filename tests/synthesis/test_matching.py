@@ -5,11 +5,12 @@ import multiprocessing
 
 import pytest
 import torch
+from shared import File
 
-from fedbench.config import Model
 from fedbench.data import dsa
 from fedbench.methods.collabdm import MeanTable
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (
     Descent,
@@ -241,7 +242,7 @@ def test_a_killed_fit_goes_on_with_the_same_bits(descent, tmp_path):
             module,
             MomentLoader(moments, 9, seed=0, epoch_steps=2),
             steps=9,
-            checkpoint=path,
+            checkpoint=File(path),
             checkpoint_every=0.0,
             on_epoch=on_epoch,
         )

@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared import File
 from torch import nn
 from torch.nn import functional
 from toys import make_loader, make_net, same
 
-from fedbench.config import Recipe
 from fedbench.data.stream import Columns, Stream
 from fedbench.errors import SettingsError
 from fedbench.synthesis.student import Student
@@ -20,6 +20,7 @@ from fedbench.training.classifier import Classifier
 from fedbench.training.distillation import Distillation, distillation_loss
 from fedbench.training.logits import LogitBound
 from fedbench.training.pool import TrainerPool
+from fedbench.training.recipe import Recipe
 
 
 def draw(*shape, seed=0):
@@ -153,9 +154,14 @@ def test_a_killed_distillation_goes_on_with_the_same_bits(tmp_path):
 
     path = tmp_path / "fit.ckpt"
     with pytest.raises(Killed):
-        fit(make_student(schedule="cosine"), checkpoint=path, checkpoint_every=0, on_epoch=kill)
+        fit(
+            make_student(schedule="cosine"),
+            checkpoint=File(path),
+            checkpoint_every=0,
+            on_epoch=kill,
+        )
     assert path.exists()
-    resumed = fit(make_student(schedule="cosine"), checkpoint=path)
+    resumed = fit(make_student(schedule="cosine"), checkpoint=File(path))
     assert same(resumed, fit(make_student(schedule="cosine")))
 
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from fedbench.config import Model
 from fedbench.data.normalisation import Normalisation
 from fedbench.errors import ModelError
 from fedbench.models.factory import build
 from fedbench.models.inference import Inference
+from fedbench.models.settings import Model
 from fedbench.synthesis.teachers import UNSEEN, Layer, Teachers, batch_norm_gap, mixture
 
 CLASSES = 5

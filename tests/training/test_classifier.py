@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 from toys import make_classifier, make_loader
 
-from fedbench.config import Recipe
 from fedbench.data.stream import Columns
 from fedbench.seeding import isolated
 from fedbench.training.classifier import Classifier
 from fedbench.training.module import factor
 from fedbench.training.pool import TrainerPool
+from fedbench.training.recipe import Recipe
 
 
 def simple_net():
