@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,39 +11,20 @@ from torch import Tensor
 from fedbench.data.normalisation import Normalisation
 from fedbench.errors import TrainingError
 from fedbench.federation.synthetic import SyntheticSet
+from fedbench.federation.trail import Trail
 
 #: Of an image whose client or class is not known.
 UNKNOWN = -1
 
 
-class Chunks(Protocol):
-    """A durable list of named tensors, such as ``Work.trail`` gives."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        ...
-
-    def __getitem__(self, place: int) -> dict[str, Tensor]:
-        """Return one, mapped into memory."""
-        ...
-
-    def append(self, tensors: Mapping[str, Tensor]) -> None:
-        """Add one at the end."""
-        ...
-
-    def drop(self, count: int) -> None:
-        """Forget the first ones."""
-        ...
-
-
 class ImagePool:
     """Images with targets and origins, batch by batch on disk; rows of a ``Stream``.
 
-    It keeps nothing besides its chunks, so it is as durable as they are: a pool on the restored
-    chunks of a killed run is the pool of that run.
+    It keeps nothing besides its trail, so it is as durable as that: stages that keep the trail keep
+    the pool.
 
     Args:
-        chunks: Where images are; it may hold some already.
+        trail: Where images are, a batch at each place; it may hold some already.
         normalisation: Of the images.
         device: Where rows are taken to.
         space: ``normalised`` keeps floats; ``pixels`` rounds them to bytes, a quarter of that, as
@@ -56,14 +37,14 @@ class ImagePool:
 
     def __init__(
         self,
-        chunks: Chunks,
+        trail: Trail,
         normalisation: Normalisation,
         device: torch.device,
         *,
         space: Literal["normalised", "pixels"] = "normalised",
         limit: int | None = None,
     ) -> None:
-        self._chunks, self._normalisation, self._device = chunks, normalisation, device
+        self._trail, self._normalisation, self._device = trail, normalisation, device
         self._space, self._limit = space, limit
         self._open: list[dict[str, Tensor]] = []
 
@@ -113,13 +94,13 @@ class ImagePool:
         kept = self._normalisation.to_pixels(images) if pixels else self._normalisation(images)
         chunk = {"images": kept, "labels": labels, "clients": clients, "classes": classes}
         self._check(chunk)
-        self._chunks.append({name: value.detach().cpu() for name, value in chunk.items()})
+        self._trail.append({name: value.detach().cpu() for name, value in chunk.items()})
         surplus, gone = len(self) - (self._limit or len(self)), 0
         while surplus > 0:
             surplus -= len(self._open[gone]["images"])
             gone += 1
         if gone:
-            self._chunks.drop(gone)
+            self._trail.drop(gone)
             del self._open[:gone]
 
     def take(self, places: Tensor) -> tuple[Tensor, ...]:
@@ -155,10 +136,10 @@ class ImagePool:
 
     def _opened(self) -> list[dict[str, Tensor]]:
         """Return the chunks, mapped once: reading a batch touches most of them."""
-        if len(self._open) > len(self._chunks):  # a kill took some back
+        if len(self._open) > len(self._trail):  # a kill took some back
             self._open = []
-        for place in range(len(self._open), len(self._chunks)):
-            chunk = self._chunks[place]
+        for place in range(len(self._open), len(self._trail)):
+            chunk = self._trail[place]
             self._open.append({name: chunk[name] for name in ("images", *self.columns)})
         return self._open
 

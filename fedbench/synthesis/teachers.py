@@ -146,10 +146,9 @@ def mixture(logits: Tensor, weights: Tensor) -> Tensor:
     shares = weights.T.unsqueeze(2) if weights.ndim == 2 else weights.view(-1, 1, 1)
     known = logits > UNSEEN / 2
     shares = torch.where(known, shares, 0.0)
+    shares = torch.where(shares.sum(0) > 0, shares, known.to(shares.dtype))
     total = shares.sum(0)
-    shares = torch.where(total > 0, shares, known.to(shares.dtype))
-    total = shares.sum(0)
-    mean = (shares * logits).sum(0) / total.clamp_min(torch.finfo(total.dtype).tiny)
+    mean = (shares / torch.where(total > 0, total, 1.0) * logits).sum(0)
     return torch.where(total > 0, mean, UNSEEN)
 
 

@@ -1,5 +1,8 @@
 """The pool of made images: what goes in comes out, bounded, as durable as its chunks."""
 
+import itertools
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,20 +11,28 @@ from hypothesis import strategies as st
 from fedbench.data.normalisation import Normalisation
 from fedbench.data.stream import Stream
 from fedbench.errors import TrainingError
+from fedbench.federation import journal as journals
+from fedbench.federation.journal import Journal
+from fedbench.federation.ledger import Clock, Ledger
+from fedbench.federation.shelf import Shelf
+from fedbench.federation.stages import stages
+from fedbench.federation.trail import Trail
 from fedbench.synthesis.pool import UNKNOWN, ImagePool
 
 SCALE = Normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 CPU = torch.device("cpu")
+NUMBERS = itertools.count()
 
 
-class Trail(list):
-    """A list in memory of the durable list's shape."""
+@pytest.fixture(autouse=True, scope="module")
+def _folder(tmp_path_factory):
+    global FOLDER
+    FOLDER = tmp_path_factory.mktemp("trails")
 
-    def append(self, tensors):
-        super().append({name: value.clone() for name, value in tensors.items()})
 
-    def drop(self, count):
-        del self[:count]
+def trail():
+    """An empty one in a folder of its own."""
+    return Trail(Shelf(FOLDER / str(next(NUMBERS))))
 
 
 def batch(count, first=0):
@@ -38,7 +49,7 @@ def numbers_of(images):
 
 
 def filled(sizes, **options):
-    pool, first = ImagePool(Trail(), SCALE, CPU, **options), 0
+    pool, first = ImagePool(trail(), SCALE, CPU, **options), 0
     for client, count in enumerate(sizes):
         images, labels = batch(count, first)
         pool.add(images, labels, clients=client)
@@ -73,7 +84,7 @@ def test_a_bounded_pool_keeps_the_newest_batches(sizes, limit):
 
 
 def test_de_4_a_pool_grows_by_a_batch_and_in_pixel_space_holds_pixels():
-    pool = ImagePool(Trail(), SCALE, CPU, space="pixels")
+    pool = ImagePool(trail(), SCALE, CPU, space="pixels")
     images, labels = batch(5)
     for number in range(3):
         pool.add(images + (number - 1) * 100, labels)
@@ -85,21 +96,21 @@ def test_de_4_a_pool_grows_by_a_batch_and_in_pixel_space_holds_pixels():
 
 
 def test_floats_beyond_the_range_of_pixels_stay_in_normalised_space():
-    pool = ImagePool(Trail(), SCALE, CPU)
+    pool = ImagePool(trail(), SCALE, CPU)
     images = torch.randn(4, 3, 4, 4) * 100
     pool.add(images, torch.zeros(4, dtype=torch.int64))
     assert torch.equal(pool.take(torch.arange(4))[0], images)
 
 
 def test_soft_labels_come_with_the_class_that_images_were_made_for():
-    pool, classes = ImagePool(Trail(), SCALE, CPU), torch.tensor([1, 0])
+    pool, classes = ImagePool(trail(), SCALE, CPU), torch.tensor([1, 0])
     soft = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
     pool.add(*batch(2)[:1], soft, clients=torch.tensor([4, 5]), classes=classes)
     _, labels, clients, made_for = pool.take(torch.tensor([1, 0]))
     assert torch.equal(labels, soft[[1, 0]])
     assert clients.tolist() == [5, 4]
     assert made_for.tolist() == [0, 1]
-    plain = ImagePool(Trail(), SCALE, CPU)
+    plain = ImagePool(trail(), SCALE, CPU)
     plain.add(*batch(2)[:1], soft)
     assert plain.take(torch.arange(2))[3].tolist() == [UNKNOWN] * 2
 
@@ -116,16 +127,27 @@ def test_a_stream_goes_over_the_pool_as_it_grows():
         assert torch.equal(clients == UNKNOWN, labels >= 8)
 
 
-def test_a_pool_on_restored_chunks_is_the_pool_of_the_killed_run():
-    whole = filled([3, 4, 2])
-    killed = Trail()
-    pool = ImagePool(killed, SCALE, CPU)
-    assert len(pool) == 0
-    killed.extend(whole._chunks[:2])  # the journal gives back what was committed
-    assert len(pool) == 7
-    pool.add(*batch(2, 7), clients=2)
-    for one, other in zip(*(each.take(torch.arange(9)) for each in (pool, whole)), strict=True):
-        assert torch.equal(one, other)
+def test_a_pool_in_stages_is_after_a_kill_what_it_would_have_been(tmp_path, monkeypatch):
+    monkeypatch.setattr(journals, "_SHARE", math.inf)  # commit each step, however quick
+    sizes = [3, 4, 2, 5]
+
+    def work(folder, die_at=None):
+        journal = Journal(folder, Clock(Ledger()))
+        kept = Trail(journal.shelf)
+        pool = ImagePool(kept, SCALE, CPU, limit=11)
+        for step in stages(journal, "here", len(sizes), {"pool": kept}, {}, CPU):
+            pool.add(*batch(sizes[step], sum(sizes[:step])), clients=step)
+            if step == die_at:
+                raise KeyboardInterrupt
+        return pool.take(torch.arange(len(pool)))
+
+    calm = work(tmp_path / "calm")
+    assert calm[1].tolist() == list(range(3, 14))  # the first batch made room
+    for step in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            work(tmp_path / "killed", die_at=step)
+    again = work(tmp_path / "killed")
+    assert all(torch.equal(one, other) for one, other in zip(calm, again, strict=True))
 
 
 def test_a_pool_becomes_a_shared_set_with_origins():
@@ -144,4 +166,4 @@ def test_faults_are_named():
     with pytest.raises(TrainingError, match=r"labels of .* do not go with 2 images"):
         pool.add(batch(2)[0], torch.arange(3))
     with pytest.raises(TrainingError, match="no image yet"):
-        ImagePool(Trail(), SCALE, CPU).take(torch.arange(1))
+        ImagePool(trail(), SCALE, CPU).take(torch.arange(1))
