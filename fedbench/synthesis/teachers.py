@@ -133,7 +133,8 @@ class Teachers:
 def mixture(logits: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted mean of teachers' logits.
 
-    Of a class count only the teachers that have seen it; a class that none has seen stays unseen.
+    Of a class count only the teachers that have seen it; one that nobody with a weight has seen
+    stays unseen.
 
     Args:
         logits: (K, B, classes), from ``Teachers.logits``.
@@ -144,9 +145,8 @@ def mixture(logits: Tensor, weights: Tensor) -> Tensor:
         (B, classes), with gradients to logits and weights.
     """
     shares = weights.T.unsqueeze(2) if weights.ndim == 2 else weights.view(-1, 1, 1)
-    known = logits > UNSEEN / 2
-    shares = torch.where(known, shares, 0.0)
-    shares = torch.where(shares.sum(0) > 0, shares, known.to(shares.dtype))
+    shares = torch.where(shares.sum(0) > 0, shares, 1.0)
+    shares = torch.where(logits > UNSEEN / 2, shares, 0.0)
     total = shares.sum(0)
     mean = (shares / torch.where(total > 0, total, 1.0) * logits).sum(0)
     return torch.where(total > 0, mean, UNSEEN)

@@ -216,3 +216,5 @@ def test_of_a_class_those_count_that_have_seen_it():
     assert torch.allclose(found[:, 1], logits[0, :, 1])
     assert torch.allclose(found[:, 2], 0.75 * logits[0, :, 2] + 0.25 * logits[1, :, 2])
     assert (found[:, 3] == UNSEEN).all()
+    alone = mixture(logits, torch.tensor([[1.0, 0.0]]).expand(6, 2))
+    assert torch.equal(alone, logits[0])  # what another one has seen does not count
