@@ -6,10 +6,10 @@ import torch
 from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
 from fedbench.bench.plan import planned
-from fedbench.errors import PrivacyError, SettingsError, TrainingError
+from fedbench.errors import SettingsError, TrainingError
+from fedbench.federation.message import Message
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods.collabdm import Handful, MeanTable
-from fedbench.methods.local_dm import LocalDM
 from fedbench.synthesis import sets
 from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.training.classifier import Classifier
@@ -321,25 +321,6 @@ def test_fd3_1_a_client_gives_as_many_of_each_class_that_it_holds(compute, runti
         assert torch.bincount(labels)[held].tolist() == [3, 3]
 
 
-def test_fd3_4_the_server_sees_no_clients_data(compute, monkeypatch):
-    seen = []
-    aggregate = LocalDM.aggregate
-
-    def spy(self, server, uploads, round):
-        for word in ("data", "images", "labels", "population"):
-            with pytest.raises(PrivacyError):
-                getattr(server, word)
-        messages = [upload.message for upload in uploads]
-        seen.extend(messages)
-        again = [type("Again", (), {"message": message}) for message in messages]
-        return aggregate(self, server, again, round)
-
-    monkeypatch.setattr(LocalDM, "aggregate", spy)
-    compute(LOCAL, **BUDGET)
-    assert {message.kind for message in seen} == {"synthetic"}
-    assert all(set(message.tensors) == {"images", "labels"} for message in seen)
-
-
 @pytest.mark.parametrize("scheme", [{}, SKEWED], ids=["iid", "skewed"])
 def test_local_sets_take_the_pixels_of_random_real(compute, scheme):
     record = compute(LOCAL, **BUDGET, **scheme)
@@ -367,3 +348,15 @@ def test_a_client_cannot_start_from_images_that_it_does_not_hold():
     client = SimpleNamespace(info=SimpleNamespace(id=4), shape=None)
     with pytest.raises(TrainingError, match="client 4 holds 2 images of class 1, and 3"):
         real_start(client, {1: torch.zeros(2, 1, 8, 8)}, [0, 3], 1)
+
+
+def test_fd3_4_clients_of_local_dm_send_images_and_labels_alone(compute, monkeypatch):
+    seen, serialise = [], Message.serialise
+
+    def listen(message):
+        seen.append((message.kind, set(message.tensors)))
+        return serialise(message)
+
+    monkeypatch.setattr(Message, "serialise", listen)
+    compute(LOCAL, **BUDGET)
+    assert seen == [("quota", {"images"}), ("synthetic", {"images", "labels"})] * 3
