@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fedbench.bench.holdouts import why_none
 from fedbench.bench.planfile import Entry, Excluded, Plan
 from fedbench.bench.suite import Suite, Tree, merge
 from fedbench.config import Cell, Student, parse
@@ -61,6 +62,8 @@ def skip_reason(cell: Cell) -> str | None:
     for model in cell.models:
         if (reason := why_not(model, cell.data.size)) is not None:
             return reason
+    if (reason := why_none(cell)) is not None:
+        return reason
     return METHODS.get(cell.method.name)(cell.method).skip(cell)
 
 
