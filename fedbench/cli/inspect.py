@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,11 +36,11 @@ def register(app: typer.Typer) -> None:
 def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the methods, their settings and presets."""
     load_plugins(plugin)
-    found = []
+    found: list[dict[str, Any]] = []
     for name in METHODS.names():
         method = METHODS.get(name)
         fields = {
-            key: _plain(field.default)
+            key: _plain(field.get_default(call_default_factory=True))
             for key, field in method.Config.model_fields.items()
             if key not in ("name", "preset")
         }
@@ -54,12 +55,56 @@ def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
                 "presets": {key: dict(value) for key, value in method.presets.items()},
             }
         )
-    _show(found, as_json, "Methods")
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        {
+            **entry,
+            "settings": assigned(entry["settings"]),
+            "presets": presets_in_words(entry["presets"], entry["settings"]),
+        }
+        for entry in found
+    ]
+    _show(rows, as_json, "Methods")
 
 
 def _plain(default: object) -> object:
     """Return a default as JSON values: settings of their own as a mapping."""
     return default.model_dump(mode="json") if isinstance(default, BaseModel) else default
+
+
+def assigned(settings: Mapping[str, Any]) -> str:
+    """Return settings as ``place=value``, such as ``--set`` takes: YAML values, dots for depth."""
+    return ", ".join(f"{place}={_yaml(value)}" for place, value in _leaves(settings))
+
+
+def presets_in_words(presets: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any]) -> str:
+    """Return each preset on a line of its own: what it sets, or that it is the defaults.
+
+    Args:
+        presets: Partial settings by name.
+        defaults: All settings of the method.
+    """
+    known, lines = dict(_leaves(defaults)), []
+    for name, settings in presets.items():
+        changes = any(known.get(place) != value for place, value in _leaves(settings))
+        lines.append(f"{name}: {assigned(settings) if changes else 'the defaults'}")
+    return "\n".join(lines)
+
+
+def _leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
+    """Yield every setting that holds no others by its place, written with dots."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _yaml(value: object) -> str:
+    """Return a setting's value as a suite file has it: true, false and null for Python's own."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def datasets(as_json: AsJson = False) -> None:
@@ -209,10 +254,7 @@ def _show(found: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None
 
 def _words(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(
-            f"{key}={_words(item)}" if not isinstance(item, Mapping) else f"{key} ({_words(item)})"
-            for key, item in value.items()
-        )
+        return assigned(value)
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(str(item) for item in value)
     if value is None or value is False:
