@@ -32,6 +32,7 @@ class Planned:
         trainings: Names of the client trainings that its first round shares with other cells.
         passes: Images that it trains on, repetitions counted; None where that is not known.
         rounds: Communication rounds.
+        warnings: What the method says of its settings (see ``Method.warnings``).
     """
 
     cell: Cell
@@ -40,6 +41,7 @@ class Planned:
     trainings: tuple[str, ...] = ()
     passes: float | None = None
     rounds: int = 1
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,13 @@ def planned(cell: Cell) -> Planned:
     if (skip := skip_reason(cell)) is not None:
         return Planned(cell, cell.cell_id, skip)
     return Planned(
-        cell, cell.cell_id, None, trainings(cell), method.passes(cell), max(method.rounds(), 1)
+        cell,
+        cell.cell_id,
+        None,
+        trainings(cell),
+        method.passes(cell),
+        max(method.rounds(), 1),
+        method.warnings(cell),
     )
 
 
