@@ -107,8 +107,9 @@ def _yaml(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def datasets(as_json: AsJson = False) -> None:
+def datasets(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the data sets; `fedbench data` says which of them are here."""
+    load_plugins(plugin)
     found = []
     for name in DATASETS.names():
         spec = DATASETS.get(name)
@@ -127,10 +128,11 @@ def datasets(as_json: AsJson = False) -> None:
     _show(found, as_json, "Data sets")
 
 
-def models(as_json: AsJson = False) -> None:
+def models(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the model families."""
     from fedbench.config import Model
 
+    load_plugins(plugin)
     found = []
     for name in MODELS.names():
         family = MODELS.get(name)
@@ -146,8 +148,9 @@ def models(as_json: AsJson = False) -> None:
     _show(found, as_json, "Models")
 
 
-def partitions(as_json: AsJson = False) -> None:
+def partitions(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the partition schemes; a bare --beta means dirichlet_capped."""
+    load_plugins(plugin)
     found = []
     for name in SCHEMES.names():
         scheme = SCHEMES.get(name)
@@ -172,6 +175,7 @@ def partition(
     settings: Set = None,
     svg: Annotated[Path | None, typer.Option(help="Where the heatmap goes.")] = None,
     offline: Offline = False,
+    plugin: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw one partition: a table of labels by client, and a heatmap as SVG."""
@@ -181,6 +185,7 @@ def partition(
     from fedbench.data.partition import split
     from fedbench.report.figures.partition import partition_heatmap
 
+    load_plugins(plugin)
     tree: dict[str, Any] = {"data": {"name": dataset}, "partition": {}}
     for place, value in {
         "data.train_size": train_size,

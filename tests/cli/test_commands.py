@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from fedbench.bench.suite import merge, nest
 from fedbench.cli.main import app
 from fedbench.config import parse
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, SettingsError
 
 RUN = [
     "run",
@@ -169,6 +169,30 @@ def test_methods_show_settings_as_they_are_written(call, monkeypatch):
     assert "selection.cluster=full, selection.clusters=1000" in rows["single_image"][1][6]
     assert "()" not in "".join(lines)
     assert not any(word.endswith("=") for line in lines for word in line.replace(",", "").split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--method", "mine"],
+        ["run", "--record", "mine.json"],
+        ["sweep", "mine.yaml"],
+        ["validate", "mine.yaml"],
+        ["status", "mine"],
+        ["show", "patches", "mine"],
+        ["methods"],
+        ["datasets"],
+        ["models"],
+        ["partitions"],
+        ["partition"],
+        ["data"],
+        ["doctor"],
+    ],
+    ids=lambda words: "-".join(words[:2]),
+)
+def test_whatever_may_name_a_plugins_things_loads_it_first(call, words):
+    with pytest.raises(SettingsError, match=r"no plugin .*nowhere\.py"):
+        call(*words, "--plugin", "nowhere.py")
 
 
 @pytest.mark.parametrize("place", ["settings", "presets"])
