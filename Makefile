@@ -80,6 +80,7 @@ check: lint type test ## lint, types and tests
 speed: $(STAMP) ## measure the hot paths, as ratios in one run
 	$(BIN)/python benchmarks/speed/training.py
 	$(BIN)/python benchmarks/speed/federation.py
+	$(BIN)/python benchmarks/speed/journal.py
 	$(BIN)/python benchmarks/speed/sweep.py
 	$(BIN)/python benchmarks/speed/patches.py
 	$(BIN)/python benchmarks/speed/selection.py

@@ -1,4 +1,4 @@
-"""The settings of one cell: frozen, typed, and hashed into the cell's id.
+"""The settings of one cell, put together from those of its parts, and hashed into the cell's id.
 
 A cell is one fully resolved configuration: which data, who holds it, which networks, how clients
 train, which method with which budget, how it is evaluated, and the seed. Where a result runs
@@ -9,225 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal, Protocol, Self, cast
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
+from fedbench.data.schemes import SCHEMES, DirichletCapped, scheme_settings
+from fedbench.data.settings import Data, Partition
+from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError, did_you_mean
-from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES, plugin_digest
-
-Normalisation = Literal["dataset", "half", "none"]
-Augment = Literal["standard", "none", "crop", "flip_crop"]
-Precision = Literal["32-true", "bf16-mixed"]
-Norm = Literal["instance", "group", "batch", "none"]
-S = TypeVar("S", bound="Settings")
-
-
-class Settings(BaseModel):
-    """Base of all settings: frozen, and an unknown key is an error that names the nearest one."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-    #: Part of the cell id; raised when a default or the meaning of a setting changes results.
-    version: ClassVar[int] = 1
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, values: object) -> object:
-        if isinstance(values, dict):
-            for key in values:
-                if key not in cls.model_fields:
-                    raise ValueError(
-                        f"unknown key {key!r}{did_you_mean(str(key), cls.model_fields)}"
-                        f"; {cls.__name__} takes: {', '.join(cls.model_fields)}"
-                    )
-                if isinstance(values[key], bool) and _is_number(cls.model_fields[key].annotation):
-                    raise ValueError(
-                        f"{key} is a number, not {str(values[key]).lower()}; YAML reads yes, no, "
-                        "on and off as truth values"
-                    )
-        return values
-
-
-def _is_number(kind: object) -> bool:
-    """Return whether a field takes numbers, and no truth value."""
-    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    return bool({int, float} & {*kinds}) and bool not in kinds
-
-
-class Data(Settings):
-    """Which images, how many of them, and in which form the networks see them."""
-
-    name: str = "digits"
-    """The data set's name; `fedbench datasets` lists them."""
-    path: str | None = None
-    """For `folder` and `nidd_5g`: its place below the data root, or an absolute path. Part of the
-    cell's id."""
-    train_size: int | None = Field(None, ge=1)
-    """Training images to take, stratified by class; None takes all."""
-    test_size: int | None = Field(None, ge=1)
-    """Test images to take, stratified by class; None takes all."""
-    subset_seed: int = 0
-    """Seed of the two subsets: the same images for every seed of a cell, unless this is changed."""
-    image_size: int | None = Field(None, ge=8, le=512)
-    """Height and width in pixels that images are resized to; None keeps the data set's own."""
-    normalisation: Normalisation = "dataset"
-    """`dataset`: its published mean and standard deviation; `half`: .5 and .5; `none`: [0, 1]."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        spec = DATASETS.get(self.name)
-        if spec.takes_path and self.path is None:
-            raise ValueError(f"data set {self.name!r} needs `path`: the folder that holds it")
-        if self.path is not None and not spec.takes_path:
-            raise ValueError(
-                f"data set {self.name!r} takes no `path`; it is looked for below the "
-                "data root (FEDBENCH_DATA)"
-            )
-        return self
-
-    @property
-    def size(self) -> int:
-        """Height and width of the images in pixels."""
-        return self.image_size or DATASETS.get(self.name).size
-
-
-class Partition(Settings):
-    """Who holds which training image. Which parameters count depends on the scheme."""
-
-    scheme: str = "dirichlet_capped"
-    """How labels are spread over clients; `fedbench partitions` lists the schemes."""
-    clients: int = Field(5, ge=1)  # DENSE, CollabDM
-    """Number of clients, K."""
-    beta: float = Field(0.5, gt=0)  # DENSE README, CollabDM
-    """Dirichlet concentration (β, α): small is skewed, large approaches IID."""
-    min_size: int = Field(10, ge=0)  # DENSE, CollabDM
-    """Smallest client that is accepted; the draw is repeated until it holds."""
-    max_tries: int = Field(1000, ge=1)  # fedbench: the reference codes retry for ever
-    """Draws before giving up with an error."""
-    floor: int = Field(10, ge=1)  # fedbench: CollabDM uses its ipc (50 by default)
-    """`floor_per_class`: images of every class that every client gets first."""
-    sigma: float = Field(0.0, ge=0)  # Co-Boosting
-    """`dirichlet_per_client`: spread of log-normal client sizes; 0 makes them equal."""
-    filling: Literal["in_turn", "interleaved"] = "in_turn"  # Flower; Co-Boosting interleaves
-    """`dirichlet_per_client`: client after client, or the next image to a random client."""
-    shards: int = Field(2, ge=1)  # decentralizepy (S5)
-    """`shards_window`, `shards_fixed`: shards for each client."""
-    classes_per_client: int = Field(2, ge=1)  # FedD3
-    """`classes_exact`, `classes_round_robin`: classes that each client holds."""
-    iid_share: float = Field(0.5, ge=0, le=1)  # S3, IV-D
-    """`half_iid_half_class`: share of the images that is spread at random (u)."""
-    validation: float = Field(0.0, ge=0, lt=1)
-    """Share of its images that each client holds out, withheld from every method."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        scheme = SCHEMES.get(self.scheme)
-        always = {"scheme", "clients", "validation"}
-        for name, field in type(self).model_fields.items():
-            stray = name not in always and name not in scheme.parameters
-            if stray and getattr(self, name) != field.default:
-                takes = ", ".join(sorted(scheme.parameters)) or "no parameters"
-                raise ValueError(f"scheme {self.scheme!r} takes no {name!r}; it takes {takes}")
-        return self
-
-
-class Model(Settings):
-    """One network architecture. None takes the family's own value, which the cell then shows."""
-
-    name: str = "convnet"  # DM, MTT, CollabDM
-    """The family's name; `fedbench models` lists them."""
-    width: int | None = Field(None, ge=1)
-    """Channels of the (first) convolution."""
-    depth: int | None = Field(None, ge=1)
-    """Number of blocks, for families that have it as an option."""
-    norm: Norm | None = None
-    """Normalisation layer, for families that have it as an option."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, values: object) -> object:
-        if isinstance(values, str):
-            values = {"name": values}
-        if not isinstance(values, dict):
-            return values
-        family = MODELS.get(values.get("name", cls.model_fields["name"].default))
-        return {
-            **values,
-            **{key: default for key, default in family.options.items() if values.get(key) is None},
-        }
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        family = MODELS.get(self.name)
-        for option in ("width", "depth", "norm"):
-            if getattr(self, option) is not None and option not in family.options:
-                takes = ", ".join(family.options) or "no options"
-                raise ValueError(f"model {self.name!r} takes no {option!r}; it takes {takes}")
-        return self
-
-    @property
-    def label(self) -> str:
-        """A short name that tells architectures apart, such as ``convnet-w32``."""
-        defaults = MODELS.get(self.name).options
-        parts = [self.name]
-        for option, letter in (("width", "w"), ("depth", "d"), ("norm", "")):
-            value = getattr(self, option)
-            if value is not None and value != defaults.get(option):
-                parts.append(f"{letter}{value}")
-        return "-".join(parts)
-
-
-class Recipe(Settings):
-    """How a classifier is trained."""
-
-    optimizer: Literal["sgd", "adam"] = "sgd"  # DENSE, Co-Boosting, CollabDM
-    """SGD with momentum, or Adam (which ignores `momentum`)."""
-    lr: float = Field(0.01, gt=0)  # DENSE, Co-Boosting, CollabDM
-    """Learning rate at the start."""
-    momentum: float = Field(0.9, ge=0, lt=1)  # DENSE, Co-Boosting, CollabDM
-    """Momentum of SGD."""
-    weight_decay: float = Field(0.0, ge=0)  # DENSE
-    """L2 penalty on all weights, as torch's optimisers define it."""
-    batch_size: int = Field(64, ge=1)  # FedDF
-    """Images in a step; a last batch of one image joins the one before it."""
-    epochs: int = Field(20, ge=0)  # FedLMG
-    """Passes over the training images."""
-    schedule: Literal["constant", "cosine", "step"] = "constant"  # DENSE
-    """`cosine` falls to 0 at the last epoch; `step` divides by 10 at each milestone."""
-    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5,)  # CollabDM, MTT
-    """Shares of the epochs after which `step` divides the learning rate by 10."""
-    clip_norm: float | None = Field(None, gt=0)
-    """Largest norm of the gradient; None does not clip."""
-    augment: Augment = "standard"
-    """`standard` is the data set's own; `crop` pads by an eighth; `flip_crop` flips as well."""
-
-
-class Student(Recipe):
-    """How any model is trained on a shared or synthetic set."""
-
-    weight_decay: float = Field(5e-4, ge=0)  # CollabDM, DM
-    """L2 penalty on all weights."""
-    batch_size: int = Field(256, ge=1)  # CollabDM, DM
-    """Images in a step."""
-    epochs: int = Field(300, ge=0)  # fedbench: CollabDM has 1001
-    """Passes over the shared set."""
-    schedule: Literal["constant", "cosine", "step"] = "step"  # CollabDM: x0.1 at half
-    """`step` divides by 10 at each milestone."""
-    model: Model | None = None  # CollabDM, DM: the network of the matching
-    """Another architecture than the clients', to see whether the set serves it (cross-architecture
-    evaluation); None takes the clients'."""
+from fedbench.models.families import MODELS
+from fedbench.models.settings import Model
+from fedbench.registry import Registry, plugin_digest
+from fedbench.settings import Settings, validate
+from fedbench.training.recipe import Precision, Recipe, Student
 
 
 class Budget(Settings):
@@ -268,6 +66,53 @@ class MethodConfig(Settings):
     their hold-outs uploaded to the server (charged, and named as a privilege)."""
 
 
+class MethodClass(Protocol):
+    """What a cell has to know of a method's class (see ``federation.method.Method``)."""
+
+    name: str
+    version: int
+    Config: type[MethodConfig]
+    presets: Mapping[str, Mapping[str, Any]]
+    uses_budget: bool
+    uses_student: bool
+
+
+def methods_in(module: ModuleType) -> dict[str, type[object]]:
+    """Return the methods that a module itself defines, by name."""
+    return {
+        vars(thing)["name"]: thing
+        for thing in vars(module).values()
+        if isinstance(thing, type)
+        and issubclass(getattr(thing, "Config", object), MethodConfig)
+        and thing.__module__ == module.__name__
+        and "name" in vars(thing)
+    }
+
+
+def _of_its_file(module: ModuleType, name: str) -> MethodClass:
+    """Return the method that a file of ``fedbench/methods/`` is named after."""
+    found = methods_in(module)
+    if name not in found:
+        raise SettingsError(
+            f"{module.__file__} defines {', '.join(found) or 'no method'}; a method's file has "
+            f"its name, so name the class {name!r} or rename the file"
+        )
+    return cast(MethodClass, found[name])
+
+
+#: All methods. Each file of ``fedbench/methods/`` is the method of its own name, and is imported
+#: when it is asked for. ``fedbench.methods`` has the same table for those who run methods.
+METHODS: Registry[MethodClass] = Registry(
+    "method",
+    "fedbench.methods",
+    targets={
+        module.name: f"fedbench.methods.{module.name}"
+        for module in pkgutil.iter_modules([str(Path(__file__).parent / "methods")])
+    },
+    pick=_of_its_file,
+)
+
+
 def _method(value: object) -> object:
     """Turn a name or a dictionary into the named method's own settings, its preset expanded."""
     if isinstance(value, MethodConfig):
@@ -301,7 +146,10 @@ class Cell(Settings):
     """One fully resolved configuration."""
 
     data: Data = Data()
-    partition: Partition = Partition()
+    partition: Annotated[SerializeAsAny[Partition], BeforeValidator(scheme_settings)] = (
+        DirichletCapped()
+    )
+    """Who holds which training image; the settings are those of its scheme."""
     models: Annotated[tuple[Model, ...], BeforeValidator(_models)] = (Model(),)
     """One architecture for all clients, or several: client k of K takes number ⌊k·m/K⌋ of m."""
     participation: float = Field(1.0, gt=0, le=1)  # DENSE: all clients
@@ -357,6 +205,8 @@ def identity(cell: Cell) -> dict[str, Any]:
     caught by the golden file in the tests.
     """
     settings = cell.model_dump(mode="json", exclude_defaults=True)
+    if cell.partition.scheme != DirichletCapped().scheme:
+        settings.setdefault("partition", {})["scheme"] = cell.partition.scheme
     settings["method"].pop("preset", None)
     settings["method"]["name"] = cell.method.name
     method = METHODS.get(cell.method.name)
@@ -390,24 +240,3 @@ def parse(values: dict[str, Any]) -> Cell:
         SettingsError: With one line for each fault: where it is, what is wrong, what would do.
     """
     return validate(Cell, values)
-
-
-def validate(kind: type[S], values: object) -> S:
-    """Validate settings of any kind, with readable errors (see ``parse``)."""
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError(explain(error)) from error
-
-
-def explain(error: ValidationError) -> str:
-    """Return a validation error as lines ``place: what is wrong (got value)``."""
-    lines = []
-    for fault in error.errors(include_url=False):
-        place = ".".join(str(part) for part in fault["loc"]) or "settings"
-        message = fault["msg"].removeprefix("Value error, ")
-        plain = fault["type"] in ("value_error", "missing")
-        lines.append(
-            f"{place}: {message}" if plain else f"{place}: {message} (got {fault['input']!r})"
-        )
-    return "\n".join(lines)

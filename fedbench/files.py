@@ -60,12 +60,16 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
+def write_atomic(
+    path: Path, content: bytes | str | Callable[[Path], None], *, durable: bool = False
+) -> None:
     """Write a file so that at every moment it is whole or absent.
 
     Args:
         path: The file's place; parent folders are made.
         content: Bytes, text (UTF-8), or a function that writes the file whose path it is given.
+        durable: Wait until the disk has it. Without that a rename may outlive a power cut and the
+            content not, which leaves an empty file; a killed process loses nothing either way.
 
     Raises:
         UnwritableError: The folder cannot be written or the disk is full; what was there stays.
@@ -81,9 +85,22 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> N
             else:
                 part.write_bytes(content.encode() if isinstance(content, str) else content)
             part.chmod(0o644)
+            if durable:
+                _sync(part)
             part.replace(path)
+            if durable:
+                _sync(path.parent)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file, or a folder's list of names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def move_aside(path: Path) -> Path:

@@ -1,9 +1,8 @@
-"""Names to things: methods, data sets, model families, partition schemes.
+"""Names to things of one kind, whatever the kind is, and the files that third parties bring.
 
-Built-in things are found by name without importing them all: a table maps names to
-``module:attribute``, and each file of ``fedbench/methods/`` is the method of its own name. Third
-parties add theirs by the entry-point groups ``fedbench.methods`` and ``fedbench.datasets``, or
-with ``--plugin FILE_OR_MODULE``.
+Each package keeps the table of its own things: ``data`` its data sets and partition schemes,
+``models`` its families; that of the methods is in ``config``. Third parties add theirs by the
+table's entry-point group, or with ``--plugin FILE_OR_MODULE`` (see ``fedbench.plugins``).
 """
 
 from __future__ import annotations
@@ -11,20 +10,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import pkgutil
 import sys
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from fedbench.errors import SettingsError, did_you_mean
-
-if TYPE_CHECKING:
-    from fedbench.data.schemes import Scheme
-    from fedbench.data.specs import DatasetSpec
-    from fedbench.federation.method import Method
-    from fedbench.models.families import Family
 
 T = TypeVar("T")
 
@@ -32,18 +25,29 @@ _PLUGIN = "fedbench_plugin_"
 
 
 class Registry(Generic[T]):
-    """Names of one kind of thing, each resolved when it is first asked for.
+    """Names of one kind of thing. What is not at hand is imported when it is first asked for.
 
     Args:
         kind: What the things are called in errors, such as ``"data set"``.
         group: The entry-point group of third parties.
-        targets: Built-in names and where they are: ``module:attribute``.
+        things: Built-in things by name.
+        targets: Built-in names and where their things are: ``module:attribute``, or ``module``.
+        pick: Finds the thing of a name in a module, for targets without an attribute.
     """
 
-    def __init__(self, kind: str, group: str, targets: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        things: Mapping[str, T] | None = None,
+        *,
+        targets: Mapping[str, str] | None = None,
+        pick: Callable[[ModuleType, str], T] | None = None,
+    ) -> None:
         self.kind, self.group = kind, group
+        self._loaded: dict[str, T] = dict(things or {})
         self._targets = dict(targets or {})
-        self._loaded: dict[str, T] = {}
+        self._pick = pick
         self._scanned = False
 
     def names(self) -> list[str]:
@@ -67,9 +71,10 @@ class Registry(Generic[T]):
                 )
             module, _, attribute = self._targets[name].partition(":")
             found = importlib.import_module(module)
-            self._loaded[name] = cast(
-                T, getattr(found, attribute) if attribute else _method_of(found, name)
-            )
+            if attribute or self._pick is None:
+                self._loaded[name] = cast(T, getattr(found, attribute or name))
+            else:
+                self._loaded[name] = self._pick(found, name)
         return self._loaded[name]
 
     def add(self, name: str, thing: T) -> None:
@@ -91,7 +96,7 @@ class Registry(Generic[T]):
             return
         self._scanned = True
         for point in entry_points(group=self.group):
-            if point.name in self._targets:
+            if point.name in self._targets or point.name in self._loaded:
                 raise SettingsError(
                     f"the entry point {point.name!r} of {point.value} takes the "
                     f"name of a built-in {self.kind}; rename it"
@@ -99,124 +104,16 @@ class Registry(Generic[T]):
             self._targets[point.name] = point.value
 
 
-def _built_in_methods() -> dict[str, str]:
-    folder = Path(__file__).parent / "methods"
-    return {
-        module.name: f"fedbench.methods.{module.name}"
-        for module in pkgutil.iter_modules([str(folder)])
-    }
-
-
-_SCHEMES = (
-    "iid",
-    "dirichlet",
-    "dirichlet_capped",
-    "dirichlet_per_client",
-    "dirichlet_groups",
-    "floor_per_class",
-    "shards_window",
-    "shards_fixed",
-    "classes_exact",
-    "classes_round_robin",
-    "half_iid_half_class",
-    "disjoint_classes",
-)
-_DATASETS = (
-    "digits",
-    "mnist",
-    "fashion_mnist",
-    "cifar10",
-    "cifar100",
-    "svhn",
-    "nsl_kdd",
-    "nidd_5g",
-    "folder",
-)
-_MODELS = (
-    "convnet",
-    "dense_cnn",
-    "resnet8",
-    "resnet20",
-    "resnet18",
-    "wrn16_4",
-    "mobilenet_v2",
-    "shufflenet_v2",
-    "vgg11",
-    "vgg16",
-)
-
-METHODS: Registry[type[Method]] = Registry("method", "fedbench.methods", _built_in_methods())
-DATASETS: Registry[DatasetSpec] = Registry(
-    "data set", "fedbench.datasets", {n: f"fedbench.data.specs:{n.upper()}" for n in _DATASETS}
-)
-MODELS: Registry[Family] = Registry(
-    "model", "fedbench.models", {n: f"fedbench.models.families:{n.upper()}" for n in _MODELS}
-)
-SCHEMES: Registry[Scheme] = Registry(
-    "partition scheme",
-    "fedbench.schemes",
-    {n: f"fedbench.data.schemes:{n.upper()}" for n in _SCHEMES},
-)
-
-
-def load_plugin(target: str) -> list[str]:
-    """Import a file or module and register the methods that it defines.
+def import_plugin(target: str) -> ModuleType:
+    """Import a third party's code.
 
     Args:
         target: A path that ends in ``.py``, or a module's dotted name.
 
-    Returns:
-        The names of the methods that were registered.
-
     Raises:
-        SettingsError: The target does not exist or defines no method.
+        SettingsError: There is no such file or module.
     """
-    module = _import_file(Path(target)) if target.endswith(".py") else _import_module(target)
-    found = _methods_in(module)
-    if not found:
-        raise SettingsError(
-            f"{target} defines no method: it needs a class that derives from "
-            "fedbench.federation.method.Method and has a `name`"
-        )
-    for name, method in found.items():
-        METHODS.add(name, method)
-    return list(found)
-
-
-def _method_of(module: ModuleType, name: str) -> type[Method]:
-    """Return the method that a file of ``fedbench/methods/`` is named after."""
-    found = _methods_in(module)
-    if name not in found:
-        raise SettingsError(
-            f"{module.__file__} defines {', '.join(found) or 'no method'}; a method's file has "
-            f"its name, so name the class {name!r} or rename the file"
-        )
-    return found[name]
-
-
-def plugin_digest(thing: type) -> str | None:
-    """Return the SHA-256 of the plugin file that defines a class, or None for installed code.
-
-    An edited plugin is another method: its cells are computed again.
-    """
-    if not thing.__module__.startswith(_PLUGIN):
-        return None
-    source = sys.modules[thing.__module__].__file__
-    return hashlib.sha256(Path(str(source)).read_bytes()).hexdigest()
-
-
-def _methods_in(module: ModuleType) -> dict[str, type[Method]]:
-    """Return the methods that a module itself defines, by name."""
-    from fedbench.federation.method import Method
-
-    return {
-        thing.name: thing
-        for thing in vars(module).values()
-        if isinstance(thing, type)
-        and issubclass(thing, Method)
-        and thing.__module__ == module.__name__
-        and "name" in vars(thing)
-    }
+    return _import_file(Path(target)) if target.endswith(".py") else _import_module(target)
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -242,6 +139,17 @@ def _import_module(name: str) -> ModuleType:
             f"there is no plugin module {name!r}: {error}; give a path that ends "
             "in .py or install the module"
         ) from error
+
+
+def plugin_digest(thing: object) -> str | None:
+    """Return the SHA-256 of the plugin file that defines a class, or None for installed code.
+
+    An edited plugin is another method: its cells are computed again.
+    """
+    if not thing.__module__.startswith(_PLUGIN):
+        return None
+    source = sys.modules[thing.__module__].__file__
+    return hashlib.sha256(Path(str(source)).read_bytes()).hexdigest()
 
 
 def describe(thing: object) -> str:

@@ -15,7 +15,7 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.runtime import Runtime
 from fedbench.bench.suite import merge
 from fedbench.config import parse
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
 
 torch.set_num_threads(1)
 

@@ -12,3 +12,19 @@ TINY = {
     "student": {"epochs": 2, "batch_size": 16},
     "evaluation": {"curve_size": 30},
 }
+
+
+class File:
+    """A fit's checkpoint in one file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def found(self):
+        return self.path if self.path.exists() else None
+
+    def save(self, write):
+        write(self.path)
+
+    def close(self):
+        self.path.unlink(missing_ok=True)

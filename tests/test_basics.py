@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from fedbench import seeding
+from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError, StoreError, did_you_mean
 from fedbench.files import move_aside, sweep_parts, write_atomic
-from fedbench.registry import DATASETS, METHODS, Registry, load_plugin
+from fedbench.methods import METHODS
+from fedbench.plugins import load_plugin
+from fedbench.registry import Registry
 
 
 def test_seeds_depend_on_every_name_and_its_kind():
@@ -123,7 +126,7 @@ def test_near_names():
 
 
 def test_a_registry_refuses_a_second_thing_of_one_name():
-    registry = Registry("toy", "fedbench.toys", {"one": "math:pi"})
+    registry = Registry("toy", "fedbench.toys", targets={"one": "math:pi"})
     assert registry.get("one") == pytest.approx(3.14159, abs=1e-4)
     registry.add("two", 2)
     registry.add("two", 2)
@@ -135,7 +138,8 @@ def test_a_registry_refuses_a_second_thing_of_one_name():
 
 
 def test_every_built_in_name_resolves_to_a_thing_of_that_name():
-    from fedbench.registry import MODELS, SCHEMES
+    from fedbench.data.schemes import SCHEMES
+    from fedbench.models.families import MODELS
 
     for registry in (METHODS, DATASETS, MODELS, SCHEMES):
         for name in registry.names():

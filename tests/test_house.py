@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,39 +12,79 @@ import fedbench
 
 PACKAGE = Path(fedbench.__file__).parent
 ROOT = PACKAGE.parent
-OPEN = {"config", "seeding", "registry", "errors", "files", "__init__"}
+OPEN = {"errors", "files", "seeding", "settings", "registry", "__init__"}
+BELOW_CONFIG = {"data", "models", "training", "evaluation"}
 MAY = {  # who may import whom, besides itself and what is open to all
+    **{name: set() for name in OPEN},
     "data": set(),
     "models": set(),
     "training": {"data", "models"},
     "evaluation": {"data", "models"},
-    "federation": {"data", "models", "training", "evaluation"},
-    "synthesis": {"data", "models", "training", "evaluation", "federation"},
-    "methods": {"data", "models", "training", "evaluation", "federation", "synthesis"},
-    "bench": {"data", "models", "training", "evaluation", "federation"},
+    "config": BELOW_CONFIG,
+    "federation": BELOW_CONFIG | {"config"},
+    "synthesis": BELOW_CONFIG | {"config", "federation"},
+    "methods": BELOW_CONFIG | {"config", "federation", "synthesis"},
+    "plugins": {"config", "federation", "methods"},
+    "bench": BELOW_CONFIG | {"config", "federation", "methods", "plugins"},
     "report": {"bench"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
 def imported(path):
+    """Return what a file imports: at its top, inside functions and for types alone."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
             yield from (f"{node.module}.{name.name}" for name in node.names)
         elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
 
 
+def imported_modules(path):
+    """Return the modules of fedbench that a file imports."""
+    for name in imported(path):
+        for module in (name, name.rpartition(".")[0]):
+            if module in MODULES:
+                yield module
+                break
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_follow_the_arrows(path):
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if part in OPEN or part == "cli":
+    if part == "cli":
         return
-    for name in imported(path):
-        other = name.split(".")[1] if name.startswith("fedbench.") else "__init__"
-        if (PACKAGE / other).exists() or (PACKAGE / f"{other}.py").exists():
-            assert other in OPEN | {part} | MAY[part], f"{path} imports {name}"
+    for module in imported_modules(path):
+        other = module.split(".")[1] if "." in module else "__init__"
+        assert other in OPEN | {part} | MAY[part], f"{path} imports {module}"
+
+
+def test_settings_and_registry_import_errors_alone():
+    for name in ("settings", "registry"):
+        assert {*imported_modules(PACKAGE / f"{name}.py")} == {"fedbench.errors"}
+
+
+def test_the_bench_reaches_methods_through_their_table():
+    for path in (PACKAGE / "bench").rglob("*.py"):
+        for module in imported_modules(path):
+            assert not module.startswith("fedbench.methods."), f"{path} imports {module}"
+
+
+def test_no_imports_go_round_in_a_circle():
+    """Not at run time, not inside functions, and not for types."""
+    graph = {module: {*imported_modules(path)} - {module} for module, path in MODULES.items()}
+    assert any(graph.values())
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(reversed(error.args[1])))
 
 
 def test_reports_take_only_torch_free_parts_of_the_bench():

@@ -14,9 +14,9 @@ from timing import Row, interleave, ratio, report
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedbench.config import Model
 from fedbench.data.loaders import BatchLoader
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.training.distillation import Distillation
 from fedbench.training.distiller import Distiller
 from fedbench.training.pool import TrainerPool

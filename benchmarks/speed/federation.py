@@ -25,11 +25,13 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.datasets import load_data
 from fedbench.bench.records import Record
 from fedbench.bench.runtime import Runtime
-from fedbench.config import Model, Recipe, parse
+from fedbench.config import parse
 from fedbench.data.loaders import BatchLoader
 from fedbench.files import data_root
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.training.classifier import Classifier
+from fedbench.training.recipe import Recipe
 from fedbench.training.trainer import hushed
 
 TINY = Model(name="convnet", width=4, depth=1)

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.runtime import Runtime
-from fedbench.config import Model, parse
+from fedbench.config import parse
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.seeding import generator
 from fedbench.synthesis import dsa
 from fedbench.synthesis.matcher import DistributionMatching

@@ -17,13 +17,13 @@ from timing import Row, interleave, ratio, report
 from torch import Tensor, nn
 from training import MEAN, RECIPE, STD, images, loader, through_pool
 
-from fedbench.config import Model
 from fedbench.data.patches import CropSettings, crop_bank
 from fedbench.data.pictures import read_picture
 from fedbench.evaluation.describe import describe
 from fedbench.evaluation.predict import outputs
 from fedbench.files import data_root
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.synthesis.selection import SelectionSettings, select
 from fedbench.training.pool import TrainerPool
 

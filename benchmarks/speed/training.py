@@ -18,15 +18,17 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from fedbench.config import Data, Model, Recipe
 from fedbench.data.dataset import Split
 from fedbench.data.load import load
 from fedbench.data.loaders import BatchLoader
+from fedbench.data.settings import Data
 from fedbench.errors import DataError
 from fedbench.files import data_root
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.training.classifier import Classifier
 from fedbench.training.pool import TrainerPool
+from fedbench.training.recipe import Recipe
 from fedbench.training.trainer import hushed
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

@@ -46,8 +46,8 @@ from fedbench.federation.loop import Federation
 from fedbench.federation.population import Population
 from fedbench.federation.resources import Resource, parse_name
 from fedbench.federation.synthetic import save_outputs
-from fedbench.files import Lock, is_full, write_atomic, writing
-from fedbench.registry import METHODS
+from fedbench.files import Lock, is_full, move_aside, write_atomic, writing
+from fedbench.methods import METHODS
 from fedbench.training.pool import TrainerPool
 
 log = logging.getLogger(__name__)
@@ -300,11 +300,22 @@ def _context(
 def _begin_scratch(scratch: Path, stamp: str) -> None:
     """Empty a cell's scratch folder unless it is of the same data, resources and numerics."""
     place = scratch / "stamp.json"
-    if scratch.exists() and (not place.exists() or place.read_text() != stamp):
+    if scratch.exists() and _content(place) != stamp.encode():
         log.warning(
-            "data, public images, device, threads or torch have changed since %s began; it starts "
-            "over",
+            "data, public images, device, threads or torch have changed since %s began, or its "
+            "stamp is damaged; it starts over",
             scratch.name,
         )
-        shutil.rmtree(scratch)
+        if scratch.is_dir() and not scratch.is_symlink():
+            shutil.rmtree(scratch)
+        else:
+            move_aside(scratch)
     write_atomic(place, stamp)
+
+
+def _content(path: Path) -> bytes | None:
+    """Return a file's bytes, or None where there is no file that can be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

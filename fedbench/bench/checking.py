@@ -17,8 +17,12 @@ from fedbench.bench.plan import skip_reason
 from fedbench.bench.suite import Combination, Suite, find, inspect_suite, matches, resolve
 from fedbench.bench.validation import MISSING, Fault, validated
 from fedbench.config import Cell, MethodConfig
+from fedbench.data.schemes import SCHEMES
+from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError, did_you_mean
-from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES, Registry
+from fedbench.methods import METHODS
+from fedbench.models.families import MODELS
+from fedbench.registry import Registry
 
 #: Parts of a cell that name something, and who knows the names.
 _NAMES: tuple[tuple[str, str, Registry[Any]], ...] = (

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fedbench.bench.lookup import data_sources
 from fedbench.bench.runtime import Runtime
-from fedbench.config import Data
 from fedbench.data.dataset import ImageData
 from fedbench.data.load import load
+from fedbench.data.settings import Data
 
 
 def load_data(settings: Data, runtime: Runtime) -> ImageData:

@@ -136,5 +136,5 @@ def _keep(model: nn.Module, folder: Path) -> str:
     digest = tensors_digest(state)
     path = folder / f"{digest}.safetensors"
     if not path.exists():
-        write_atomic(path, safetensors.torch.save(state))
+        write_atomic(path, safetensors.torch.save(state), durable=True)
     return digest

@@ -8,13 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedbench.bench.records import Record, find_record, record_path, stamp
-from fedbench.config import Cell, Data
+from fedbench.config import Cell
 from fedbench.data.pictures import source_digest
+from fedbench.data.settings import Data
 from fedbench.data.sources import Sources, locate
+from fedbench.data.specs import DATASETS
 from fedbench.errors import DataError
 from fedbench.federation.resources import parse_name
 from fedbench.files import move_aside
-from fedbench.registry import DATASETS
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from fedbench.bench.planfile import Plan, plan_path, read_plan
 from fedbench.bench.records import Record, read_records
 from fedbench.bench.selection import Wish, select
 from fedbench.bench.suite import Suite, Tree, read_suite
-from fedbench.config import Data
+from fedbench.data.settings import Data
 from fedbench.errors import SettingsError, StoreError
 
 

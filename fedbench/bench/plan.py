@@ -13,9 +13,10 @@ from typing import Any
 from fedbench.bench.holdouts import why_none
 from fedbench.bench.planfile import Entry, Excluded, Plan
 from fedbench.bench.suite import Suite, Tree, merge
-from fedbench.config import Cell, Student, parse
+from fedbench.config import Cell, parse
 from fedbench.errors import SettingsError
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
+from fedbench.training.recipe import Student
 
 #: Phases of a seed, in the order of computing (see ``arrange``).
 _PRODUCER, _CONSUMER, _ALONE = range(3)
@@ -59,7 +60,7 @@ class Expansion:
 
 def skip_reason(cell: Cell) -> str | None:
     """Return why a cell cannot run, or None; knows settings only, no data."""
-    from fedbench.models.families import why_not
+    from fedbench.models.settings import why_not
 
     for model in cell.models:
         if (reason := why_not(model, cell.data.size)) is not None:
@@ -110,7 +111,7 @@ def trainings(cell: Cell) -> tuple[str, ...]:
         return ()
     share = 1.0 if method.everyone or not method.rounds() else cell.participation
     origin = cell.model_dump(mode="json", include={"data", "partition", "seed", "precision"})
-    origin["partition"].pop("max_tries")
+    origin["partition"].pop("max_tries", None)  # not every scheme draws until all fits
     origin["recipe"] = training.recipe.model_dump(mode="json", exclude_defaults=True)
     origin["rest"] = [training.proximal, training.snapshots]
     if training.logit_bound is not None:

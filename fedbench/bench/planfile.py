@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedbench.bench.former import of_today
 from fedbench.errors import StoreError
 from fedbench.files import write_atomic
 
@@ -89,7 +90,13 @@ def read_plan(path: Path) -> Plan:
     try:
         values = json.loads(path.read_text())
         cells = tuple(
-            Entry(**{**entry, "trainings": tuple(entry.get("trainings", ()))})
+            Entry(
+                **{
+                    **entry,
+                    "settings": of_today(entry["settings"]),
+                    "trainings": tuple(entry.get("trainings", ())),
+                }
+            )
             for entry in values["cells"]
         )
         excluded = tuple(Excluded(**entry) for entry in values.get("excluded", ()))

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from fedbench.config import Settings, explain
+from fedbench.bench.former import of_today
 from fedbench.errors import StoreError
 from fedbench.files import move_aside, write_atomic
+from fedbench.settings import Settings, explain
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,8 @@ def record_path(home: Path, suite: str, cell_id: str) -> Path:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record; keys keep their order, floats their every digit."""
-    write_atomic(path, json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
+    content = json.dumps(record.model_dump(mode="json"), indent=1) + "\n"
+    write_atomic(path, content, durable=True)
 
 
 def keep_record(home: Path, record: Record) -> Path:
@@ -132,7 +134,8 @@ def read_record(path: Path) -> Record:
         FileNotFoundError: There is none.
     """
     try:
-        return Record.model_validate(json.loads(path.read_text()))
+        record = Record.model_validate(json.loads(path.read_text()))
+        return record.model_copy(update={"settings": of_today(record.settings)})
     except ValidationError as error:
         raise StoreError(f"{path} is not a record of schema {SCHEMA}: {explain(error)}") from error
     except (ValueError, RecursionError, IsADirectoryError, PermissionError) as error:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from fedbench.bench.datasets import load_data
 from fedbench.bench.runtime import Runtime
-from fedbench.config import Cell, Data
+from fedbench.config import Cell
 from fedbench.data.dataset import Split
 from fedbench.data.load import left_over
 from fedbench.data.pictures import read_picture
+from fedbench.data.settings import Data
 from fedbench.errors import DataError, PrivacyError
 from fedbench.federation.context import ImageShape
 from fedbench.federation.resources import Resource, parse_name

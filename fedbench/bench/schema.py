@@ -12,7 +12,11 @@ from typing import Any
 
 from fedbench.bench.suite import SHORT_NAMES, Suite
 from fedbench.config import Cell
-from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES, describe
+from fedbench.data.schemes import SCHEMES
+from fedbench.data.specs import DATASETS
+from fedbench.methods import METHODS
+from fedbench.models.families import MODELS
+from fedbench.registry import describe
 
 Schema = dict[str, Any]
 
@@ -21,6 +25,7 @@ def suite_schema() -> Schema:
     """Return the schema of suite files (JSON Schema 2020-12)."""
     suite, defs = Suite.model_json_schema(), _cell()
     places = _named(_united(_places(defs["Cell"], defs)))
+    places["partition.scheme"] = places["scheme"] = {"enum": SCHEMES.names()}
     # A data set's name may stand for all its settings, as a model's may.
     places["data"] = places["dataset"] = _name_or("Data", DATASETS.names())
     defs["Cell"]["properties"] |= {short: places[short] for short in SHORT_NAMES}
@@ -50,7 +55,6 @@ def _cell() -> dict[str, Schema]:
     del defs["MethodConfig"]
     for part, key, names in (
         ("Data", "name", DATASETS.names()),
-        ("Partition", "scheme", SCHEMES.names()),
         ("Model", "name", MODELS.names()),
     ):
         defs[part]["properties"][key]["enum"] = names
@@ -60,10 +64,26 @@ def _cell() -> dict[str, Schema]:
         "anyOf": [*one["anyOf"], _list(one)],
     }
     cell["properties"]["method"] = _ref("Method")
+    defs["Partition"] = _partition()
     method, parts = _method()
     for part in (*defs.values(), *method["anyOf"]):
         _take_model_names(part)
     return {**parts, **defs, "Method": method, "Cell": _open(cell)}
+
+
+def _partition() -> Schema:
+    """Return the schema of a partition: one branch for each scheme, and one that names none."""
+    objects = []
+    for name in SCHEMES.names():
+        scheme = SCHEMES.get(name)
+        part = scheme.settings.model_json_schema()
+        part["properties"]["scheme"] = {"const": name}
+        objects.append({**part, "required": ["scheme"], "description": scheme.title})
+    # The scheme may be named elsewhere, on an axis or in `fixed`.
+    unnamed = _united(
+        place for part in objects for place in part["properties"].items() if place[0] != "scheme"
+    )
+    return {"anyOf": [*objects, _closed(unnamed)]}
 
 
 def _method() -> tuple[Schema, dict[str, Schema]]:

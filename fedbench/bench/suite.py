@@ -29,8 +29,8 @@ from pydantic import AfterValidator, Field, field_validator
 
 from fedbench.bench.located import Located, Problem, read_located, syntax_problem, written
 from fedbench.bench.validation import repaired, validated
-from fedbench.config import Settings
 from fedbench.errors import SettingsError, did_you_mean
+from fedbench.settings import Settings
 
 Tree = dict[str, Any]
 #: Folders below the home that are no suite's.

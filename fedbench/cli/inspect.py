@@ -20,8 +20,12 @@ from fedbench.cli.options import (
     load_plugins,
     runtime,
 )
+from fedbench.data.schemes import SCHEMES, partition_settings
+from fedbench.data.specs import DATASETS
 from fedbench.files import home
-from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES, describe
+from fedbench.methods import METHODS
+from fedbench.models.families import MODELS
+from fedbench.registry import describe
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -130,7 +134,7 @@ def datasets(as_json: AsJson = False, plugin: Plugin = None) -> None:
 
 def models(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the model families."""
-    from fedbench.config import Model
+    from fedbench.models.settings import Model
 
     load_plugins(plugin)
     found = []
@@ -181,9 +185,10 @@ def partition(
     """Draw one partition: a table of labels by client, and a heatmap as SVG."""
     from fedbench.bench.datasets import load_data
     from fedbench.bench.suite import merge, nest
-    from fedbench.config import Data, Partition, validate
     from fedbench.data.partition import split
+    from fedbench.data.settings import Data
     from fedbench.report.figures.partition import partition_heatmap
+    from fedbench.settings import validate
 
     load_plugins(plugin)
     tree: dict[str, Any] = {"data": {"name": dataset}, "partition": {}}
@@ -197,7 +202,7 @@ def partition(
             tree = merge(tree, nest(place, value))
     for assignment in assignments(settings):
         tree = merge(tree, assignment)
-    wanted, spread = validate(Data, tree["data"]), validate(Partition, tree["partition"])
+    wanted, spread = validate(Data, tree["data"]), partition_settings(tree["partition"])
     data = load_data(wanted, runtime(offline=offline))
     drawn = split(data.train.labels.numpy(), spread, seed, len(data.classes))
     histogram = drawn.histogram.tolist()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fedbench.config import Partition
-from fedbench.registry import SCHEMES
+from fedbench.data.schemes import SCHEMES
 from fedbench.report.labels import Flat, flatten, method_label, model_label, written
 
 #: Settings that tell cells of one method apart.
@@ -68,7 +67,7 @@ def _label(settings: Mapping[str, Any], own: list[str], common: list[str]) -> st
     own_parameters = {
         name
         for name in scheme.parameters
-        if name not in _MINOR or partition[name] != Partition.model_fields[name].default
+        if name not in _MINOR or partition[name] != scheme.settings.model_fields[name].default
     }
     shown = {*common, *(f"partition.{name}" for name in own_parameters)}
     shown -= {"data.name", "models", "partition.scheme"}

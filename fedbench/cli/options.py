@@ -55,7 +55,7 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
 
 def load_plugins(targets: list[str] | None) -> list[str]:
     """Load plugins and return their targets."""
-    from fedbench.registry import load_plugin
+    from fedbench.plugins import load_plugin
 
     for target in targets or []:
         load_plugin(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ from fedbench.cli.options import (
     runtime,
 )
 from fedbench.errors import SettingsError
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
 
 if TYPE_CHECKING:
     from fedbench.bench.records import Record
@@ -168,13 +169,11 @@ def show(record: Record, path: Path) -> None:
         return
     metrics, ledger = record.metrics, record.ledger
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    partition = settings["partition"]
     lines = [
         (
             "cell",
             f"{record.method_label()} on {settings['data']['name']}, "
-            f"{partition['scheme']}, β={partition['beta']:g}, K={partition['clients']}, "
-            f"seed {settings['seed']}",
+            f"{_split(settings['partition'])}, seed {settings['seed']}",
         ),
         (
             "accuracy",
@@ -200,6 +199,12 @@ def show(record: Record, path: Path) -> None:
     for name, value in lines:
         table.add_row(f"[bold]{name}[/]", escape(value))
     stdout.print(table, highlight=False)
+
+
+def _split(partition: Mapping[str, Any]) -> str:
+    """Return a scheme with its concentration, where it has one, and the number of clients."""
+    beta = [f"β={partition['beta']:g}"] if "beta" in partition else []
+    return ", ".join([partition["scheme"], *beta, f"K={partition['clients']}"])
 
 
 def _reproduce(path: Path, device: str, offline: bool) -> None:

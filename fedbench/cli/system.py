@@ -40,7 +40,7 @@ def data(
     from rich.table import Table
 
     from fedbench.data.sources import locate
-    from fedbench.registry import DATASETS
+    from fedbench.data.specs import DATASETS
 
     load_plugins(plugin)
     for name in fetch or []:
@@ -158,7 +158,7 @@ def _places() -> list[Check]:
 
 def _data() -> list[Check]:
     from fedbench.data.sources import locate
-    from fedbench.registry import DATASETS
+    from fedbench.data.specs import DATASETS
 
     found: dict[bool, list[str]] = {True: [], False: []}
     for name in DATASETS.names():

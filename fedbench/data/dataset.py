@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from fedbench.config import Normalisation
     from fedbench.data.augment import Kind
+    from fedbench.data.settings import Scaling
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,10 @@ class ImageData:
         """Height, which equals the width, in pixels."""
         return int(self.train.images.shape[2])
 
-    def constants(
-        self, normalisation: Normalisation
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def constants(self, scaling: Scaling) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return the mean and standard deviation, one value a channel, of a normalisation."""
-        if normalisation == "dataset":
+        if scaling == "dataset":
             return self.mean, self.std
-        if normalisation == "half":
+        if scaling == "half":
             return (0.5,) * self.channels, (0.5,) * self.channels
         return (0.0,) * self.channels, (1.0,) * self.channels

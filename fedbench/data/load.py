@@ -16,12 +16,12 @@ from fedbench.data.download import download
 from fedbench.data.readers import Decoded, Progress, Reader, split_of
 from fedbench.data.resize import resize
 from fedbench.data.sources import Sources, locate
+from fedbench.data.specs import DATASETS
 from fedbench.data.subset import stratified
 from fedbench.errors import DataError
-from fedbench.registry import DATASETS
 
 if TYPE_CHECKING:
-    from fedbench.config import Data
+    from fedbench.data.settings import Data
     from fedbench.data.specs import DatasetSpec
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedbench.config import Partition
 from fedbench.data.partitioners.common import Indices, join, values
+from fedbench.data.schemes import SCHEMES
+from fedbench.data.settings import Partition
 from fedbench.errors import DataError, PartitionError
-from fedbench.registry import SCHEMES
 from fedbench.seeding import numpy_generator
 
 

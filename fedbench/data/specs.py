@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fedbench.registry import Registry
+
 if TYPE_CHECKING:
     from fedbench.data.augment import Kind
 
@@ -402,4 +404,23 @@ FOLDER = DatasetSpec(
     ),
     fetch="give `path` the folder that holds train/ and test/, absolute or below {root}",
     takes_path=True,
+)
+
+DATASETS: Registry[DatasetSpec] = Registry(
+    "data set",
+    "fedbench.datasets",
+    {
+        spec.name: spec
+        for spec in (
+            DIGITS,
+            MNIST,
+            FASHION_MNIST,
+            CIFAR10,
+            CIFAR100,
+            SVHN,
+            NSL_KDD,
+            NIDD_5G,
+            FOLDER,
+        )
+    },
 )

@@ -74,11 +74,14 @@ class ArtefactStore:
 
     def key(self, kind: str, settings: Mapping[str, Any]) -> str:
         """Return the content address of an artefact, 32 hexadecimal digits."""
-        text = json.dumps([kind, settings, self.context], sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return _address(kind, settings, self.context)
 
     def get(
-        self, kind: str, settings: Mapping[str, Any], build: Callable[[], Mapping[str, Tensor]]
+        self,
+        kind: str,
+        settings: Mapping[str, Any],
+        build: Callable[[], Mapping[str, Tensor]],
+        seconds: Callable[[], float] | None = None,
     ) -> Artefact:
         """Return an artefact, building it if no whole one is there.
 
@@ -86,6 +89,8 @@ class ArtefactStore:
             kind: What it is, such as ``classifier``; a folder name.
             settings: Everything that its values depend on, as JSON values.
             build: Computes the tensors.
+            seconds: Asked afterwards how long that took, for work of several attempts; None for
+                the wall time of this one.
 
         Raises:
             UnwritableError: The store cannot be written.
@@ -102,9 +107,9 @@ class ArtefactStore:
             sweep_parts(path.parent)
             start = time.perf_counter()
             tensors = {name: value.detach().cpu().contiguous() for name, value in build().items()}
-            seconds = time.perf_counter() - start
-            self._write(path, kind, settings, tensors, seconds)
-        return Artefact(tensors, seconds, shared=False, key=key)
+            took = time.perf_counter() - start if seconds is None else seconds()
+            self._write(path, kind, settings, tensors, took)
+        return Artefact(tensors, took, shared=False, key=key)
 
     def _write(
         self,
@@ -122,7 +127,7 @@ class ArtefactStore:
             "checksum": tensors_digest(tensors),
         }
         metadata = {"fedbench": json.dumps(note, sort_keys=True)}
-        write_atomic(path, safetensors.torch.save(dict(tensors), metadata))
+        write_atomic(path, safetensors.torch.save(dict(tensors), metadata), durable=True)
         self._trust(path)
 
     def _trust(self, path: Path) -> None:
@@ -135,6 +140,9 @@ class ArtefactStore:
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 note = json.loads(file.metadata()["fedbench"])
+            named = {name: note[name] for name in ("kind", "settings", "context")}
+            if _address(**named) != key:
+                raise StoreError("it is another artefact than its name says")
             tensors = safetensors.torch.load_file(path)
             stat = path.stat()
             if self._trusted.get(path) != (stat.st_mtime_ns, stat.st_size):
@@ -149,7 +157,8 @@ class ArtefactStore:
             StoreError,
             KeyError,
             TypeError,
-            json.JSONDecodeError,
+            ValueError,
+            OSError,
         ) as error:
             aside = move_aside(path)
             log.warning(
@@ -159,3 +168,10 @@ class ArtefactStore:
                 aside.name,
             )
             return None
+
+
+def _address(kind: str, settings: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    # Through JSON and back, so that it is the same when it is read from the artefact's note.
+    plain = json.loads(json.dumps([kind, settings, context]))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

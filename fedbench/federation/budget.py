@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedbench.config import Budget, Cell
+from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError
-from fedbench.registry import DATASETS
 
 
 def total_pixels(budget: Budget, *, classes: int, size: int, clients: int) -> int:

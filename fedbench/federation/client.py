@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fedbench.config import Model, Recipe
 from fedbench.data.dataset import Split
 from fedbench.errors import PrivacyError, SettingsError
 from fedbench.federation.context import Context
 from fedbench.federation.state import part, prefixed
-from fedbench.federation.work import Work, load
+from fedbench.federation.work import Work, count_right, load
+from fedbench.models.families import MODELS
 from fedbench.models.net import Net
-from fedbench.registry import MODELS
+from fedbench.models.settings import Model
 from fedbench.training.logits import LogitBound
+from fedbench.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fedbench.data.loaders import BatchLoader
+    from fedbench.training.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,10 @@ class Trained:
     Attributes:
         state: The trained weights and buffers, by state-dict name; read only.
         snapshots: The same after each epoch that was asked for, in that order.
-        seconds: Wall seconds of the run that trained it.
-        shared: Whether it came from the artefact store.
     """
 
     state: Mapping[str, Tensor]
     snapshots: tuple[Mapping[str, Tensor], ...]
-    seconds: float
-    shared: bool
 
 
 class Client(Work):
@@ -69,13 +70,14 @@ class Client(Work):
         context: Context,
         info: ClientInfo,
         split: Split,
+        hold_out: Split,
         digest: str,
         state: dict[str, Tensor],
-        round: int,
     ) -> None:
         super().__init__(context, ("client", info.id))
-        self.info, self.state, self.round = info, state, round
+        self.info, self.state = info, state
         self._split: Split | None = split
+        self._hold_out: Split | None = hold_out
         self._digest = digest
 
     @property
@@ -85,21 +87,34 @@ class Client(Work):
         Raises:
             PrivacyError: The client has finished its work.
         """
-        if self._split is None:
-            raise PrivacyError(
-                f"client {self.info.id} has finished its work, so its data is out "
-                "of reach; send what the server needs as a message"
+        return self._own(self._split)
+
+    def measure(self, model: nn.Module) -> float:
+        """Return a model's accuracy in [0, 1] on the images that this client holds out.
+
+        What comes of it is the client's own affair, so nothing is charged but the time.
+
+        Raises:
+            PrivacyError: The client has finished its work.
+            SettingsError: It holds out no image.
+        """
+        hold_out = self._own(self._hold_out)
+        if not len(hold_out):
+            raise SettingsError(
+                f"client {self.info.id} holds out no image of its {self.info.samples} to measure "
+                f"on, at partition.validation = {self.cell.partition.validation}; give it a larger "
+                "share, such as 0.1, or larger clients"
             )
-        return self._split
+        return count_right(self._context, model, hold_out) / len(hold_out)
 
     def close(self) -> None:
         """Let go of the data."""
-        self._split = None
+        self._split = self._hold_out = None
 
     def train_classifier(
         self,
         recipe: Recipe,
-        init: Mapping[str, Tensor] | None = None,
+        init: Mapping[str, Tensor] | str | None = None,
         snapshots: Sequence[int] = (),
         proximal: float = 0.0,
         logit_bound: LogitBound | None = None,
@@ -107,11 +122,12 @@ class Client(Work):
         """Train this client's architecture on its data, once for all methods that ask for it.
 
         The same recipe, data, round and initial weights give the same artefact. Only trainings
-        that start from the common initial weights are kept in the store: other weights occur once.
+        that start from weights that a name gives are kept in the store: other weights occur once.
 
         Args:
             recipe: How to train.
-            init: Weights and buffers to start from; None takes the common initial weights.
+            init: Weights and buffers to start from; a name, such as ``expert-3``, for weights and
+                batches of its own; None takes the common initial weights.
             snapshots: Epochs, from 0 (before training), after which weights are kept as well.
             proximal: μ of FedProx: (μ/2)·‖θ−θ₀‖² is added to the loss.
             logit_bound: Bound on the length of the logits that the loss sees.
@@ -123,13 +139,22 @@ class Client(Work):
             ModelError: The weights do not fit the client's architecture.
             SettingsError: A snapshot lies beyond the last epoch.
         """
-        net, ticket = self.build(self.info.model), self._ticket("classifier")
-        common = init is None or _equal(init, net.state_dict())
-        if init is not None and not common:
+        if snapshots and not 0 <= min(snapshots) <= max(snapshots) <= recipe.epochs:
+            raise SettingsError(
+                f"snapshots {list(snapshots)} reach beyond the recipe's epochs; "
+                f"keep them within 0 and {recipe.epochs}"
+            )
+        name = init if isinstance(init, str) else None
+        net = self.build(self.info.model, name)
+        common = not isinstance(init, Mapping) or _equal(init, net.state_dict())
+        if isinstance(init, Mapping) and not common:
             load(net, init)
 
         def build() -> dict[str, Tensor]:
-            return self._train(net, recipe, snapshots, proximal, logit_bound, ticket)
+            names = ("round", self.round) if name is None else ("training", name)
+            loader = self.loader(self.data, recipe, *names)
+            module = _classifier(net, recipe, len(loader), proximal, logit_bound)
+            return self._train(module, loader, recipe.epochs, snapshots)
 
         if common:
             settings: dict[str, Any] = {
@@ -142,55 +167,41 @@ class Client(Work):
             }
             if logit_bound is not None:
                 settings["logit_bound"] = asdict(logit_bound)
-            found = self.artefact("classifier", settings, build)
-            return _trained(found.tensors, snapshots, found.seconds, found.shared)
-        start = self._context.clock.ledger.seconds["client"]
+            if name is not None:
+                settings |= {"init": name, "round": None}
+            return _trained(self.artefact("classifier", settings, build).tensors, snapshots)
         with self._context.clock.side("client"):
-            tensors = build()
-        seconds = self._context.clock.ledger.seconds["client"] - start
-        return _trained(tensors, snapshots, seconds, shared=False)
+            return _trained(build(), snapshots)
 
     def _train(
-        self,
-        net: Net,
-        recipe: Recipe,
-        snapshots: Sequence[int],
-        proximal: float,
-        logit_bound: LogitBound | None,
-        ticket: str,
+        self, module: Classifier, loader: BatchLoader, epochs: int, snapshots: Sequence[int]
     ) -> dict[str, Tensor]:
-        from fedbench.training.classifier import Classifier
-
-        if snapshots and not 0 <= min(snapshots) <= max(snapshots) <= recipe.epochs:
-            raise SettingsError(
-                f"snapshots {list(snapshots)} reach beyond the recipe's epochs; "
-                f"keep them within 0 and {recipe.epochs}"
-            )
-        progress, tensors = self._context.progress, {}
-        loader = self.loader(self.data, recipe, "round", self.round)
-        module = Classifier(
-            net, recipe, steps_per_epoch=len(loader), proximal=proximal, logit_bound=logit_bound
-        )
-
-        def keep(prefix: str) -> None:
-            now = {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
-            tensors.update(prefixed(now, f"{prefix}/"))
-
-        def on_epoch(done: int, total: int, loss: float) -> None:
-            progress.advance(done, total)
-            if done in snapshots:
-                keep(str(done))
-
-        if 0 in snapshots:
-            keep("0")
-        progress.enter(f"client {self.info.id}", recipe.epochs)
-        # A checkpoint holds no snapshots, so a fit that keeps some starts over after a kill.
-        place = None if snapshots else self.scratch / ticket
-        self._context.pool.fit(
-            module, loader, epochs=recipe.epochs, checkpoint=place, on_epoch=on_epoch
-        )
-        keep("final")
+        """Train from one snapshot to the next, each a stage; return all that was asked for."""
+        net, progress = module.net, self._context.progress
+        ends = sorted({*snapshots, epochs})
+        if ends == [epochs]:
+            progress.enter(f"client {self.info.id}", epochs)
+            self._fit(module, loader, "classifier", epochs=epochs)
+            return prefixed(_copy(net), "final/")
+        kept = self.trail()
+        for step in self.stages("classifier", len(ends), keep={"module": module, "kept": kept}):
+            start = ends[step - 1] if step else 0
+            progress.enter(f"client {self.info.id}", epochs)
+            more = ends[step] - start
+            self._fit(module, loader, "part", epochs=more, keep_optimizer=True, done=start)
+            kept.append(_copy(net))
+        found, tensors = dict(zip(ends, kept, strict=True)), prefixed(_copy(net), "final/")
+        for epoch in snapshots:
+            tensors |= prefixed(found[epoch], f"{epoch}/")
         return tensors
+
+    def _own(self, split: Split | None) -> Split:
+        if split is None:
+            raise PrivacyError(
+                f"client {self.info.id} has finished its work, so its data is out "
+                "of reach; send what the server needs as a message"
+            )
+        return split
 
     def _origin(self) -> dict[str, Any]:
         return {**super()._origin(), "data": self._digest}
@@ -214,8 +225,20 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     )
 
 
-def _trained(
-    tensors: Mapping[str, Tensor], snapshots: Sequence[int], seconds: float, shared: bool
-) -> Trained:
+def _classifier(
+    net: Net, recipe: Recipe, steps: int, proximal: float, logit_bound: LogitBound | None
+) -> Classifier:
+    from fedbench.training.classifier import Classifier
+
+    return Classifier(
+        net, recipe, steps_per_epoch=steps, proximal=proximal, logit_bound=logit_bound
+    )
+
+
+def _copy(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
+
+
+def _trained(tensors: Mapping[str, Tensor], snapshots: Sequence[int]) -> Trained:
     kept = tuple(part(tensors, f"{epoch}/") for epoch in snapshots)
-    return Trained(part(tensors, "final/"), kept, seconds, shared)
+    return Trained(part(tensors, "final/"), kept)

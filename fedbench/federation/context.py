@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedbench.federation.journal import Journal
 from fedbench.federation.ledger import Clock
 
 if TYPE_CHECKING:
-    from fedbench.config import Cell, Model
+    from fedbench.config import Cell
     from fedbench.data.augment import Kind
     from fedbench.federation.artefacts import ArtefactStore
     from fedbench.federation.resources import Resource
     from fedbench.models.net import Net
+    from fedbench.models.settings import Model
     from fedbench.training.pool import TrainerPool
 
 
@@ -87,7 +89,7 @@ class Context:
         clock: Charges seconds to the sides.
         resource: Loads a public resource by name.
         progress: Where the cell is.
-        charged: Workers and the shared artefacts that they have been charged for.
+        journal: What has been done.
     """
 
     cell: Cell
@@ -100,15 +102,24 @@ class Context:
     clock: Clock
     resource: Callable[[str], Resource]
     progress: Progress = field(default_factory=Progress)
-    charged: set[tuple[object, ...]] = field(default_factory=set)
+    journal: Journal = field(init=False)
 
-    def build(self, model: Model) -> Net:
-        """Return a network with the weights that every method starts from for its architecture."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "journal", Journal(self.scratch, self.clock))
+
+    def build(self, model: Model, name: str | None = None) -> Net:
+        """Return a network with the weights that every method starts from for its architecture.
+
+        Args:
+            model: The architecture.
+            name: Of other initial weights.
+        """
         from fedbench.models.factory import build
         from fedbench.seeding import derive
 
         shape = self.shape
-        seed = derive(self.cell.seed, "initialisation", model.label)
+        names = () if name is None else (name,)
+        seed = derive(self.cell.seed, "initialisation", model.label, *names)
         return build(
             model, channels=shape.channels, size=shape.size, classes=shape.classes, seed=seed
         )

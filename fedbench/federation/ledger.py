@@ -65,6 +65,22 @@ class Ledger:
         self.clients.setdefault(client, [0, 0])[0 if direction == "up" else 1] += len(data)
         return data
 
+    def undo(
+        self, direction: Direction, purpose: str, client: int, payload: int, wire: int
+    ) -> None:
+        """Take back what one message was charged."""
+        key = f"{direction}/{purpose}"
+        entry = self.traffic[key]
+        entry.messages -= 1
+        entry.payload -= payload
+        entry.wire -= wire
+        if not entry.messages:
+            del self.traffic[key]
+        pair = self.clients[client]
+        pair[0 if direction == "up" else 1] -= wire
+        if pair == [0, 0]:
+            del self.clients[client]
+
     def wire(self, direction: Direction | None = None) -> int:
         """Return the serialised bytes of one direction, or of both."""
         return sum(
@@ -95,6 +111,19 @@ class Ledger:
             seconds=dict(values["seconds"]),
             shared_seconds=values["shared_seconds"],
         )
+
+    def mark(self) -> dict[str, Any]:
+        """Return what has been charged until now as JSON values, seconds apart."""
+        whole = self.to_json()
+        return {name: whole[name] for name in ("traffic", "clients", "rounds")}
+
+    def roll_back(self, mark: dict[str, Any]) -> None:
+        """Take back what was charged since a ``mark``; the seconds have been spent and stay."""
+        self.resume(Ledger.from_json({**self.to_json(), **mark}))
+
+    def resume(self, other: Ledger) -> None:
+        """Become another ledger, in place, because the clock and the loop hold this object."""
+        vars(self).update(vars(other))
 
     def summary(self, clients: int) -> dict[str, Any]:
         """Return what a record keeps.
@@ -136,20 +165,27 @@ class Clock:
     @contextmanager
     def side(self, side: Side) -> Iterator[None]:
         """Charge the block's wall time to a side."""
-        self._settle()
+        self.settle()
         self._stack.append(side)
         try:
             yield
         finally:
-            self._settle()
+            self.settle()
             self._stack.pop()
 
-    def add_shared(self, side: Side, seconds: float) -> None:
-        """Charge a side with the seconds of work that an earlier run did."""
-        self.ledger.seconds[side] += seconds
+    def add_shared(self, side: Side, seconds: float, *, spent: float = 0.0) -> None:
+        """Charge a side with the seconds of work that an earlier run did.
+
+        Args:
+            side: Whose.
+            seconds: What it took.
+            spent: Seconds that the side has spent on the same work in vain, and was charged for.
+        """
+        self.ledger.seconds[side] += seconds - spent
         self.ledger.shared_seconds += seconds
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Charge the time until now, so that the ledger says what has been spent."""
         now = time.perf_counter()
         if self._stack:
             self.ledger.seconds[self._stack[-1]] += now - self._since

@@ -1,13 +1,14 @@
 """The loop that drives one cell: rounds, messages, charges, commits.
 
 Clients work one after another, each when the server asks for its upload, so memory does not grow
-with their number. After each round state, ledger and round are committed together.
+with their number; what they send stays on the disk until the round is over. After each round state,
+ledger and round are committed together, and clients' finished work in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,15 +16,17 @@ from torch import nn
 
 from fedbench.data.dataset import Split
 from fedbench.errors import FedbenchError, SettingsError
-from fedbench.evaluation.predict import outputs, unhooked
-from fedbench.federation.client import Client, ClientInfo
-from fedbench.federation.commit import Commit
+from fedbench.evaluation.predict import unhooked
+from fedbench.federation.client import ClientInfo
 from fedbench.federation.context import Context
 from fedbench.federation.ledger import Direction
 from fedbench.federation.message import Message
 from fedbench.federation.method import Method, Upload
 from fedbench.federation.population import Population
 from fedbench.federation.server import Server
+from fedbench.federation.shelf import Ref
+from fedbench.federation.state import plain
+from fedbench.federation.work import count_right
 from fedbench.seeding import numpy_generator
 
 Curve = Callable[[nn.Module], dict[str, float]]
@@ -61,11 +64,7 @@ class Federation:
     ) -> None:
         self.method, self.context, self.population = method, context, population
         self._curve = curve
-        self._folder: Path = context.scratch
-        self._commit = Commit.load(self._folder)
-        # One ledger object, which the clock charges: a resumed one is copied into it.
-        vars(context.clock.ledger).update(vars(self._commit.ledger))
-        self._commit.ledger = self.ledger = context.clock.ledger
+        self._journal, self.ledger = context.journal, context.clock.ledger
         self.server = Server(
             context,
             population.infos,
@@ -77,23 +76,27 @@ class Federation:
     @property
     def curves(self) -> list[dict[str, Any]]:
         """Points observed so far: name, step, round, bytes so far, accuracy, nll."""
-        return self._commit.curves
+        return self._journal.now.curves
 
     def run(self) -> None:
         """Run all rounds that are not committed yet."""
-        progress = self.context.progress
+        progress, now = self.context.progress, self._journal.now
         progress.rounds = self.method.rounds()
-        if self._commit.rounds_done:
-            self.server.state.update(self._commit.server)
+        if now.begun:
+            self.server.state = self._journal.server_state()
         else:
-            with self.context.clock.side("server"):
-                self.method.setup(self.server)
-        for round in range(self._commit.rounds_done, self.method.rounds()):
+            self._journal.phase(self._set_up)
+            now.begun = True
+            self._commit_server()
+        for round in range(now.rounds, self.method.rounds()):
             progress.round = round + 1
-            self._round(round)
+            self._journal.phase(partial(self._round, round))
+            self.ledger.rounds = now.rounds = round + 1
+            self._commit_server()
 
     def final_models(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the server's final models by name; what it takes to make them is charged."""
+        self.server.enter("models", self._last_round)
         models = iter(self.method.models(self.server))
         while True:
             with self.context.clock.side("server"):
@@ -105,77 +108,98 @@ class Federation:
     def client_models(self) -> Iterator[tuple[ClientInfo, nn.Module]]:
         """Yield the final models that stay at clients, one client at a time."""
         for info in self.population.infos:
-            state = self._commit.client_state(self._folder, info.id)
-            rounds = self.method.rounds()
+            state = self._journal.client_state(info.id)
             with (
-                self.population.open(info.id, state, max(rounds - 1, 0)) as client,
+                self.population.open(info.id, state) as client,
                 self.context.clock.side("client"),
             ):
+                client.enter("models", self._last_round)
                 model = self.method.client_model(client)
             if model is not None:
                 yield info, model
 
-    def _round(self, round: int) -> None:
+    @property
+    def _last_round(self) -> int:
+        return max(self.method.rounds() - 1, 0)
+
+    def _set_up(self, again: bool) -> None:
+        self.server.enter("setup")
+        if again:
+            self.server.state = {}
+        with self.context.clock.side("server"):
+            self.method.setup(self.server)
+
+    def _round(self, round: int, again: bool) -> None:
         cell = self.context.cell
         share = 1.0 if self.method.everyone else cell.participation
         chosen = participants(cell.seed, cell.partition.clients, share, round)
-        self.server.enter(round)
+        if again:
+            self.server.state = self._journal.server_state()
+        self.server.enter(f"round-{round}", round)
         uploads = self._uploads(round, chosen)
         with self.context.clock.side("server"):
             self.method.aggregate(self.server, uploads, round)
         for _ in uploads:  # clients whose uploads the method did not read have worked all the same
             pass
-        self._commit.rounds_done = self.ledger.rounds = round + 1
-        self._commit.server = self.server.state
+
+    def _commit_server(self) -> None:
+        """Commit the end of a phase, and leave the state as a resumed cell would find it."""
         with self.context.clock.side("harness"):
-            self._commit.save(self._folder)
+            self.server.state = plain(self.server.state, "server.state")
+            self._journal.end_phase(self.server.state)
 
     def _uploads(self, round: int, chosen: list[int]) -> Iterator[Upload]:
-        clock, method = self.context.clock, self.method
+        clock, sent = self.context.clock, self._journal.now.uploads
         for k in chosen:
             info = self.population.infos[k]
-            with clock.side("server"):
-                message = method.broadcast(self.server, info, round)
-                received = self._send("down", k, message)
+            if k not in sent:
+                with self._journal.settling():
+                    with clock.side("server"):
+                        message = self.method.broadcast(self.server, info, round)
+                        received = self._send("down", k, message)
+                    self._let_work(info, received, round)
             with clock.side("harness"):
-                state = self._commit.client_state(self._folder, k)
-                self.context.progress.enter(f"client {k}")
-            with self.population.open(k, state, round) as client:
-                parcels = self._work(client, received, round)
-            with clock.side("harness"):
-                self._commit.stage(self._folder, k, state)
-            yield Upload(info, _unpack(parcels))
-            for parcel in parcels:
-                if isinstance(parcel, Path):
-                    parcel.unlink(missing_ok=True)
+                if self._journal.due:
+                    self._journal.save()
+            yield Upload(info, self._unpack(sent[k]))
 
-    def _work(self, client: Client, received: Message | None, round: int) -> list[bytes | Path]:
-        """Let a client work, charge what it sends, and keep chunks on the disk."""
-        with self.context.clock.side("client"):
-            sent = self.method.client_update(client, received, round)
-            if sent is None:
-                return []
-            if isinstance(sent, Message):
-                return [self.ledger.charge("up", "round", client.info.id, sent)]
-            return list(self._spool(client.info.id, sent))
+    def _let_work(self, info: ClientInfo, received: Message | None, round: int) -> None:
+        """Let a client work, charge what it sends, and keep that and its state on the disk."""
+        clock, journal = self.context.clock, self._journal
+        with clock.side("harness"):
+            state = journal.client_state(info.id)
+            self.context.progress.enter(f"client {info.id}")
+        parcels: list[Ref] = []
+        with self.population.open(info.id, state) as client, clock.side("client"):
+            client.enter(f"round-{round}", round)
+            for message in self._messages(self.method.client_update(client, received, round)):
+                with clock.side("harness"):
+                    data = journal.charge("up", "round", info.id, message)
+                    parcels.append(journal.shelf.put(data))
+        with clock.side("harness"):
+            journal.now.uploads[info.id] = parcels
+            journal.stage(info.id, plain(client.state, "client.state"))
+            journal.forget(client.path)
 
-    def _spool(self, client: int, chunks: Iterable[Message]) -> Iterator[Path]:
-        folder = self._folder / "spool"
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, chunk in enumerate(chunks):
+    def _messages(self, sent: Message | Iterable[Message] | None) -> Iterator[Message]:
+        if sent is None:
+            return
+        for chunk in [sent] if isinstance(sent, Message) else sent:
             if not isinstance(chunk, Message):
                 raise FedbenchError(
                     f"method {self.method.name!r} sent a {type(chunk).__name__}; "
                     "clients send messages, and nothing else"
                 )
-            path = folder / f"client-{client}-{number}.safetensors"
-            path.write_bytes(self.ledger.charge("up", "round", client, chunk))
-            yield path
+            yield chunk
+
+    def _unpack(self, parcels: list[Ref]) -> Iterator[Message]:
+        for ref in parcels:
+            yield Message.parse(self._journal.shelf.path(ref).read_bytes())
 
     def _send(self, direction: Direction, client: int, message: Message | None) -> Message | None:
         if message is None:
             return None
-        return Message.parse(self.ledger.charge(direction, "round", client, message))
+        return Message.parse(self._journal.charge(direction, "round", client, message))
 
     def _observe(self, model: nn.Module, step: int, name: str) -> None:
         with self.context.clock.side("harness"):
@@ -186,7 +210,7 @@ class Federation:
                 "bytes": self.ledger.wire(),
                 **self._curve(unhooked(model)),
             }
-            self.curves.append(point)
+            self._journal.observe(point)
 
     def _validate(self, model: nn.Module) -> float:
         mode = self.method.config.validation
@@ -202,38 +226,29 @@ class Federation:
                 ask = self._poll if mode == "poll" else self._pooled
                 right += ask(model, info.id, hold_out)
                 total += len(hold_out)
-        self._commit.pooled = self._commit.pooled or mode == "pooled"
+        if not total:
+            raise SettingsError(
+                f"validation {mode!r} has no image: none of {len(self.population.infos)} clients "
+                f"holds one out at partition.validation = {self.context.cell.partition.validation}"
+                "; give a larger share, such as 0.1, or larger clients"
+            )
+        if mode == "pooled":
+            self._journal.pool()
         return right / total
 
     def _poll(self, model: nn.Module, client: int, hold_out: Split) -> int:
         """The model goes down, two numbers come up."""
-        self.ledger.charge("down", "validation", client, Message.of_model(model))
+        self._journal.charge("down", "validation", client, Message.of_model(model))
         with self.context.clock.side("client"):
-            right = self._right(model, hold_out)
+            right = count_right(self.context, model, hold_out)
             answer = {"right": torch.tensor(right), "count": torch.tensor(len(hold_out))}
-            self.ledger.charge("up", "validation", client, Message("counts", answer))
+            self._journal.charge("up", "validation", client, Message("counts", answer))
         return right
 
     def _pooled(self, model: nn.Module, client: int, hold_out: Split) -> int:
         """The hold-out is uploaded once, and the server measures."""
-        if not self._commit.pooled:
+        if not self._journal.now.pooled:
             images = {"images": hold_out.images, "labels": hold_out.labels}
-            self.ledger.charge("up", "validation", client, Message("images", images))
+            self._journal.charge("up", "validation", client, Message("images", images))
         with self.context.clock.side("server"):
-            return self._right(model, hold_out)
-
-    def _right(self, model: nn.Module, split: Split) -> int:
-        shape = self.context.shape
-        logits = outputs(
-            unhooked(model),
-            split.images,
-            mean=shape.mean,
-            std=shape.std,
-            device=self.context.device,
-        )
-        return int((logits.argmax(dim=1).cpu() == split.labels.cpu()).sum())
-
-
-def _unpack(parcels: list[bytes | Path]) -> Iterator[Message]:
-    for parcel in parcels:
-        yield Message.parse(parcel.read_bytes() if isinstance(parcel, Path) else parcel)
+            return count_right(self.context, model, hold_out)

@@ -29,9 +29,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fedbench.config import Cell, MethodConfig, Recipe
+from fedbench.config import Cell, MethodConfig
+from fedbench.data.specs import DATASETS
 from fedbench.errors import FedbenchError
-from fedbench.registry import DATASETS
+from fedbench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

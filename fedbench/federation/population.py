@@ -45,18 +45,18 @@ class Population:
             )
 
     @contextmanager
-    def open(self, client: int, state: dict[str, Tensor], round: int) -> Iterator[Client]:
+    def open(self, client: int, state: dict[str, Tensor]) -> Iterator[Client]:
         """Give a client its images for the length of the block."""
         indices = self._split.train[client]
         worker = Client(
             self._context,
             self.infos[client],
             self._train.take(torch.from_numpy(indices)),
+            self.hold_out(client),
             split_digest(
                 self._fingerprint, indices.tobytes(), self._context.cell.data.normalisation
             ),
             state,
-            round,
         )
         try:
             yield worker

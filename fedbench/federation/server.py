@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from fedbench.config import identity
 from fedbench.errors import PrivacyError
 from fedbench.federation.client import ClientInfo
 from fedbench.federation.context import Context
+from fedbench.federation.message import Message
 from fedbench.federation.resources import Resource
 from fedbench.federation.work import Work
 
@@ -35,14 +36,16 @@ class Server(Work):
         observe: Callable[[nn.Module, int, str], None],
     ) -> None:
         super().__init__(context, ("server",))
-        self.state: dict[str, Tensor] = {}
         self.clients = tuple(clients)
         self._resources = tuple(resources)
         self._validate, self._observe = validate, observe
 
-    def enter(self, round: int) -> None:
-        """Begin a round: fits are numbered anew."""
-        self.round, self._fits = round, Counter[str]()
+    def seed(self) -> Message:
+        """Return the message that stands for what the cell's seed gives, in eight bytes.
+
+        Such as the common initial weights of every architecture, or seeds of random networks.
+        """
+        return Message("seed", {"seed": torch.tensor(self.cell.seed)})
 
     def _origin(self) -> dict[str, Any]:
         return {**super()._origin(), "cell": identity(self.cell), "data": self._context.digest}

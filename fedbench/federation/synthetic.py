@@ -30,7 +30,9 @@ def save_outputs(outputs: Mapping[str, Mapping[str, Tensor]], folder: Path) -> d
     for name, tensors in outputs.items():
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         digests[name] = tensors_digest(plain)
-        write_atomic(folder / f"{digests[name]}.safetensors", safetensors.torch.save(plain))
+        write_atomic(
+            folder / f"{digests[name]}.safetensors", safetensors.torch.save(plain), durable=True
+        )
     return digests
 
 

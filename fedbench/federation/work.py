@@ -1,38 +1,37 @@
 """What a client and the server can do: train, compute, keep artefacts, draw random numbers.
 
 ``Work`` is the base of ``Client``, which holds its own images while it works and not a moment
-longer, and of ``Server``, which holds none. Neither knows test data: a method that reaches for what
-its side does not hold gets a ``PrivacyError``.
+longer, and of ``Server``, which holds none. Neither holds test data.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fedbench.config import Cell, Model, Recipe
+from fedbench.config import Cell
 from fedbench.data.dataset import Split
 from fedbench.data.loaders import BatchLoader
-from fedbench.errors import ModelError, PrivacyError
+from fedbench.errors import ModelError
 from fedbench.evaluation.describe import describe
-from fedbench.evaluation.predict import outputs
+from fedbench.evaluation.predict import outputs, unhooked
 from fedbench.federation.artefacts import Artefact
 from fedbench.federation.context import Context, ImageShape
 from fedbench.federation.ledger import Side
+from fedbench.federation.stages import FitCheckpoint, Kept, Place, stages
+from fedbench.federation.trail import Trail
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 from fedbench.seeding import Name, derive, generator
+from fedbench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from lightning import LightningModule
-
-_PRIVATE = frozenset(
-    {"data", "dataset", "images", "labels", "train", "test", "validation", "held_out", "population"}
-)
 
 
 class Work:
@@ -41,21 +40,34 @@ class Work:
     Args:
         context: The cell's means.
         scope: Names that tell this worker's random numbers and files from others'.
+
+    Attributes:
+        state: Tensors that outlive a call, by name; between calls they are on the CPU.
+        round: The round in hand, from 0.
     """
 
     _side: ClassVar[Side]
 
     def __init__(self, context: Context, scope: tuple[Name, ...]) -> None:
         self._context, self._scope = context, scope
-        self.round, self._fits = 0, Counter[str]()
+        self.state: dict[str, Tensor] = {}
+        self.enter("setup")
 
-    def __getattr__(self, name: str) -> NoReturn:
-        if name in _PRIVATE:
-            raise PrivacyError(
-                f"{type(self).__name__.lower()} has no {name!r}: only a client "
-                "holds data, its own, and nobody holds test data"
-            )
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    def enter(self, phase: str, round: int = 0) -> None:
+        """Begin a phase of the cell: work in it is told apart from that in others.
+
+        Args:
+            phase: ``setup``, ``round-N`` or ``models``.
+            round: From 0.
+        """
+        self.round = round
+        path = "/".join([phase, *(str(name) for name in self._scope)])
+        self._place = Place(path, derive(self.cell.seed, "noise", path))
+
+    @property
+    def path(self) -> str:
+        """Where in the cell's work this worker is, such as ``round-3/client/1``."""
+        return self._place.path
 
     @property
     def cell(self) -> Cell:
@@ -83,9 +95,14 @@ class Work:
         """Return a CPU generator derived from the cell's seed, this worker and names."""
         return generator(self.cell.seed, *self._scope, *names)
 
-    def build(self, model: Model) -> Net:
-        """Return a network of an architecture with the initial weights that all methods share."""
-        return self._context.build(model)
+    def build(self, model: Model, name: str | None = None) -> Net:
+        """Return a network of an architecture with the initial weights that all methods share.
+
+        Args:
+            model: The architecture.
+            name: For other initial weights, which are the same wherever this name is given.
+        """
+        return self._context.build(model, name)
 
     def loader(self, split: Split, recipe: Recipe, *names: Name) -> BatchLoader:
         """Return shuffled, augmented, normalised batches, seeded by this worker and names.
@@ -116,44 +133,94 @@ class Work:
         epochs: int | None = None,
         steps: int | None = None,
         keep_optimizer: bool = False,
-        resume: bool = True,
     ) -> None:
         """Run a Lightning module on a lent Trainer; a killed fit goes on from its last checkpoint.
 
+        Noise that the module draws follows the cell's seed, this worker, the round, the fit's name
+        and its step.
+
         Args:
-            module: Trained in place.
+            module: Trained in place. What it needs beside its state dict to go on after a kill
+                belongs into its ``on_save_checkpoint``.
             data: An iterable of batches, such as ``loader`` returns.
             name: Tells the fits of one worker apart: progress shows it, resuming relies on it.
             epochs: Passes over the data; this or ``steps``.
             steps: Batches; the data is iterated as often as that takes.
             keep_optimizer: Go on with the module's optimiser of the fit before.
-            resume: Save checkpoints; False for a fit that does more than train, such as ask
-                clients, which has to happen again after a kill.
 
         Raises:
             TrainingError: The loss is not finite.
         """
-        progress = self._context.progress
-        progress.enter(name, epochs or 0)
+        self._context.progress.enter(name, epochs or 0)
+        self._fit(module, data, name, epochs=epochs, steps=steps, keep_optimizer=keep_optimizer)
+
+    def _fit(
+        self,
+        module: LightningModule,
+        data: Iterable[Any],
+        name: str,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        keep_optimizer: bool = False,
+        done: int = 0,
+    ) -> None:
+        """Run a fit, whose first epoch progress shows as the one after ``done``."""
+        (path, seed), progress = self._place.next(f"fit {name}"), self._context.progress
         self._context.pool.fit(
             module,
             data,
             epochs=epochs,
             steps=steps,
             keep_optimizer=keep_optimizer,
-            checkpoint=self.scratch / self._ticket(name) if resume else None,
-            on_epoch=lambda done, total, loss: progress.advance(done, total),
+            seed=seed,
+            checkpoint=FitCheckpoint(self._context.journal, path),
+            on_epoch=lambda epoch, total, loss: progress.advance(
+                done + epoch, max(done + total, progress.total)
+            ),
         )
 
-    def _ticket(self, name: str) -> str:
-        """Return the checkpoint's file name of this worker's next fit in this round.
+    def stages(self, name: str, count: int, *, keep: Mapping[str, Kept]) -> Iterator[int]:
+        """Yield the steps of long work that are not done yet, and commit after each.
 
-        It holds the fit's place among those of its name in the round, so that two of them do not
-        resume from each other's file. Fits of other names do not count: one whose result is an
-        artefact by now does not happen again.
+        A kill costs the step in hand. (Where committing would take more than 2 % of the time,
+        several quick steps are committed together.) What steps change and what comes after them
+        reads has to be in ``keep``; the worker's state must not change meanwhile. The code before
+        the loop runs again after a kill, and has to lead to the same. A step's random numbers are
+        derived from its number, or come from a kept generator.
+
+            trials: list[float] = []
+            for step in server.stages("search", 20, keep={"trials": trials}):
+                trials.append(evaluate(step))
+
+        Args:
+            name: Tells series apart; several of one name are told apart by their order.
+            count: Steps in all, from 0.
+            keep: By name: modules (with the optimisers that ``keep_optimizer`` goes on with),
+                ``torch.Generator``, ``Trail``, and dictionaries and lists of tensors and plain
+                values, which are filled in place.
+
+        Yields:
+            0 to ``count - 1``, less what is done.
+
+        Raises:
+            FedbenchError: Something that cannot be kept, or the state changed.
         """
-        self._fits[name] += 1
-        return f"round-{self.round}-{name.replace(' ', '-')}-{self._fits[name]}.ckpt"
+        context, outer = self._context, self._place
+        path, seed = outer.next(f"stages {name}")
+        context.progress.enter(name, count)
+        try:
+            for step in stages(context.journal, path, count, keep, self.state, self.device):
+                self._place = Place(f"{path}/{step}", derive(seed, step))
+                yield step
+                context.progress.enter(name, count)
+                context.progress.advance(step + 1, count)
+        finally:
+            self._place = outer
+
+    def trail(self) -> Trail:
+        """Return an empty list of named tensors that grows on disk (see ``stages``)."""
+        return Trail(self._context.journal.shelf)
 
     def train(
         self, net: nn.Module, split: Split, recipe: Recipe, *, name: str, epochs: int | None = None
@@ -236,19 +303,32 @@ class Work:
                 it. Otherwise its origin counts as well: for a client its data and the seed, for
                 the server all of the cell.
         """
-        clock, side = self._context.clock, self._side
+        clock, side, journal = self._context.clock, self._side, self._context.journal
+        asked = {"settings": dict(settings), "origin": {} if public else self._origin()}
+        key = self._context.artefacts.key(name, asked)
+        outer = self._place
+        # Noise must not tell which worker of which cell has built what all of them share.
+        known = json.dumps([name, asked], sort_keys=True)
+        inner = Place(f"{outer.path}/artefact {key}", derive(0, "artefact", known))
 
-        def charged() -> Mapping[str, Tensor]:
-            with clock.side(side):
-                return build()
+        def work() -> Mapping[str, Tensor]:
+            journal.begin_build(key, side)
+            self._place = inner
+            try:
+                with clock.side(side):
+                    return build()
+            finally:
+                self._place = outer
 
         with clock.side("harness"):
-            asked = {"settings": dict(settings), "origin": {} if public else self._origin()}
-            found = self._context.artefacts.get(name, asked, charged)
-        mark = (*self._scope, found.key)
-        if found.shared and mark not in self._context.charged:
-            clock.add_shared(side, found.seconds)
-        self._context.charged.add(mark)
+            found = self._context.artefacts.get(name, asked, work, lambda: journal.end_build(key))
+        mark = "/".join([*(str(part) for part in self._scope), key])
+        if found.shared and mark not in journal.now.charged:
+            clock.add_shared(side, found.seconds, spent=journal.end_build(key))
+        journal.now.charged.add(mark)
+        journal.forget(inner.path)
+        if not found.shared and journal.due:
+            journal.save()
         return found
 
     def _origin(self) -> dict[str, Any]:
@@ -276,3 +356,16 @@ def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
         net.load_state_dict(dict(state))
     except RuntimeError as error:
         raise ModelError(f"weights do not fit {type(net).__name__}: {error}") from error
+
+
+def count_right(context: Context, model: nn.Module, split: Split) -> int:
+    """Return how many images a model classifies rightly; whatever hooks it has see none of them."""
+    shape = context.shape
+    logits = outputs(
+        unhooked(model),
+        split.images,
+        mean=shape.mean,
+        std=shape.std,
+        device=context.device,
+    )
+    return int((logits.argmax(dim=1).cpu() == split.labels.cpu()).sum())

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from fedbench.config import Cell
+from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.budget import total_images
@@ -28,7 +29,6 @@ from fedbench.federation.method import Upload, training_images
 from fedbench.federation.server import Server
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import Work
-from fedbench.registry import DATASETS
 from fedbench.synthesis.local_matching import (
     SHELF,
     MatchingConfig,

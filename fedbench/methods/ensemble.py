@@ -74,7 +74,7 @@ class Ensemble(Method):
 
     def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
         """Send the seed of the common initialisation."""
-        return Message("seed", {"seed": torch.tensor(server.cell.seed)})
+        return server.seed()
 
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:
         """Train from the common initialisation and send the result."""

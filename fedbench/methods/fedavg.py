@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedbench.config import Cell, MethodConfig, Recipe
+from fedbench.config import Cell, MethodConfig
 from fedbench.federation.averaging import average
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
@@ -22,6 +22,7 @@ from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
+from fedbench.training.recipe import Recipe
 
 
 class FedAvgConfig(MethodConfig):
@@ -37,6 +38,7 @@ class FedAvg(Method):
     """Average of client models, round after round."""
 
     name = "fedavg"
+    version = 2  # the initial weights travel as a seed
     control = True
     Config = FedAvgConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"one_shot": {"rounds": 1, "epochs": None}}
@@ -70,12 +72,13 @@ class FedAvg(Method):
         server.state.update(server.build(server.cell.models[0]).state_dict())
 
     def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
-        """Send the server's weights and buffers."""
-        return Message.of_model(_without_best(server.state))
+        """Send the server's weights and buffers; before the first round a seed gives them."""
+        return server.seed() if round == 0 else Message.of_model(_without_best(server.state))
 
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:
         """Train from the received weights and send the result."""
-        init = received.tensors if received else None
+        assert received is not None
+        init = None if received.kind == "seed" else received.tensors
         trained = client.train_classifier(
             self.recipe(client.cell), init=init, proximal=self.proximal()
         )

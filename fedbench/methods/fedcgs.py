@@ -19,8 +19,9 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from fedbench.config import Cell, MethodConfig, Recipe
+from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
+from fedbench.data.specs import DATASETS
 from fedbench.errors import TrainingError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.client import Client, ClientInfo
@@ -30,8 +31,9 @@ from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 from fedbench.models.factory import build
-from fedbench.registry import DATASETS, MODELS
+from fedbench.models.families import MODELS
 from fedbench.seeding import derive
+from fedbench.training.recipe import Recipe
 
 Covariance = Literal["total", "within"]
 
@@ -123,7 +125,7 @@ class FedCGS(Method):
     def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
         """Send the extractor's weights without a head, or the seed that gives them."""
         if not self._trains:
-            return Message("seed", {"seed": torch.tensor(server.cell.seed)})
+            return server.seed()
         return Message("extractor", part(server.state, _BODY))
 
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from fedbench.config import Cell
+from fedbench.data.specs import DATASETS
 from fedbench.federation.budget import budget_pixels
 from fedbench.federation.server import Server
 from fedbench.federation.work import Work
-from fedbench.registry import DATASETS
 from fedbench.synthesis.public import PublicConfig, PublicDistillation, State
 
 #: Data sets whose images stand in for one another; others take images that no client holds.

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedbench.config import Augment, Cell
+from fedbench.config import Cell
 from fedbench.data.patches import CropSettings, bank_digest, crop_bank, crop_outlines
 from fedbench.data.pictures import picture_size, too_small
 from fedbench.errors import DataError, StoreError
@@ -28,6 +28,7 @@ from fedbench.files import data_root
 from fedbench.seeding import derive
 from fedbench.synthesis.public import Guide, PublicConfig, PublicDistillation, State
 from fedbench.synthesis.selection import SelectionSettings, acts, crops_needed, fault, select
+from fedbench.training.recipe import Augment
 
 #: Crops of which each round keeps features, for the maps of `fedbench show patches`.
 _SAMPLE = 1000

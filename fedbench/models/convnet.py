@@ -20,7 +20,7 @@ from fedbench.models.net import FlatNet
 from fedbench.models.pooling import HalvingPool
 
 if TYPE_CHECKING:
-    from fedbench.config import Norm
+    from fedbench.models.settings import Norm
 
 
 class ConvNet(FlatNet):

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from fedbench.errors import ModelError
-from fedbench.models.families import why_not
-from fedbench.registry import MODELS
+from fedbench.models.families import MODELS
+from fedbench.models.settings import Model, why_not
 from fedbench.seeding import isolated
 
 if TYPE_CHECKING:
-    from fedbench.config import Model
     from fedbench.models.net import Net
 
 

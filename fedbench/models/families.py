@@ -13,16 +13,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from fedbench.registry import MODELS
-
-if TYPE_CHECKING:
-    from fedbench.config import Model
+from fedbench.registry import Registry
 
 #: From this height on, `dense_cnn` is the network that DENSE uses for 32x32 pixels; below, the one
 #: that it uses for 28x28.
 DENSE_CNN_PLAIN_FROM = 32  # DENSE
+
+
+class Options(Protocol):
+    """What a family's functions may ask of the settings of a model (``settings.Model``)."""
+
+    @property
+    def width(self) -> int | None:
+        """Channels of the (first) convolution."""
+
+    @property
+    def depth(self) -> int | None:
+        """Number of blocks."""
+
+    @property
+    def norm(self) -> str | None:
+        """Normalisation layer."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +58,17 @@ class Family:
     name: str
     title: str
     build: str
-    min_size: int | Callable[[Model], int]
-    batch_norm: bool | Callable[[Model, int], bool]
+    min_size: int | Callable[[Options], int]
+    batch_norm: bool | Callable[[Options, int], bool]
     source: str
     options: Mapping[str, int | str] = field(default_factory=dict)
     version: int = 1
 
-    def smallest(self, model: Model) -> int:
+    def smallest(self, model: Options) -> int:
         """Return the height in pixels of the smallest image that a model of this family takes."""
         return self.min_size(model) if callable(self.min_size) else self.min_size
 
-    def has_batch_norm(self, model: Model, size: int) -> bool:
+    def has_batch_norm(self, model: Options, size: int) -> bool:
         """Say whether a model of this family has BatchNorm layers.
 
         Args:
@@ -65,27 +78,8 @@ class Family:
         return self.batch_norm(model, size) if callable(self.batch_norm) else self.batch_norm
 
 
-def why_not(model: Model, size: int) -> str | None:
-    """Say why a model cannot take images of this size, or return None if it can.
-
-    Args:
-        model: The model's settings.
-        size: Height of the images in pixels.
-    """
-    family = MODELS.get(model.name)
-    smallest = family.smallest(model)
-    if size >= smallest:
-        return None
-    shallower = ", or lower the model's depth" if "depth" in family.options else ""
-    return (
-        f"model {model.label!r} takes images of at least {smallest}x{smallest} pixels and these "
-        f"have {size}x{size}; set data.image_size to {smallest} or more, take another model"
-        f"{shallower}"
-    )
-
-
-def _convnet_smallest(model: Model) -> int:
-    assert model.depth is not None  # config.Model fills it from the options
+def _convnet_smallest(model: Options) -> int:
+    assert model.depth is not None  # settings.Model fills it from the options
     return int(2**model.depth)
 
 
@@ -186,4 +180,24 @@ VGG16 = Family(
     min_size=17,
     batch_norm=False,
     source=_VGG,
+)
+
+MODELS: Registry[Family] = Registry(
+    "model",
+    "fedbench.models",
+    {
+        family.name: family
+        for family in (
+            CONVNET,
+            DENSE_CNN,
+            RESNET8,
+            RESNET20,
+            RESNET18,
+            WRN16_4,
+            MOBILENET_V2,
+            SHUFFLENET_V2,
+            VGG11,
+            VGG16,
+        )
+    },
 )

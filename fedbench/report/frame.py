@@ -86,9 +86,6 @@ def rows(records: Iterable[Record]) -> list[Row]:
     Returns:
         Rows sorted by block, contenders before controls, best accuracy first. No row is of several
         data files or versions, and no block of several but for its methods' versions.
-
-    Raises:
-        SettingsError: A record's partition scheme is not known.
     """
     good = [record for record in records if record.status == "ok"]
     groups: dict[tuple[Any, ...], list[Record]] = {}
@@ -253,7 +250,7 @@ def budget_pixels(budget: Mapping[str, Any] | None, data: Mapping[str, Any]) -> 
 
 
 def _row(group: list[Record], flat: labels.Flat, control: bool) -> Row:
-    # Cells may differ in what their partition scheme does not use; no seed counts twice.
+    # Cells may differ in what identifies no row; no seed counts twice.
     records = list({record.settings["seed"]: record for record in group}.values())
     first = records[0]
     values: dict[str, Value] = {

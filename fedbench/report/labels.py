@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fedbench.registry import SCHEMES
-
 Flat = dict[str, str | int | float]
 
 #: Neither is what a row is: rows are means over seeds, and a preset is a name for its settings.
@@ -23,7 +21,10 @@ OF_ROWS = (
 )
 #: Blocks are sorted by these first, in this order.
 FIRST = ("data.name", "partition.scheme", "partition.beta", "partition.clients")
-_ALWAYS = ("scheme", "clients", "validation")
+#: What every scheme has, and what changes no partition.
+_OF_NO_SCHEME = tuple(
+    f"partition.{name}" for name in ("scheme", "clients", "validation", "max_tries")
+)
 _IN_TITLE = ("data.name", "models")
 _STUDENT = "student.model."
 _SHORT = ("data.", "partition.", "evaluation.", "method.", "budget.")
@@ -32,18 +33,12 @@ _SHORT = ("data.", "partition.", "evaluation.", "method.", "budget.")
 def flatten(settings: Mapping[str, Any]) -> Flat:
     """Return what identifies a row: settings by dotted name.
 
-    Left out are the seed, the preset's name, what is None, and what the scheme does not use.
+    Left out are the seed, the preset's name, and what is None.
 
     Args:
         settings: Of a record.
-
-    Raises:
-        SettingsError: There is no partition scheme of that name.
     """
-    partition = settings["partition"]
-    used = {*_ALWAYS, *SCHEMES.get(partition["scheme"]).parameters}
-    kept = {key: value for key, value in partition.items() if key in used}
-    flat = _flatten({**settings, "partition": kept}, "")
+    flat = _flatten(settings, "")
     if (student := settings.get("student", {}).get("model")) is not None:
         flat = {name: value for name, value in flat.items() if not name.startswith(_STUDENT)}
         flat["student.model"] = model_label([student])
@@ -105,8 +100,8 @@ def beyond_title(names: Iterable[str]) -> list[str]:
 
 def scheme_parameters(flat: Flat) -> list[str]:
     """Return the scheme's own parameters, such as ``["beta=0.1", "min_size=10"]``."""
-    own = SCHEMES.get(str(flat["partition.scheme"])).parameters - {"max_tries"}
-    return written(flat, [f"partition.{name}" for name in sorted(own)])
+    own = [name for name in sorted(flat) if name.startswith("partition.")]
+    return written(flat, [name for name in own if name not in _OF_NO_SCHEME])
 
 
 def written(flat: Flat, names: Iterable[str]) -> list[str]:
@@ -139,9 +134,6 @@ def cell_label(settings: Mapping[str, Any]) -> str:
 
     Args:
         settings: Of a record or of a plan's entry.
-
-    Raises:
-        SettingsError: There is no partition scheme of that name.
     """
     flat, method = flatten(settings), settings["method"]
     split = " ".join([str(flat["partition.scheme"]), *scheme_parameters(flat)])

@@ -16,13 +16,13 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from fedbench.config import Cell, MethodConfig, Model
+from fedbench.config import Cell, MethodConfig
 from fedbench.data.loaders import batches
 from fedbench.errors import TrainingError
 from fedbench.federation.client import Client
 from fedbench.federation.work import Work
-from fedbench.models.families import why_not
-from fedbench.registry import MODELS
+from fedbench.models.families import MODELS
+from fedbench.models.settings import Model, why_not
 from fedbench.seeding import derive
 from fedbench.synthesis import dsa, expansion
 from fedbench.synthesis.matching import (

@@ -18,9 +18,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from fedbench.config import Model
 from fedbench.models.factory import build
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 from fedbench.seeding import generator
 from fedbench.synthesis import dsa
 

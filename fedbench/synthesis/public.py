@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedbench.config import Augment, Cell, MethodConfig, Model, Recipe
+from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
 from fedbench.federation.averaging import average
 from fedbench.federation.budget import budget_pixels
@@ -28,10 +28,12 @@ from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import Work, load
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 from fedbench.synthesis.schedule import StepSchedule
 from fedbench.synthesis.voting import Best, client_weights, keep_best_teachers
 from fedbench.training.distillation import Distillation, Objective, Teacher
 from fedbench.training.logits import LogitBound
+from fedbench.training.recipe import Augment, Recipe
 
 State = Mapping[str, Tensor]
 
@@ -329,7 +331,7 @@ class PublicDistillation(Method):
         recipe = Recipe(batch_size=config.batch_size, augment=config.augment)
         loader = server.loader(places, recipe, "distil", model.label, round)
         module = Distiller(net, teacher, shares, plan, best)
-        server.fit(module, loader, name=f"distil {model.label}", steps=steps, resume=best is None)
+        server.fit(module, loader, name=f"distil {model.label}", steps=steps)
         if best is not None:
             load(net, best.state)
             server.state[f"accuracy/{model.label}"] = torch.tensor(best.accuracy)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fedbench.config import Settings
+from fedbench.settings import Settings
 
 
 class StepSchedule(Settings):

@@ -25,9 +25,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedbench.config import Settings
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.seeding import derive, generator
+from fedbench.settings import Settings
 
 #: Rows whose distances are computed at once, so that wide features are not copied as a whole.
 _ROWS = 8192

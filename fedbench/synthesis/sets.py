@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedbench.config import Cell, Recipe
+from fedbench.config import Cell
 from fedbench.data import augment as augmentation
 from fedbench.data.augment import Kind
 from fedbench.data.dataset import Split
@@ -26,10 +26,11 @@ from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import Work, load
-from fedbench.models.families import why_not
+from fedbench.models.settings import why_not
 from fedbench.seeding import generator
 from fedbench.synthesis import dsa
 from fedbench.synthesis.expansion import expand
+from fedbench.training.recipe import Recipe
 
 _NET = "net/"
 

@@ -11,9 +11,9 @@ from torch.nn import functional
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from fedbench.config import Recipe
 from fedbench.training.logits import LogitBound
 from fedbench.training.module import NetModule
+from fedbench.training.recipe import Recipe
 
 
 class Classifier(NetModule):

@@ -7,26 +7,47 @@ number of clients. Making one takes three times as long as a short fit.
 from __future__ import annotations
 
 import logging
-import pickle
 import signal
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from fedbench.config import Precision
-from fedbench.data.loaders import BatchLoader
 from fedbench.errors import SettingsError, TrainingError
-from fedbench.files import move_aside
 from fedbench.seeding import derive, isolated
-from fedbench.training.trainer import Past, hushed, make_trainer, prepare, release, take_past
+from fedbench.training.recipe import Precision
+from fedbench.training.trainer import (
+    Past,
+    give_past,
+    hushed,
+    make_trainer,
+    past_of,
+    prepare,
+    release,
+    take_past,
+)
 from fedbench.training.watch import OnEpoch, Watch
 
 log = logging.getLogger(__name__)
 
-_PAST = "_fedbench_past"
+
+class FitCheckpoint(Protocol):
+    """Where a fit saves itself. What it finds there is what was written: it has been verified."""
+
+    def found(self) -> Path | None:
+        """Return the checkpoint to go on from, or None to start."""
+        ...
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        """Have a checkpoint written to a path, in place of the last one."""
+        ...
+
+    def close(self) -> None:
+        """Forget it: the fit is over, or the checkpoint belongs to another model."""
+        ...
 
 
 class TrainerPool:
@@ -54,7 +75,8 @@ class TrainerPool:
         *,
         epochs: int | None = None,
         steps: int | None = None,
-        checkpoint: Path | None = None,
+        seed: int | None = None,
+        checkpoint: FitCheckpoint | None = None,
         checkpoint_every: float = 60.0,
         keep_optimizer: bool = False,
         on_epoch: OnEpoch | None = None,
@@ -63,8 +85,8 @@ class TrainerPool:
 
         Afterwards it is on the pool's device and has no gradients. Which of its parts are in train
         mode is its own affair (``Classifier`` trains in train mode and ends in eval mode). Its own
-        randomness, such as dropout, is seeded from a ``BatchLoader``'s seed and the epoch; the
-        global generators are as before.
+        randomness, such as dropout or drawn noise, is seeded anew before each step; the global
+        generators are as before.
 
         Args:
             module: With automatic or manual optimisation. If ``training_step`` returns a loss it is
@@ -72,9 +94,11 @@ class TrainerPool:
             loader: Gives the batches of one epoch each time it is iterated.
             epochs: Passes over the loader; this or ``steps``. 0 leaves the module as it is.
             steps: Batches; the loader is iterated as often as that takes.
-            checkpoint: Where to save at the end of an epoch. If the file is there, the fit goes on
-                from it, with the same bits as if it had not been interrupted, provided that the
-                module keeps all that it needs in its state dict. Deleted at the end.
+            seed: Root of the module's own randomness; None takes the loader's, which has to have
+                one. The steps of two fits with one seed draw alike.
+            checkpoint: Where to save at the end of an epoch. If one is found, the fit goes on from
+                it, with the same bits as if it had not been interrupted, provided that the module
+                keeps all that it needs in its state dict or its checkpoint hooks.
             checkpoint_every: Seconds between two checkpoints.  # fedbench: a lost minute is cheap
             keep_optimizer: Go on where the module's last fit ended: its optimisers, schedules and
                 counts of epochs and steps.
@@ -93,33 +117,32 @@ class TrainerPool:
             return
         if isinstance(loader, Sized) and len(loader) == 0:
             raise TrainingError("there is no batch to train on; give the loader at least one image")
-        # Taken away from the module, because a fit that fails leaves a past that fits nothing.
-        last = module.__dict__.pop(_PAST, None)
+        last = past_of(module)
         past = last if keep_optimizer and last is not None else Past()
-        seed = loader.seed if isinstance(loader, BatchLoader) else 0
+        root = _seed(loader) if seed is None else seed
         last_step = None if steps is None else past.steps_done + steps
         watch = Watch(
-            seed=seed,
+            seed=derive(root, "module"),
             epochs_before=past.epochs_done,
             epochs=_passes(loader, steps) if epochs is None else epochs,
             last_step=last_step,
-            checkpoint=checkpoint,
+            checkpoint=None if checkpoint is None else checkpoint.save,
             every=checkpoint_every,
             on_epoch=on_epoch,
         )
-        resume = checkpoint if checkpoint is not None and _fits(checkpoint, module) else None
-        with hushed(), torch.enable_grad(), isolated(derive(seed, "module")):
+        resume = None if checkpoint is None else _found(checkpoint, module)
+        with hushed(), torch.enable_grad(), isolated(derive(root, "module")):
             trainer = self._free.pop() if self._free else make_trainer(self.device, self.precision)
             prepare(trainer, past, watch, epochs)
             try:
                 _run(trainer, module, loader, resume)
-                setattr(module, _PAST, take_past(trainer))
+                give_past(module, take_past(trainer))
                 self._free.append(trainer)
             finally:
                 release(trainer, module)
         module.zero_grad()
         if checkpoint is not None:
-            checkpoint.unlink(missing_ok=True)
+            checkpoint.close()
 
 
 def _run(
@@ -145,22 +168,30 @@ def _passes(loader: Iterable[object], steps: int | None) -> int:
     return -(-steps // len(loader))
 
 
-def _fits(checkpoint: Path, module: LightningModule) -> bool:
-    """Return whether a checkpoint is there and of this module; any other file is moved aside."""
-    if not checkpoint.exists():
-        return False
+def _seed(loader: Iterable[object]) -> int:
+    """Return a loader's own seed.
+
+    Raises:
+        SettingsError: It has none: all fits would draw alike.
+    """
+    seed = getattr(loader, "seed", None)
+    if not isinstance(seed, int):
+        raise SettingsError(
+            f"a fit over a {type(loader).__name__} needs `seed`: an integer derived by name "
+            "(fedbench.seeding.derive), from which the module's own noise is drawn"
+        )
+    return seed
+
+
+def _found(checkpoint: FitCheckpoint, module: LightningModule) -> Path | None:
+    """Return the checkpoint to go on from, if there is one and it is of this module."""
+    place = checkpoint.found()
+    if place is None:
+        return None
+    saved = torch.load(place, map_location="cpu", weights_only=True)["state_dict"]
     shapes = {name: value.shape for name, value in module.state_dict().items()}
-    try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        problem = "belongs to another model"
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        saved, problem = {}, f"cannot be read: {error}"
     if {name: value.shape for name, value in saved.items()} == shapes:
-        return True
-    log.warning(
-        "checkpoint %s %s; training starts over, the file is kept as %s",
-        checkpoint,
-        problem,
-        move_aside(checkpoint),
-    )
-    return False
+        return place
+    log.warning("checkpoint %s belongs to another model; training starts over", place)
+    checkpoint.close()
+    return None

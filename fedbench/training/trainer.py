@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -26,9 +26,10 @@ from lightning.pytorch.loops.progress import (
 )
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.types import LRSchedulerConfig
+from torch import nn
 from torch.optim import Optimizer
 
-from fedbench.config import Precision
+from fedbench.training.recipe import Precision
 
 # What Lightning says of things that a pool does on purpose, or that only its authors can mend.
 _HUSHED = (
@@ -51,6 +52,8 @@ class Past:
         optimizers: Empty before the first fit.
         schedulers: Likewise.
         epochs: Lightning's counter of epochs; likewise the others.
+        saved: State dictionaries of optimisers and schedules that the next fit makes anew and
+            gives these states, after a kill; None where there are none.
     """
 
     optimizers: list[Optimizer] = field(default_factory=list)
@@ -61,6 +64,7 @@ class Past:
     automatic: _OptimizationProgress = field(default_factory=_OptimizationProgress)
     manual: _Progress = field(default_factory=_manual_steps)
     stepped: int = 0
+    saved: dict[str, Any] | None = None
 
     @property
     def epochs_done(self) -> int:
@@ -81,9 +85,18 @@ class _Station(SingleDeviceStrategy):
     def setup_optimizers(self, trainer: Trainer) -> None:
         if self.past is None or not self.past.optimizers:
             super().setup_optimizers(trainer)
+            if self.past is not None and self.past.saved is not None:
+                self._load(self.past.saved)
             return
         self.optimizers = self.past.optimizers
         self.lr_scheduler_configs = self.past.schedulers
+
+    def _load(self, saved: Mapping[str, Any]) -> None:
+        """Give new optimisers and schedules the states of earlier ones."""
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        for config, state in zip(self.lr_scheduler_configs, saved["schedulers"], strict=True):
+            config.scheduler.load_state_dict(state)
 
     def teardown(self) -> None:
         # Lightning's own moves module and optimisers to the CPU and empties the GPU's cache, which
@@ -151,6 +164,50 @@ def take_past(trainer: Trainer) -> Past:
         epoch_loop.manual_optimization.optim_step_progress,
         epoch_loop._batches_that_stepped,
     )
+
+
+_PAST = "_fedbench_past"
+_COUNTERS = ("epochs", "batches", "scheduling", "automatic", "manual")
+
+
+def past_of(module: LightningModule) -> Past | None:
+    """Take a module's past away from it, because a fit that fails leaves one that fits nothing."""
+    found: Past | None = module.__dict__.pop(_PAST, None)
+    return found
+
+
+def give_past(module: nn.Module, past: Past) -> None:
+    """Let a module know how far its training has come."""
+    module.__dict__[_PAST] = past
+
+
+def past_state(module: nn.Module) -> dict[str, Any] | None:
+    """Return how far a module's training has come, as plain values and tensors on the CPU.
+
+    Returns:
+        What ``restore_past`` takes; None for a module that no fit has trained.
+    """
+    past: Past | None = module.__dict__.get(_PAST)
+    if past is None:
+        return None
+    saved = past.saved or {
+        "optimizers": [optimizer.state_dict() for optimizer in past.optimizers],
+        "schedulers": [config.scheduler.state_dict() for config in past.schedulers],
+    }
+    counters = {name: getattr(past, name).state_dict() for name in _COUNTERS}
+    return {**saved, **counters, "stepped": past.stepped}
+
+
+def restore_past(module: nn.Module, state: dict[str, Any] | None) -> None:
+    """Let a module's next fit go on from what ``past_state`` returned."""
+    if state is None:
+        module.__dict__.pop(_PAST, None)
+        return
+    past = Past(stepped=state["stepped"])
+    past.saved = {name: state[name] for name in ("optimizers", "schedulers")}
+    for name in _COUNTERS:
+        getattr(past, name).load_state_dict(state[name])
+    give_past(module, past)
 
 
 def release(trainer: Trainer, module: LightningModule) -> None:

@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from fedbench.errors import TrainingError
-from fedbench.files import write_atomic
 from fedbench.seeding import derive
 
 OnEpoch = Callable[[int, int, float], None]
@@ -27,7 +26,7 @@ class Watch(Checkpoint):
         epochs_before: Epochs of the module's earlier fits, when this one goes on from them.
         epochs: Epochs of this fit; 0 where they are not known.
         last_step: Batches of all fits at which this one ends; None for the epochs' end.
-        checkpoint: Where to save.
+        checkpoint: Has a checkpoint written; None saves nothing.
         every: Seconds between two checkpoints.
         on_epoch: Called with epochs done, their number and the mean loss of the last one.
     """
@@ -39,7 +38,7 @@ class Watch(Checkpoint):
         epochs_before: int,
         epochs: int,
         last_step: int | None,
-        checkpoint: Path | None,
+        checkpoint: Callable[[Callable[[Path], None]], None] | None,
         every: float,
         on_epoch: OnEpoch | None,
     ) -> None:
@@ -51,16 +50,18 @@ class Watch(Checkpoint):
         self._count, self._rate = 0, math.nan
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed the module's randomness by the epoch, so that a resumed fit draws the same."""
-        seed = derive(self._seed, "module", trainer.current_epoch)
-        # `torch.manual_seed` formats the call stack for CUDA's sake, at the price of half a step.
-        torch.default_generator.manual_seed(seed)
-        if trainer.strategy.root_device.type == "cuda":
-            torch.cuda.manual_seed_all(seed)
+        """Seed what the module draws before its first step, and begin to add up the loss."""
+        self._reseed(trainer, "epoch", trainer.current_epoch)
         self._total, self._count = None, 0
         # The rate is noted now because schedulers step before the epoch's end is announced.
         groups = [group for each in trainer.optimizers for group in each.param_groups]
         self._rate = float(groups[0]["lr"]) if groups else math.nan
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """Seed the module's randomness by the step, so that a resumed fit draws the same."""
+        self._reseed(trainer, "step", trainer.fit_loop.total_batch_idx)
 
     def on_train_batch_end(
         self,
@@ -93,5 +94,12 @@ class Watch(Checkpoint):
         over = trainer.should_stop or done == self._epochs
         due = time.monotonic() - self._saved >= self._every
         if self._checkpoint is not None and due and not over:
-            write_atomic(self._checkpoint, trainer.save_checkpoint)
+            self._checkpoint(trainer.save_checkpoint)
             self._saved = time.monotonic()
+
+    def _reseed(self, trainer: Trainer, *names: str | int) -> None:
+        seed, device = derive(self._seed, *names), trainer.strategy.root_device
+        # `torch.manual_seed` formats the call stack for CUDA's sake, at the price of half a step.
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index].manual_seed(seed)

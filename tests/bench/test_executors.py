@@ -19,7 +19,8 @@ from fedbench.bench.running import in_hand
 from fedbench.errors import UnwritableError
 from fedbench.federation.context import Progress
 from fedbench.files import Lock
-from fedbench.registry import METHODS, load_plugin
+from fedbench.methods import METHODS
+from fedbench.plugins import load_plugin
 
 METHOD = """
 import os, time

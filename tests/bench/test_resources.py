@@ -12,8 +12,8 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.datasets import load_data
 from fedbench.bench.lookup import good_record
 from fedbench.bench.resources import in_channels, load_resource
-from fedbench.config import Data
 from fedbench.data.load import left_over
+from fedbench.data.settings import Data
 from fedbench.errors import DataError, PrivacyError, SettingsError
 from fedbench.federation.context import ImageShape
 from fedbench.federation.resources import parse_name

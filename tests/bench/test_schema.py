@@ -9,7 +9,10 @@ import pytest
 import yaml
 
 from fedbench.bench.schema import schema_text, suite_schema
-from fedbench.registry import DATASETS, METHODS, MODELS, SCHEMES
+from fedbench.data.schemes import SCHEMES
+from fedbench.data.specs import DATASETS
+from fedbench.methods import METHODS
+from fedbench.models.families import MODELS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCHEMA = suite_schema()
@@ -47,6 +50,8 @@ def test_every_suite_satisfies_it_and_names_it(path):
         {"axes": {"scheme": ["dirichlett"]}},
         {"fixed": {"model": "convnt"}},
         {"fixed": {"partition": {"scheme": "idd"}}},
+        {"fixed": {"partition": {"scheme": "iid", "beta": 0.1}}},
+        {"fixed": {"partition": {"beta": 0}}},
         {"fixed": {"recipe": {"epoch": 3}}},
         {"profiles": {"a": {"fixed": {"seed": -1}}}},
         {"profiles": {"a": {"seeds": 0}}},

@@ -17,7 +17,7 @@ from fedbench.bench.records import Record, record_path, write_record
 from fedbench.bench.running import InHand, running_path
 from fedbench.bench.suite import Suite
 from fedbench.bench.survey import survey
-from fedbench.config import validate
+from fedbench.settings import validate
 
 SUITE = {
     "name": "small",

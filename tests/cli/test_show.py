@@ -16,12 +16,13 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.records import Record, record_path, write_record
 from fedbench.bench.runtime import Runtime
 from fedbench.cli.main import app
-from fedbench.config import Data
 from fedbench.data.load import load
+from fedbench.data.settings import Data
 from fedbench.errors import DataError, SettingsError, StoreError
 from fedbench.federation.synthetic import SyntheticSet
+from fedbench.methods import METHODS
 from fedbench.methods.single_image import crops_of
-from fedbench.registry import METHODS, load_plugin
+from fedbench.plugins import load_plugin
 from fedbench.report.pictures import sets
 
 IMAGE = {

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 from scipy.io import savemat
 
-from fedbench.config import Data
 from fedbench.data.load import load
+from fedbench.data.schemes import partition_settings
+from fedbench.data.settings import Data
 
 
 def pixels(count, channels, size, seed=0):
@@ -31,6 +32,11 @@ def load_all(name, root, cache, said=None, **settings):
     offline = settings.pop("offline", True)
     config = Data(name=name, **settings)
     return load(config, root=root, cache=cache, offline=offline, progress=progress)
+
+
+def spread(**settings):
+    """Return the settings of a partition."""
+    return partition_settings(settings)
 
 
 def put(path, content):

@@ -17,9 +17,8 @@ from PIL import Image
 from fedbench.data import cache as store
 from fedbench.data.readers import Decoded, idx, split_of
 from fedbench.data.resize import resize
-from fedbench.data.specs import MNIST, Layout
+from fedbench.data.specs import DATASETS, MNIST, Layout
 from fedbench.errors import DataError, StoreError
-from fedbench.registry import DATASETS
 
 
 @pytest.fixture

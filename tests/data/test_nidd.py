@@ -9,8 +9,9 @@ import pytest
 import torch
 from data_files import load_all, put
 
-from fedbench.config import Data, parse
+from fedbench.config import parse
 from fedbench.data.readers.network import _NIDD
+from fedbench.data.settings import Data
 from fedbench.data.specs import NIDD_5G
 from fedbench.data.subset import stratified
 from fedbench.errors import DataError, SettingsError

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Literal
 
 import numpy as np
 import pytest
+from data_files import spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
-from fedbench.config import Partition
+from fedbench.config import parse
 from fedbench.data import schemes
 from fedbench.data.partition import _digest, hold_out, split
-from fedbench.errors import DataError, PartitionError
-from fedbench.registry import SCHEMES
+from fedbench.data.schemes import SCHEMES
+from fedbench.errors import DataError, PartitionError, SettingsError
 
 NAMES = [
     "iid",
@@ -36,7 +39,7 @@ LABELS = np.tile(np.arange(6), 50)
 def chosen(name, clients, **values):
     """Settings of a scheme, from values of which it takes its own."""
     taken = {k: v for k, v in values.items() if k in SCHEMES.get(name).parameters}
-    return Partition(scheme=name, clients=clients, **taken)
+    return spread(scheme=name, clients=clients, **taken)
 
 
 @given(name=st.sampled_from(NAMES), data=st.data())
@@ -69,7 +72,7 @@ def test_pt_1_parts_are_disjoint_and_complete(name, data):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pt_2_same_seed_same_parts(name):
-    partition = Partition(scheme=name, clients=3, validation=0.2)
+    partition = spread(scheme=name, clients=3, validation=0.2)
     first, again, other = (split(LABELS, partition, seed, 6) for seed in (5, 5, 6))
     for left, right in zip(
         first.train + first.validation, again.train + again.validation, strict=True
@@ -99,7 +102,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_digest(name):
-    partition = Partition(scheme=name, clients=4, validation=0.1)
+    partition = spread(scheme=name, clients=4, validation=0.1)
     assert split(LABELS, partition, 1, 6).digest[:16] == GOLDEN[name]
 
 
@@ -109,7 +112,7 @@ def test_golden_digest_of_interleaved_filling():
 
 
 def test_digest_covers_hold_outs_and_labels():
-    iid = Partition(scheme="iid", clients=3)
+    iid = spread(scheme="iid", clients=3)
     plain = split(LABELS, iid, 0, 6)
     held = split(LABELS, iid.model_copy(update={"validation": 0.1}), 0, 6)
     relabelled = split(np.minimum(LABELS, 4), iid, 0, 6)
@@ -127,8 +130,8 @@ def test_digest_covers_each_part(change):
 
 
 def test_histogram_counts_hold_outs_and_indices_ascend():
-    held = split(LABELS, Partition(clients=3, validation=0.25), 0, 6)
-    plain = split(LABELS, Partition(clients=3), 0, 6)
+    held = split(LABELS, spread(clients=3, validation=0.25), 0, 6)
+    plain = split(LABELS, spread(clients=3), 0, 6)
     np.testing.assert_array_equal(held.histogram, plain.histogram)
     for train, out, row, whole in zip(
         held.train, held.validation, held.histogram, plain.train, strict=True
@@ -172,8 +175,8 @@ def test_hold_out_ties_are_drawn():
 def test_hold_out_of_one_client_ignores_the_others():
     """Client 0 holds classes 0 and 1 both times; the others hold something else."""
     names = {"scheme": "disjoint_classes", "validation": 0.2}
-    three = split(LABELS, Partition(clients=3, **names), 0, 6)
-    two = split(np.minimum(LABELS, 2), Partition(clients=2, **names), 0, 3)
+    three = split(LABELS, spread(clients=3, **names), 0, 6)
+    two = split(np.minimum(LABELS, 2), spread(clients=2, **names), 0, 3)
     assert np.bincount(LABELS[three.validation[0]]).tolist() == [10, 10]
     np.testing.assert_array_equal(two.validation[0], three.validation[0])
 
@@ -190,7 +193,7 @@ def test_hold_out_of_one_client_ignores_the_others():
 )
 def test_bad_labels(labels, classes, message):
     with pytest.raises(DataError, match=message):
-        split(labels, Partition(scheme="iid", clients=1), 0, classes)
+        split(labels, spread(scheme="iid", clients=1), 0, classes)
 
 
 def overlapping(labels, settings, rng, classes):
@@ -207,14 +210,41 @@ def short(labels, settings, rng, classes):
 
 @pytest.mark.parametrize("function", ["overlapping", "foreign", "short"])
 def test_a_broken_third_party_scheme_is_caught(monkeypatch, function):
-    scheme = schemes.Scheme("broken", "Broken", frozenset(), f"{__name__}:{function}", "test")
+    scheme = schemes.Scheme("broken", "Broken", schemes.Partition, f"{__name__}:{function}", "test")
     monkeypatch.setitem(SCHEMES._loaded, "broken", scheme)
     with pytest.raises(PartitionError, match="mend the scheme's function"):
-        split(LABELS, Partition(scheme="broken", clients=2), 0, 6)
+        split(LABELS, spread(scheme="broken", clients=2), 0, 6)
+
+
+class OneLarge(schemes.Partition):
+    scheme: Literal["one_large"] = "one_large"
+    share: float = Field(0.5, gt=0, lt=1)
+
+
+def one_large(labels, settings, rng, classes):
+    order = rng.permutation(len(labels))
+    border = int(settings.share * len(labels))
+    return [order[:border], *np.array_split(order[border:], settings.clients - 1)]
+
+
+def test_a_third_partys_scheme_brings_its_own_settings(monkeypatch):
+    scheme = schemes.Scheme("one_large", "One large", OneLarge, f"{__name__}:one_large", "test")
+    monkeypatch.setitem(SCHEMES._loaded, "one_large", scheme)
+    tree = {"method": "local", "partition": {"scheme": "one_large", "share": 0.8, "clients": 3}}
+    cell = parse(tree)
+    assert [len(part) for part in split(LABELS, cell.partition, 0, 6).train] == [240, 30, 30]
+    assert parse(cell.model_dump(mode="json")) == cell
+    ids = {
+        parse({**tree, "partition": {"scheme": "one_large", "share": s}}).cell_id
+        for s in (0.5, 0.6)
+    }
+    assert len(ids) == 2
+    with pytest.raises(SettingsError, match=r"unknown key 'beta'.*'one_large' takes.*share"):
+        parse({"method": "local", "partition": {"scheme": "one_large", "beta": 0.5}})
 
 
 def test_min_size_zero_allows_empty_clients():
-    partition = Partition(scheme="dirichlet", clients=40, beta=0.01, min_size=0)
+    partition = spread(scheme="dirichlet", clients=40, beta=0.01, min_size=0)
     assert split(LABELS, partition, 0, 6).histogram.sum(1).min() == 0
 
 
@@ -222,7 +252,7 @@ def test_min_size_zero_allows_empty_clients():
 def test_scheme_describes_itself(name):
     scheme = SCHEMES.get(name)
     assert scheme.name == name
-    assert scheme.parameters <= set(Partition.model_fields) - {"scheme", "clients", "validation"}
+    assert scheme.settings().scheme == name
     assert scheme.source
     assert "\n" not in scheme.title
     assert scheme.load().__doc__
@@ -234,7 +264,7 @@ def test_every_scheme_is_tested():
 
 def test_listing_schemes_imports_no_torch_and_no_partitioner():
     code = (
-        "import sys; from fedbench.registry import SCHEMES; "
+        "import sys; from fedbench.data.schemes import SCHEMES; "
         "[SCHEMES.get(n) for n in SCHEMES.names()]; "
         "print([m for m in sys.modules if m == 'torch' or 'partitioners' in m])"
     )

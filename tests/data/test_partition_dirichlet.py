@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from data_files import spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbench.config import Partition
 from fedbench.data.partition import split
 from fedbench.data.partitioners import dirichlet
 from fedbench.errors import PartitionError
@@ -33,7 +33,7 @@ def entropy(histogram):
 
 def test_pt_8_published_dense_split():
     parts = dirichlet.dirichlet_capped(
-        CIFAR10, Partition(clients=5, beta=0.5), np.random.RandomState(1), 10
+        CIFAR10, spread(clients=5, beta=0.5), np.random.RandomState(1), 10
     )
     assert [np.bincount(CIFAR10[part], minlength=10).tolist() for part in parts] == DENSE
 
@@ -47,14 +47,14 @@ def test_pt_8_published_dense_split():
 )
 @settings(max_examples=40, deadline=None)
 def test_pt_3_smallest_client(scheme, beta, clients, min_size, seed):
-    chosen = Partition(scheme=scheme, clients=clients, beta=beta, min_size=min_size)
+    chosen = spread(scheme=scheme, clients=clients, beta=beta, min_size=min_size)
     assert split(SMALL, chosen, seed, 10).histogram.sum(1).min() >= min_size
 
 
 @given(clients=st.integers(1, 30), beta=st.floats(0.3, 5), seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_pt_3_groups_are_equal_in_size(clients, beta, seed):
-    chosen = Partition(scheme="dirichlet_groups", clients=clients, beta=beta)
+    chosen = spread(scheme="dirichlet_groups", clients=clients, beta=beta)
     sizes = split(SMALL, chosen, seed, 10).histogram.sum(1)
     assert np.ptp(sizes) <= 1
 
@@ -62,7 +62,7 @@ def test_pt_3_groups_are_equal_in_size(clients, beta, seed):
 @given(floor=st.integers(1, 30), clients=st.integers(1, 5), seed=st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
 def test_pt_7_floor_of_every_class(floor, clients, seed):
-    chosen = Partition(scheme="floor_per_class", clients=clients, floor=floor, beta=0.1, min_size=0)
+    chosen = spread(scheme="floor_per_class", clients=clients, floor=floor, beta=0.1, min_size=0)
     assert split(SMALL, chosen, seed, 10).histogram.min() >= floor
 
 
@@ -70,7 +70,7 @@ def test_pt_7_floor_of_every_class(floor, clients, seed):
     "scheme", ["dirichlet", "dirichlet_capped", "dirichlet_groups", "floor_per_class"]
 )
 def test_pt_4_large_beta_approaches_iid(scheme):
-    chosen = Partition(scheme=scheme, clients=5, beta=1e5)
+    chosen = spread(scheme=scheme, clients=5, beta=1e5)
     histogram = split(CIFAR10, chosen, 0, 10).histogram
     np.testing.assert_allclose(histogram, 1000, rtol=0.1)
 
@@ -82,7 +82,7 @@ def test_pt_4_entropy_falls_with_beta(scheme):
             [
                 entropy(
                     split(
-                        CIFAR10, Partition(scheme=scheme, clients=5, beta=b, min_size=1), s, 10
+                        CIFAR10, spread(scheme=scheme, clients=5, beta=b, min_size=1), s, 10
                     ).histogram
                 )
                 for s in range(4)
@@ -98,17 +98,17 @@ def test_pt_4_entropy_falls_with_beta(scheme):
 def test_cap_keeps_later_classes_from_full_clients():
     chosen = {"clients": 10, "beta": 0.1, "min_size": 1}
     for seed in range(5):
-        histogram = split(CIFAR10, Partition(**chosen), seed, 10).histogram
+        histogram = split(CIFAR10, spread(**chosen), seed, 10).histogram
         full = histogram.cumsum(1)[:, :-1] >= 5000
         # One image may still come to a last client at the cap: the floor of .9999... is kept.
         assert histogram[:, 1:][full].max() <= 1
         assert histogram[:-1, 1:][full[:-1]].max() == 0
-    free = split(CIFAR10, Partition(scheme="dirichlet", **chosen), 0, 10).histogram
+    free = split(CIFAR10, spread(scheme="dirichlet", **chosen), 0, 10).histogram
     assert free[:, 1:][free.cumsum(1)[:, :-1] >= 5000].max() > 100
 
 
 def test_groups_draw_separately_and_clients_straddle_draws():
-    chosen = Partition(scheme="dirichlet_groups", clients=20, beta=0.1)
+    chosen = spread(scheme="dirichlet_groups", clients=20, beta=0.1)
     histogram = split(CIFAR10, chosen, 0, 10).histogram
     halves = histogram[:10].sum(0), histogram[10:].sum(0)
     np.testing.assert_allclose(halves[0], halves[1], rtol=0.15)  # random shares of the images
@@ -116,7 +116,7 @@ def test_groups_draw_separately_and_clients_straddle_draws():
 
 
 def test_groups_give_the_last_group_what_is_left():
-    histogram = split(SMALL, Partition(scheme="dirichlet_groups", clients=13), 0, 10).histogram
+    histogram = split(SMALL, spread(scheme="dirichlet_groups", clients=13), 0, 10).histogram
     assert histogram.shape == (13, 10)
     assert histogram.sum() == len(SMALL)
 
@@ -141,7 +141,7 @@ def test_groups_give_the_last_group_what_is_left():
 )
 def test_bounded_failure_says_what_would_work(chosen, parts):
     with pytest.raises(PartitionError) as error:
-        split(SMALL, Partition(**chosen), 0, 10)
+        split(SMALL, spread(**chosen), 0, 10)
     missing = [part for part in parts if part not in str(error.value)]
     assert not missing, str(error.value)
 
@@ -150,12 +150,12 @@ def test_bounded_failure_says_what_would_work(chosen, parts):
 def test_failure_names_the_best_size_that_was_reached(seed):
     chosen = {"clients": 20, "beta": 0.1, "max_tries": 5}
     with pytest.raises(PartitionError, match=r"set min_size to [0-9]+ or less") as error:
-        split(SMALL, Partition(**chosen, min_size=90), seed, 10)
+        split(SMALL, spread(**chosen, min_size=90), seed, 10)
     reached = int(str(error.value).split("set min_size to ")[1].split()[0])
-    sizes = split(SMALL, Partition(**chosen, min_size=reached), seed, 10).histogram.sum(1)
+    sizes = split(SMALL, spread(**chosen, min_size=reached), seed, 10).histogram.sum(1)
     assert sizes.min() == reached
     with pytest.raises(PartitionError):
-        split(SMALL, Partition(**chosen, min_size=reached + 1), seed, 10)
+        split(SMALL, spread(**chosen, min_size=reached + 1), seed, 10)
 
 
 class Script(np.random.RandomState):
@@ -172,7 +172,7 @@ class Script(np.random.RandomState):
 def test_cap_is_reached_at_the_average_size_exactly():
     labels = np.repeat(np.arange(3), [10, 10, 20])
     masses = [1.0, 0.0], [0.9, 0.1], [0.5, 0.5]
-    settings = Partition(clients=2, min_size=0)
+    settings = spread(clients=2, min_size=0)
     parts = dirichlet.dirichlet_capped(labels, settings, Script(*masses), 3)
     assert [np.bincount(labels[p], minlength=3).tolist() for p in parts] == [
         [10, 9, 10],
@@ -188,7 +188,7 @@ def test_cap_is_reached_at_the_average_size_exactly():
 
 def test_floor_is_not_counted_towards_the_cap():
     labels = np.repeat(np.arange(3), [10, 10, 20])
-    settings = Partition(scheme="floor_per_class", clients=2, floor=2, min_size=0)
+    settings = spread(scheme="floor_per_class", clients=2, floor=2, min_size=0)
     masses = [1.0, 0.0], [1.0, 0.0], [0.5, 0.5]
     parts = dirichlet.floor_per_class(labels, settings, Script(*masses), 3)
     assert [np.bincount(labels[p], minlength=3).tolist() for p in parts] == [[8, 8, 10], [2, 2, 10]]
@@ -203,10 +203,10 @@ class Spike(np.random.RandomState):
 
 def test_all_mass_on_full_clients_is_a_failed_draw_not_nan():
     with pytest.raises(PartitionError, match="without a client that may take it"):
-        dirichlet.dirichlet_capped(SMALL, Partition(max_tries=3, min_size=0), Spike(0), 10)
+        dirichlet.dirichlet_capped(SMALL, spread(max_tries=3, min_size=0), Spike(0), 10)
 
 
 def test_underflow_of_the_legacy_generator_is_a_failed_draw():
-    chosen = Partition(scheme="dirichlet", beta=1e-310, min_size=0, max_tries=2)
+    chosen = spread(scheme="dirichlet", beta=1e-310, min_size=0, max_tries=2)
     with np.errstate(all="ignore"), pytest.raises(PartitionError, match="none of 2 draws"):
         dirichlet.dirichlet(SMALL, chosen, np.random.RandomState(0), 10)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from data_files import spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbench.config import Partition
 from fedbench.data.partition import split
 from fedbench.data.partitioners.per_client import BLOCK, dirichlet_per_client
 from fedbench.errors import PartitionError
@@ -17,7 +17,7 @@ SMALL = np.repeat(np.arange(10), 60)
 
 
 def chosen(**settings):
-    return Partition(scheme="dirichlet_per_client", **settings)
+    return spread(scheme="dirichlet_per_client", **settings)
 
 
 @pytest.mark.parametrize(

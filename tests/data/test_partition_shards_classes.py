@@ -7,10 +7,10 @@ import random
 
 import numpy as np
 import pytest
+from data_files import spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbench.config import Partition
 from fedbench.data.partition import split
 from fedbench.data.partitioners.classes import _balanced_cuts
 from fedbench.data.partitioners.shards import windows
@@ -23,7 +23,7 @@ SVHN = np.repeat(
 
 
 def histogram(labels, classes=10, seed=0, **settings):
-    return split(labels, Partition(**settings), seed, classes).histogram
+    return split(labels, spread(**settings), seed, classes).histogram
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_balanced_cuts_are_the_best(sizes, data):
 def test_impossible_partitions_name_the_bound(settings, message):
     labels = np.repeat(np.arange(10), 20)
     with pytest.raises(PartitionError, match=message) as error:
-        split(labels, Partition(**settings), 0, 10)
+        split(labels, spread(**settings), 0, 10)
     assert settings["scheme"] in str(error.value)
 
 
@@ -199,7 +199,7 @@ def test_round_robin_client_of_an_absent_class_is_an_error():
     with pytest.raises(PartitionError, match=r"client 2 gets no image .*classes_per_client=1"):
         split(
             labels,
-            Partition(scheme="classes_round_robin", clients=3, classes_per_client=1),
+            spread(scheme="classes_round_robin", clients=3, classes_per_client=1),
             0,
             3,
         )

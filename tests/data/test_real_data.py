@@ -11,7 +11,7 @@ import torch
 from data_files import load_all
 
 from fedbench.data.sources import locate
-from fedbench.registry import DATASETS
+from fedbench.data.specs import DATASETS
 
 ROOT = Path(os.environ.get("FEDBENCH_DATA", "absent"))
 

@@ -10,8 +10,7 @@ import pytest
 from data_files import labels, pixels, put, write_cifar10, write_idx, write_picture
 
 from fedbench.data.sources import locate
-from fedbench.data.specs import CIFAR10, DIGITS, FOLDER, MNIST, SVHN
-from fedbench.registry import DATASETS
+from fedbench.data.specs import CIFAR10, DATASETS, DIGITS, FOLDER, MNIST, SVHN
 
 BUILT_IN = [
     "cifar10",

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from fedbench.config import Model
 from fedbench.evaluation.describe import describe
 from fedbench.evaluation.predict import outputs
 from fedbench.models.factory import build
 from fedbench.models.net import Net
+from fedbench.models.settings import Model
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.2, 0.3)
 WHERE = {"mean": MEAN, "std": STD, "device": torch.device("cpu")}

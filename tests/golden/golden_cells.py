@@ -18,8 +18,7 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.runtime import Runtime
 from fedbench.bench.suite import merge
 from fedbench.config import parse
-from fedbench.data.specs import DIGITS
-from fedbench.registry import DATASETS
+from fedbench.data.specs import DATASETS, DIGITS
 
 #: Beside the clients' digits: another data set for extractors that are trained on a public one.
 PUBLIC = "golden_digits"

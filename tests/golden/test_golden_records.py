@@ -28,7 +28,7 @@ import torch
 from golden_cells import CELLS, compute
 from golden_probe import probe
 
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
 
 GOLDEN = Path(__file__).with_name("records.json")
 WRITE = "python tests/golden/test_golden_records.py"

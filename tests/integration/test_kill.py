@@ -71,7 +71,7 @@ def test_a_cell_killed_in_a_round_goes_on_there(tmp_path):
         def committed(seen=seen, commits=commits):
             seen.update(
                 path.stat().st_mtime_ns
-                for path in (stormy / "run" / "scratch").glob("*/commit.safetensors")
+                for path in (stormy / "run" / "scratch").glob("*/journal.json")
             )
             return len(seen) > commits
 

@@ -20,7 +20,8 @@ from fedbench.bench.compare import compare
 from fedbench.bench.executors import execute
 from fedbench.bench.plan import planned
 from fedbench.bench.records import read_record
-from fedbench.registry import METHODS, load_plugin
+from fedbench.methods import METHODS
+from fedbench.plugins import load_plugin
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("ray")]
 
@@ -46,7 +47,7 @@ from fedbench.bench.lookup import good_record
 from fedbench.bench.plan import planned
 from fedbench.bench.runtime import Runtime
 from fedbench.config import Cell
-from fedbench.registry import load_plugin
+from fedbench.plugins import load_plugin
 
 def main():
     address, home, plugin, *texts = sys.argv[1:]

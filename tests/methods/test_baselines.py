@@ -5,11 +5,12 @@ import torch
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
-from fedbench.config import Budget, Student
+from fedbench.config import Budget
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods.ensemble import Committee
 from fedbench.methods.random_real import draw
 from fedbench.models.factory import build
+from fedbench.training.recipe import Student
 
 SKEWED = {"partition": {"scheme": "shards_fixed", "clients": 3, "shards": 2}}
 

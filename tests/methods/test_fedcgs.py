@@ -13,11 +13,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
-from fedbench.data.specs import DIGITS
+from fedbench.data.specs import DATASETS, DIGITS
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.federation.client import Client
 from fedbench.methods.fedcgs import pack, scatter, solve, statistics, unpack
-from fedbench.registry import DATASETS
 
 CLASSES, FEATURES = 4, 6
 #: Features of the tiny cell: a ConvNet of width 4 and depth 2 on 16x16 (padded to 20x20) images.

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
 from fedbench.federation.message import Message
+from fedbench.methods import METHODS
 from fedbench.methods.feddf import PARTNERS
-from fedbench.registry import METHODS
 
 SHARED = {"budget": {"pixels": 20 * 256}}
 MIXED = {

@@ -15,7 +15,7 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
 from fedbench.federation.ledger import Clock
 from fedbench.federation.message import Message
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
 
 SHARED = {"budget": {"pixels": 64 * 96}}
 FEW = {"cluster": "full", "clusters": 5, "prune_share": 0.5}
@@ -117,7 +117,7 @@ def test_si_1_banks_are_made_once_for_all_cells_of_a_seed(compute, runtime):
 def test_a_bank_is_charged_to_each_worker_once(compute, monkeypatch, rounds):
     compute(image(rounds=rounds), **SHARED)
     sides = []
-    monkeypatch.setattr(Clock, "add_shared", lambda clock, side, seconds: sides.append(side))
+    monkeypatch.setattr(Clock, "add_shared", lambda clock, side, *_, **__: sides.append(side))
     compute(image(rounds=rounds, steps=7), **SHARED)
     # Three clients take their first training and the bank from the store, the server the bank.
     assert sorted(sides) == ["client"] * 6 + ["server"]

@@ -12,11 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbench.config import Model
 from fedbench.errors import ModelError, SettingsError
 from fedbench.models.factory import build
-from fedbench.models.families import Family, why_not
-from fedbench.registry import MODELS
+from fedbench.models.families import MODELS, Family
+from fedbench.models.settings import Model, why_not
 
 NAMES = (
     "convnet",
@@ -128,8 +127,8 @@ def test_a_third_party_family_is_built_from_its_own_module(monkeypatch):
 
 def test_families_and_settings_import_no_torch():
     code = (
-        "import sys; from fedbench.config import Model; from fedbench.models.families import "
-        "why_not; assert why_not(Model(), 7); Model(name='vgg16'); "
+        "import sys; from fedbench.models.settings import Model, why_not; "
+        "assert why_not(Model(), 7); Model(name='vgg16'); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

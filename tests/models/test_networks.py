@@ -10,10 +10,10 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.nn import functional as F
 
-from fedbench.config import Model
 from fedbench.models.factory import build
+from fedbench.models.families import MODELS
 from fedbench.models.net import FlatNet, Net, PooledNet
-from fedbench.registry import MODELS
+from fedbench.models.settings import Model
 
 NAMES = (
     "convnet",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fedbench.config import Model
 from fedbench.models.factory import build, parameter_count
+from fedbench.models.settings import Model
 
 TABLE = [
     ("convnet", (3, 32, 10), 320_010, 2048),

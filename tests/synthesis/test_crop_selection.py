@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbench.config import validate
 from fedbench.errors import SettingsError, TrainingError
+from fedbench.settings import validate
 from fedbench.synthesis.selection import SelectionSettings, acts, crops_needed, fault, select
 
 # One cluster, centred on 10: the crops' distances are 10, 9, 8, 7, 6, 5, 4, 3, 2 and 54.

@@ -5,10 +5,11 @@ import multiprocessing
 
 import pytest
 import torch
+from shared import File
 
-from fedbench.config import Model
 from fedbench.methods.collabdm import MeanTable
 from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.synthesis import dsa
 from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (
@@ -239,7 +240,8 @@ def test_a_killed_fit_goes_on_with_the_same_bits(descent, tmp_path):
             module,
             MomentLoader(moments, 9, 2),
             steps=9,
-            checkpoint=path,
+            seed=0,
+            checkpoint=File(path),
             checkpoint_every=0.0,
             on_epoch=on_epoch,
         )

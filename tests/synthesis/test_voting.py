@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from fedbench.config import Model
 from fedbench.federation.client import ClientInfo
+from fedbench.models.settings import Model
 from fedbench.synthesis.schedule import StepSchedule
 from fedbench.synthesis.voting import Best, client_weights, keep_best_teachers
 

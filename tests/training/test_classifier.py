@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 from toys import make_classifier, make_loader
 
-from fedbench.config import Recipe
 from fedbench.seeding import isolated
 from fedbench.training.classifier import Classifier, factor
 from fedbench.training.pool import TrainerPool
+from fedbench.training.recipe import Recipe
 
 
 def simple_net():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from shared import File
 from torch import nn
 from torch.nn import functional
 from toys import make_loader, make_net, same
@@ -217,7 +218,12 @@ def test_a_killed_distillation_goes_on_with_the_same_bits(tmp_path):
 
     path = tmp_path / "fit.ckpt"
     with pytest.raises(Killed):
-        fit(make_student(schedule="cosine"), checkpoint=path, checkpoint_every=0, on_epoch=kill)
+        fit(
+            make_student(schedule="cosine"),
+            checkpoint=File(path),
+            checkpoint_every=0,
+            on_epoch=kill,
+        )
     assert path.exists()
-    resumed = fit(make_student(schedule="cosine"), checkpoint=path)
+    resumed = fit(make_student(schedule="cosine"), checkpoint=File(path))
     assert same(resumed, fit(make_student(schedule="cosine")))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Callback, LightningModule
+from shared import File
 from torch import nn
 from toys import Adversary, make_classifier, make_loader, make_net, same
 
@@ -204,7 +205,7 @@ def test_a_loss_that_is_not_finite_is_caught_in_its_epoch(bad, pool, tmp_path):
             module,
             make_loader(),
             epochs=4,
-            checkpoint=tmp_path / "fit.ckpt",
+            checkpoint=File(tmp_path / "fit.ckpt"),
             checkpoint_every=0,
             on_epoch=lambda done, *_: seen.append(done),
         )
@@ -287,7 +288,7 @@ def test_lightning_says_nothing_but_a_module_may(capfd, request):
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        TrainerPool("cpu", "32-true").fit(module, batches, epochs=2)
+        TrainerPool("cpu", "32-true").fit(module, batches, epochs=2, seed=0)
     assert {str(each.message) for each in caught} == {"mine"}
     assert capfd.readouterr() == ("", "")
     assert records == []
@@ -373,7 +374,7 @@ def test_no_notice_of_lightning_reaches_the_user(tmp_path):
             make_classifier(),
             make_loader(),
             epochs=3,
-            checkpoint=tmp_path / "c",
+            checkpoint=File(tmp_path / "c"),
             checkpoint_every=0,
         )
         logging.getLogger("lightning.pytorch.utilities.rank_zero").info("outside a fit")

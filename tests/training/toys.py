@@ -6,10 +6,10 @@ import torch
 from lightning import LightningModule
 from torch import nn
 
-from fedbench.config import Recipe
 from fedbench.data.loaders import BatchLoader
 from fedbench.seeding import isolated
 from fedbench.training.classifier import Classifier
+from fedbench.training.recipe import Recipe
 
 
 def make_net():

@@ -34,7 +34,7 @@ from fedbench.bench.running import BusyError, in_hand, running_path
 from fedbench.config import parse
 from fedbench.errors import FedbenchError, SettingsError, StoreError
 from fedbench.files import writing
-from fedbench.registry import load_plugin
+from fedbench.plugins import load_plugin
 
 if TYPE_CHECKING:
     from ray import ObjectRef

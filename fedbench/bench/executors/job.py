@@ -14,7 +14,7 @@ from fedbench.bench.records import Record, keep_record
 from fedbench.bench.running import BusyError, running_path
 from fedbench.config import identity
 from fedbench.errors import UnwritableError
-from fedbench.registry import METHODS
+from fedbench.methods import METHODS
 
 if TYPE_CHECKING:
     from fedbench.bench.runtime import Runtime
@@ -62,7 +62,7 @@ class Job:
         runtime: Where and how cells run.
         suite: Names the folder of the records.
         profile: A label.
-        plugins: Loaded by each worker first (see ``fedbench.registry.load_plugin``).
+        plugins: Loaded by each worker first (see ``fedbench.plugins.load_plugin``).
         devices: Given to the workers in turn.
         before: By cell, the stamp of the record that was there when the sweep began (see
             ``records.stamp``); any other is somebody's work since then.

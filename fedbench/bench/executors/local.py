@@ -30,7 +30,7 @@ from fedbench.bench.records import Record
 from fedbench.bench.running import BusyError, running_path
 from fedbench.errors import UnwritableError
 from fedbench.files import Lock
-from fedbench.registry import load_plugin
+from fedbench.plugins import load_plugin
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedbench.config import Partition
 from fedbench.data.partitioners.common import Indices, Rng, class_pools, deal, join
+from fedbench.data.schemes import ClassesExact, ClassesRoundRobin, DisjointClasses, FewClasses
 from fedbench.errors import PartitionError
 
 
-def classes_exact(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
+def classes_exact(
+    labels: np.ndarray, settings: ClassesExact, rng: Rng, classes: int
+) -> list[Indices]:
     """Give every client exactly S of the classes that have images.
 
     Clients choose in turn the classes with the fewest owners so far, ties at random. So two
@@ -42,7 +44,7 @@ def classes_exact(labels: np.ndarray, settings: Partition, rng: Rng, classes: in
 
 
 def classes_round_robin(
-    labels: np.ndarray, settings: Partition, rng: Rng, classes: int
+    labels: np.ndarray, settings: ClassesRoundRobin, rng: Rng, classes: int
 ) -> list[Indices]:
     """Give client i the classes i, i+1, ..., i+S-1 (mod C) (FedD3).
 
@@ -64,7 +66,7 @@ def classes_round_robin(
 
 
 def _split_evenly(
-    pools: list[Indices], owners: np.ndarray, settings: Partition, rng: Rng
+    pools: list[Indices], owners: np.ndarray, settings: FewClasses, rng: Rng
 ) -> list[Indices]:
     """Shuffle each class and split it evenly over its owners ((C, K) bool)."""
     orders, receivers = [], []
@@ -83,7 +85,7 @@ def _split_evenly(
 
 
 def disjoint_classes(
-    labels: np.ndarray, settings: Partition, rng: Rng, classes: int
+    labels: np.ndarray, settings: DisjointClasses, rng: Rng, classes: int
 ) -> list[Indices]:
     """Give every class to one client: runs of neighbours, as equal as they can be.
 

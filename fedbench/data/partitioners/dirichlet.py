@@ -16,10 +16,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedbench.config import Partition
 from fedbench.data.partitioners.common import Indices, Rng, class_pools, deal, join, values
+from fedbench.data.schemes import (
+    ClassWise,
+    ClassWiseSized,
+    Dirichlet,
+    DirichletCapped,
+    DirichletGroups,
+    FloorPerClass,
+)
 from fedbench.errors import PartitionError
-from fedbench.registry import SCHEMES
 
 GROUP = 10  # FedDF: clients that share a draw
 
@@ -68,7 +74,7 @@ class _Draw:
         return orders, counts
 
     def until_it_fits(
-        self, pools: Sequence[Indices], rng: Rng, settings: Partition
+        self, pools: Sequence[Indices], rng: Rng, settings: ClassWise
     ) -> list[Indices]:
         """Draw until every client holds ``min_size`` images.
 
@@ -95,10 +101,10 @@ class _Draw:
             smallest = max(smallest, size)
         raise PartitionError(self._failure(settings, total, smallest))
 
-    def _failure(self, settings: Partition, total: int, smallest: int) -> str:
+    def _failure(self, settings: ClassWise, total: int, smallest: int) -> str:
         tried = values(beta=self.beta, clients=settings.clients, max_tries=settings.max_tries)
         fixes = [f"raise beta above {self.beta:g}", f"use fewer than {settings.clients} clients"]
-        if smallest >= 1 and "min_size" in SCHEMES.get(settings.scheme).parameters:
+        if smallest >= 1 and isinstance(settings, ClassWiseSized):
             fixes.insert(0, f"set min_size to {smallest} or less")
         best = (
             "every draw left a class without a client that may take it"
@@ -112,7 +118,7 @@ class _Draw:
         )
 
 
-def dirichlet(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
+def dirichlet(labels: np.ndarray, settings: Dirichlet, rng: Rng, classes: int) -> list[Indices]:
     """Spread each class by Dir(beta) over the clients; no cap (FL-bench).
 
     Raises:
@@ -123,7 +129,7 @@ def dirichlet(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -
 
 
 def dirichlet_capped(
-    labels: np.ndarray, settings: Partition, rng: Rng, classes: int
+    labels: np.ndarray, settings: DirichletCapped, rng: Rng, classes: int
 ) -> list[Indices]:
     """Spread each class by Dir(beta) over the clients below N/K images (DENSE).
 
@@ -136,7 +142,7 @@ def dirichlet_capped(
 
 
 def dirichlet_groups(
-    labels: np.ndarray, settings: Partition, rng: Rng, classes: int
+    labels: np.ndarray, settings: DirichletGroups, rng: Rng, classes: int
 ) -> list[Indices]:
     """Draw inside groups of 10 clients, then re-cut all into K equal parts (FedDF).
 
@@ -160,7 +166,7 @@ def dirichlet_groups(
 
 
 def floor_per_class(
-    labels: np.ndarray, settings: Partition, rng: Rng, classes: int
+    labels: np.ndarray, settings: FloorPerClass, rng: Rng, classes: int
 ) -> list[Indices]:
     """Give everyone ``floor`` images of every class, the rest as capped (CollabDM).
 

@@ -6,17 +6,17 @@ import math
 
 import numpy as np
 
-from fedbench.config import Partition
 from fedbench.data.partitioners.common import Indices, Rng
+from fedbench.data.schemes import HalfIidHalfClass, Iid
 
 
-def iid(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
+def iid(labels: np.ndarray, settings: Iid, rng: Rng, classes: int) -> list[Indices]:
     """Cut a random permutation into parts whose sizes differ by one at most."""
     return np.array_split(rng.permutation(len(labels)).astype(np.int64), settings.clients)
 
 
 def half_iid_half_class(
-    labels: np.ndarray, settings: Partition, rng: Rng, classes: int
+    labels: np.ndarray, settings: HalfIidHalfClass, rng: Rng, classes: int
 ) -> list[Indices]:
     """Deal a random share u evenly and cut the rest, sorted by label, into K chunks.
 

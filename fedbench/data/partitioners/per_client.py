@@ -18,8 +18,8 @@ from bisect import bisect_right
 import numpy as np
 import numpy.typing as npt
 
-from fedbench.config import Partition
 from fedbench.data.partitioners.common import Indices, Rng, class_pools, deal, join, shares
+from fedbench.data.schemes import DirichletPerClient
 from fedbench.errors import PartitionError
 
 EPSILON = 1e-5  # Flower
@@ -30,7 +30,7 @@ Mix = npt.NDArray[np.float64]
 
 def dirichlet_per_client(
     labels: np.ndarray,
-    settings: Partition,
+    settings: DirichletPerClient,
     rng: Rng,
     classes: int,
     mix_rng: Rng | None = None,
@@ -70,7 +70,7 @@ def dirichlet_per_client(
     return deal(join(pool[::-1] for pool in pools), owners, settings.clients)
 
 
-def _sizes(total: int, settings: Partition, rng: Rng) -> Indices:
+def _sizes(total: int, settings: DirichletPerClient, rng: Rng) -> Indices:
     if settings.sigma == 0:
         return shares(total, settings.clients)
     weights = rng.lognormal(0.0, settings.sigma, settings.clients)

@@ -13,12 +13,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fedbench.config import Partition
 from fedbench.data.partitioners.common import Indices, Rng
+from fedbench.data.schemes import Sharded, ShardsFixed, ShardsWindow
 from fedbench.errors import PartitionError
 
 
-def shards_window(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
+def shards_window(
+    labels: np.ndarray, settings: ShardsWindow, rng: Rng, classes: int
+) -> list[Indices]:
     """Cut ``shards`` windows for each client out of the sorted list.
 
     Raises:
@@ -62,7 +64,9 @@ def windows(
     return parts
 
 
-def shards_fixed(labels: np.ndarray, settings: Partition, rng: Rng, classes: int) -> list[Indices]:
+def shards_fixed(
+    labels: np.ndarray, settings: ShardsFixed, rng: Rng, classes: int
+) -> list[Indices]:
     """Cut the sorted list into K x S equal shards and draw S for each client.
 
     The N mod K x S images at the list's end, which belong to the last class, go to nobody.
@@ -78,7 +82,7 @@ def shards_fixed(labels: np.ndarray, settings: Partition, rng: Rng, classes: int
     return [shards[mine].ravel() for mine in drawn]
 
 
-def _check(size: int, images: int, settings: Partition) -> None:
+def _check(size: int, images: int, settings: Sharded) -> None:
     if size == 0:
         raise PartitionError(
             f"{settings.scheme}: {settings.clients} clients x {settings.shards} shards need at "

@@ -101,11 +101,7 @@ class Content:
 
 
 def of_record(record: Record) -> Content:
-    """Return the run of a cell, good or failed.
-
-    Raises:
-        SettingsError: Its partition scheme is not known (see ``labels.flatten``).
-    """
+    """Return the run of a cell, good or failed."""
     settings = record.settings
     method, seed = settings["method"], settings["seed"]
     split = _split(record)
