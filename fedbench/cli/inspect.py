@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import BaseModel
 
+from fedbench.bench.memo import Memo
 from fedbench.cli.console import print_json, stdout
 from fedbench.cli.options import (
     AsJson,
@@ -39,6 +40,11 @@ def register(app: typer.Typer) -> None:
 def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the methods, their settings and presets."""
     load_plugins(plugin)
+    found = Memo(home(), plugin).answer("methods", lambda: {"methods": _methods()})
+    _show(found["methods"], as_json, "Methods")
+
+
+def _methods() -> list[dict[str, Any]]:
     found = []
     for name in METHODS.names():
         method = METHODS.get(name)
@@ -58,7 +64,7 @@ def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
                 "presets": {key: dict(value) for key, value in method.presets.items()},
             }
         )
-    _show(found, as_json, "Methods")
+    return found
 
 
 def _plain(default: object) -> object:
