@@ -111,5 +111,10 @@ class Context:
         shape = self.shape
         seed = derive(self.cell.seed, "initialisation", model.label)
         return build(
-            model, channels=shape.channels, size=shape.size, classes=shape.classes, seed=seed
+            model,
+            channels=shape.channels,
+            size=shape.size,
+            classes=shape.classes,
+            seed=seed,
+            device=self.device.type,
         )
