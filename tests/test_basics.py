@@ -126,7 +126,7 @@ def test_near_names():
 
 
 def test_a_registry_refuses_a_second_thing_of_one_name():
-    registry = Registry("toy", "fedbench.toys", {"one": "math:pi"})
+    registry = Registry("toy", "fedbench.toys", targets={"one": "math:pi"})
     assert registry.get("one") == pytest.approx(3.14159, abs=1e-4)
     registry.add("two", 2)
     registry.add("two", 2)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbench.config import Cell, identity, parse
-from fedbench.data.schemes import SCHEMES
+from fedbench.data.schemes import SCHEMES, Iid
 from fedbench.data.settings import Data, Partition
 from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError
@@ -35,8 +35,9 @@ def defaults():
 
     parts = {
         kind.__name__: {"version": kind.version, "defaults": of(kind)}
-        for kind in (Data, Partition, Model, Recipe, Student, Budget, Evaluation)
+        for kind in (Data, Model, Recipe, Student, Budget, Evaluation)
     }
+    parts["Partition"] = {"version": Partition.version, "defaults": {}}
     parts["Cell"] = {
         "version": Cell.version,
         "defaults": {name: value for name, value in of(Cell).items() if name != "models"},
@@ -58,7 +59,7 @@ def defaults():
         scheme = SCHEMES.get(name)
         parts[f"scheme {name}"] = {
             "version": scheme.version,
-            "defaults": {"parameters": sorted(scheme.parameters), "function": scheme.function},
+            "defaults": {**of(scheme.settings), "function": scheme.function},
         }
     for name in MODELS.names():
         parts[f"model {name}"] = {
@@ -201,8 +202,14 @@ def test_a_raised_version_is_another_id(monkeypatch, part):
         ),
         (
             {"method": "fedavg", "partition": {"scheme": "iid", "beta": 0.1}},
-            ["'iid' takes no 'beta'"],
+            ["partition: unknown key 'beta'", "scheme 'iid' takes: scheme, clients, validation"],
         ),
+        (
+            {"method": "fedavg", "partition": {"scheme": "shards_fixed", "shard": 3}},
+            ["'shard'", "did you mean 'shards'", "scheme 'shards_fixed' takes: "],
+        ),
+        ({"method": "fedavg", "partition": {"scheme": 3}}, ["partition.scheme", "not 3"]),
+        ({"method": "fedavg", "partition": 3}, ["partition", "got 3"]),
         (
             {"method": "fedavg", "partition": {"scheme": "dirichlet_caped"}},
             ["did you mean 'dirichlet_capped'"],
@@ -250,6 +257,15 @@ def test_an_edited_plugin_is_another_method(tmp_path):
     assert ids[0] == ids[2] != ids[1]
 
 
+def test_each_scheme_takes_its_own_parameters_and_no_others():
+    for name in SCHEMES.names():
+        cell = parse({"method": "fedavg", "partition": {"scheme": name}})
+        assert type(cell.partition) is SCHEMES.get(name).settings
+        assert parse(cell.model_dump(mode="json")) == cell
+        shown = cell.model_dump(mode="json")["partition"].keys()
+        assert shown == {"scheme", "clients", "validation"} | SCHEMES.get(name).parameters
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Data().name = "mnist"
@@ -274,7 +290,7 @@ def test_a_label_tells_architectures_apart():
 
 
 def test_validate_works_for_any_settings():
-    assert validate(Partition, {"clients": 3}).clients == 3
+    assert validate(Iid, {"clients": 3}).clients == 3
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Settings validated so that every fault is found in one go, each with its exact place.
 
-``config.validate`` is for one cell whose settings are at hand: it stops a mapping at its first
+``settings.validate`` is for one cell whose settings are at hand: it stops a mapping at its first
 unknown key. Here unknown keys are taken out one after another and the rest is validated as well.
 """
 

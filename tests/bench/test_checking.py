@@ -84,7 +84,7 @@ def test_every_fault_is_found_at_once_with_its_place(checked):
     for words in (
         "did you mean 'title'",
         "stands here twice, first in line 3",
-        "takes no 'shards'",
+        "unknown key 'shards'; scheme 'iid' takes: scheme, clients, validation",
         "greater than 0 (got -1)",
         "did you mean 'epochs'",
         "did you mean 'convnet'",
@@ -168,8 +168,8 @@ def test_a_profile_is_named_where_only_some_are_wrong(checked):
         "quick: {fixed: {partition: {scheme: iid}}}\n  good: {seeds: 1}",
     )
     found = checked(text)
-    assert [item[:3] for item in found] == [(4, 10, "axes.beta[0]")]
-    assert found[0][3].endswith("(profile quick)")
+    assert [item[:3] for item in found] == [(4, 10, "axes.beta[0]"), (4, 15, "axes.beta[1]")]
+    assert all(item[3].endswith("(profile quick)") for item in found)
 
 
 def test_keys_that_are_merged_keep_their_own_places(checked):

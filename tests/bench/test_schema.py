@@ -50,6 +50,8 @@ def test_every_suite_satisfies_it_and_names_it(path):
         {"axes": {"scheme": ["dirichlett"]}},
         {"fixed": {"model": "convnt"}},
         {"fixed": {"partition": {"scheme": "idd"}}},
+        {"fixed": {"partition": {"scheme": "iid", "beta": 0.1}}},
+        {"fixed": {"partition": {"beta": 0}}},
         {"fixed": {"recipe": {"epoch": 3}}},
         {"profiles": {"a": {"fixed": {"seed": -1}}}},
         {"profiles": {"a": {"seeds": 0}}},

@@ -247,3 +247,14 @@ def test_every_committed_suite_plans_in_every_profile(path, profile):
 def test_the_default_suite_has_every_method():
     cells = plan(read_suite(BENCHMARKS / "digits.yaml").sized())
     assert {entry.cell.method.name for entry in cells} == set(METHODS.names())
+
+
+def test_a_parameter_of_another_scheme_is_an_error_and_stands_beside_its_scheme():
+    axes = {"method": ["local"], "scheme": ["dirichlet", "iid"], "beta": [0.5]}
+    with pytest.raises(SettingsError, match=r"unknown key 'beta'.*scheme 'iid' takes: scheme,"):
+        plan(suite(axes=axes).sized())
+    left = {"when": {"scheme": "iid", "beta": 0.5}, "reason": "iid has no beta"}
+    assert len(plan(suite(axes=axes, exclude=[left]).sized())) == 2
+    beside = [{"scheme": "dirichlet", "beta": 0.1}, {"scheme": "iid"}]
+    cells = plan(suite(axes={"method": ["local"], "partition": beside}).sized("one"))
+    assert [entry.cell.partition.scheme for entry in cells] == ["dirichlet", "iid"]

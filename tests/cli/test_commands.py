@@ -250,3 +250,10 @@ def test_a_failed_cell_makes_the_exit_code_1_and_stops_nothing(call, home, tmp_p
     assert "1 cell failed; the same command tries them again" in said
     assert "fedavg (one_shot)" in said
     assert len(list((home / "toy" / "records").glob("*.json"))) == 3
+
+
+def test_a_split_is_shown_with_its_concentration_where_it_has_one():
+    from fedbench.cli.run import _split
+
+    assert _split({"scheme": "iid", "clients": 3}) == "iid, K=3"
+    assert _split({"scheme": "dirichlet", "beta": 0.10, "clients": 3}) == "dirichlet, β=0.1, K=3"

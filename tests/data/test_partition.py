@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Literal
 
 import numpy as np
 import pytest
 from data_files import spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
+from fedbench.config import parse
 from fedbench.data import schemes
 from fedbench.data.partition import _digest, hold_out, split
 from fedbench.data.schemes import SCHEMES
-from fedbench.errors import DataError, PartitionError
+from fedbench.errors import DataError, PartitionError, SettingsError
 
 NAMES = [
     "iid",
@@ -213,6 +216,33 @@ def test_a_broken_third_party_scheme_is_caught(monkeypatch, function):
         split(LABELS, spread(scheme="broken", clients=2), 0, 6)
 
 
+class OneLarge(schemes.Partition):
+    scheme: Literal["one_large"] = "one_large"
+    share: float = Field(0.5, gt=0, lt=1)
+
+
+def one_large(labels, settings, rng, classes):
+    order = rng.permutation(len(labels))
+    border = int(settings.share * len(labels))
+    return [order[:border], *np.array_split(order[border:], settings.clients - 1)]
+
+
+def test_a_third_partys_scheme_brings_its_own_settings(monkeypatch):
+    scheme = schemes.Scheme("one_large", "One large", OneLarge, f"{__name__}:one_large", "test")
+    monkeypatch.setitem(SCHEMES._loaded, "one_large", scheme)
+    tree = {"method": "local", "partition": {"scheme": "one_large", "share": 0.8, "clients": 3}}
+    cell = parse(tree)
+    assert [len(part) for part in split(LABELS, cell.partition, 0, 6).train] == [240, 30, 30]
+    assert parse(cell.model_dump(mode="json")) == cell
+    ids = {
+        parse({**tree, "partition": {"scheme": "one_large", "share": s}}).cell_id
+        for s in (0.5, 0.6)
+    }
+    assert len(ids) == 2
+    with pytest.raises(SettingsError, match=r"unknown key 'beta'.*'one_large' takes.*share"):
+        parse({"method": "local", "partition": {"scheme": "one_large", "beta": 0.5}})
+
+
 def test_min_size_zero_allows_empty_clients():
     partition = spread(scheme="dirichlet", clients=40, beta=0.01, min_size=0)
     assert split(LABELS, partition, 0, 6).histogram.sum(1).min() == 0
@@ -234,7 +264,7 @@ def test_every_scheme_is_tested():
 
 def test_listing_schemes_imports_no_torch_and_no_partitioner():
     code = (
-        "import sys; from fedbench.registry import SCHEMES; "
+        "import sys; from fedbench.data.schemes import SCHEMES; "
         "[SCHEMES.get(n) for n in SCHEMES.names()]; "
         "print([m for m in sys.modules if m == 'torch' or 'partitioners' in m])"
     )

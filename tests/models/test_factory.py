@@ -127,8 +127,8 @@ def test_a_third_party_family_is_built_from_its_own_module(monkeypatch):
 
 def test_families_and_settings_import_no_torch():
     code = (
-        "import sys; from fedbench.config import Model; from fedbench.models.families import "
-        "why_not; assert why_not(Model(), 7); Model(name='vgg16'); "
+        "import sys; from fedbench.models.settings import Model, why_not; "
+        "assert why_not(Model(), 7); Model(name='vgg16'); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

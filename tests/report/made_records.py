@@ -4,6 +4,7 @@ import json
 
 from fedbench.bench.planfile import Entry, Plan, write_plan
 from fedbench.bench.records import Record, write_record
+from fedbench.data.schemes import SCHEMES
 from fedbench.report.board import Board
 from fedbench.report.frame import rows
 
@@ -34,7 +35,10 @@ def record(
 ):
     """Make a record; ``options`` are the method's settings, ``others`` further parts of a cell."""
     budget = {"ipc": ipc, "pixels": None, "scope": "total"} if ipc else None
-    partition = {"scheme": "dirichlet_capped", "beta": beta, **(partition or {})}
+    partition = {"scheme": "dirichlet_capped", **(partition or {})}
+    own = {"beta": beta, "min_size": 10, "max_tries": 1000}
+    taken = SCHEMES.get(partition["scheme"]).parameters
+    partition = {**{name: value for name, value in own.items() if name in taken}, **partition}
     worst = None if accuracy is None else accuracy / 2
     metrics = {"accuracy": accuracy, "worst_client": worst, "nll": 1.0, "ece": 0.05}
     if balanced is not None:
@@ -47,7 +51,7 @@ def record(
         control=control,
         settings={
             "data": {"name": "digits"},
-            "partition": {"clients": 5, "min_size": 10, "max_tries": 1000, **partition},
+            "partition": {"clients": 5, **partition},
             "models": [model],
             "method": {"name": method, "preset": preset, **(options or {})},
             "budget": budget,

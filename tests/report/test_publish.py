@@ -146,10 +146,7 @@ def test_a_mixed_board_is_refused(tmp_path, out, update):
 
 def test_a_cell_that_replaces_another_is_named_with_both_accuracies(tmp_path, out):
     publish(write_suite(tmp_path / "one", seeds()), out)
-    newer = [
-        record("fedavg", seed, 0.9, cell_id=f"new{seed}", partition={"shards": 3})
-        for seed in range(3)
-    ]
+    newer = [record("fedavg", seed, 0.9, cell_id=f"new{seed}") for seed in range(3)]
     done = publish(write_suite(tmp_path / "two", newer), out)
     assert [change[1:] for change in done.changed] == [(0.5, 0.9), (0.6, 0.9), (0.7, 0.9)]
     assert ids(out) == ["new0", "new1", "new2"]  # no seed stands twice
@@ -157,7 +154,7 @@ def test_a_cell_that_replaces_another_is_named_with_both_accuracies(tmp_path, ou
 
 
 def test_seeds_are_counted_and_not_records(tmp_path, out):
-    twice = record("fedavg", 0, cell_id="again", partition={"shards": 3})
+    twice = record("fedavg", 0, cell_id="again")
     runs = write_suite(tmp_path / "runs", [*seeds(count=2), twice])
     with pytest.raises(SettingsError, match="the most is 2"):
         publish(runs, out)

@@ -51,7 +51,7 @@ def execute(
         executor: `local` processes, or tasks of a `ray` cluster.
         address: Of the Ray cluster; where None, ``RAY_ADDRESS`` or a cluster on this machine.
         gpus_per_cell: The share of a GPU that a cell takes on a cluster, at most 1.
-        plugins: Loaded by each worker first (see ``fedbench.registry.load_plugin``).
+        plugins: Loaded by each worker first (see ``fedbench.plugins.load_plugin``).
         devices: Given to the workers in turn; the runtime's device where there are none.
         on_event: Called with what workers are doing, while a record is waited for.
         go_on: Asked before a worker is given a cell; where it says no, those in hand are the last.

@@ -63,7 +63,7 @@ class Job:
         runtime: Where and how cells run.
         suite: Names the folder of the records.
         profile: A label.
-        plugins: Loaded by each worker first (see ``fedbench.registry.load_plugin``).
+        plugins: Loaded by each worker first (see ``fedbench.plugins.load_plugin``).
         devices: Given to the workers in turn.
         before: By cell, the stamp of the record that was there when the sweep began (see
             ``records.stamp``); any other is somebody's work since then.
