@@ -40,7 +40,8 @@ def register(app: typer.Typer) -> None:
 def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the methods, their settings and presets."""
     load_plugins(plugin)
-    found = Memo(home(), plugin).answer("methods", lambda: {"methods": _methods()})
+    question = {"methods": METHODS.names()}
+    found = Memo(home(), plugin).answer(question, lambda: {"methods": _methods()})
     _show(found["methods"], as_json, "Methods")
 
 

@@ -190,15 +190,16 @@ def build_cell(wish: Wish, means: Runtime, memo: Memo) -> Cell:
     entry = planned(parse(tree))
     if entry.skip:
         raise SettingsError(f"this cell cannot run: {entry.skip}")
-    cell = entry.cell
-    names = METHODS.get(cell.method.name)(cell.method).resources(cell)
-    answer = {
-        "cell_id": cell.cell_id,
-        "data": cell.data.model_dump(mode="json"),
-        # Whether a cell can run may depend on a picture as well, so its digest is asked for again.
-        "resources": resource_sources(names, means.data),
-    }
-    memo.keep(asdict(wish), answer)
+    cell, method = entry.cell, METHODS.get(entry.cell.method.name)
+    if method.__module__.startswith("fedbench."):
+        names = method(cell.method).resources(cell)
+        answer = {
+            "cell_id": cell.cell_id,
+            "data": cell.data.model_dump(mode="json"),
+            # Whether a cell can run may depend on a picture, so its digest is asked for again.
+            "resources": resource_sources(names, means.data),
+        }
+        memo.keep(asdict(wish), answer)
     return cell
 
 
