@@ -55,16 +55,14 @@ def heavy_imports() -> Iterator[None]:
     """Import torch and Lightning in the block a tenth faster, for programs that are about to train.
 
     Importing makes a million objects that stay, through which Python's collector goes again and
-    again. It rests in the block, and if that has brought Lightning in it never looks at these
-    objects later.
+    again. It rests in the block. Freezing them afterwards would save one pass more, but then some
+    compiled libraries report leaks when the process ends.
     """
-    collecting, known = gc.isenabled(), "lightning" in sys.modules
+    collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if not known and "lightning" in sys.modules:
-            gc.freeze()
         if collecting:
             gc.enable()
 

@@ -187,7 +187,9 @@ def loaded(words, folder):
         timeout=240,
         check=True,
     )
-    return done.stderr.splitlines()[-1].split()[1:]
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("LOADED"))
+    assert done.stderr.endswith(f"{line}\n"), "nothing is said after the command's own words"
+    return line.split()[1:]
 
 
 def test_committed_files_name_no_machine_and_no_registry():
