@@ -40,7 +40,7 @@ from fedbench.synthesis.public import (
     task,
     teach,
 )
-from fedbench.synthesis.selection import SelectionSettings, crops_needed, fault, select
+from fedbench.synthesis.selection import SelectionSettings, acts, crops_needed, fault, select
 from fedbench.synthesis.teachers import Teachers
 from fedbench.training.recipe import Augment
 
@@ -174,6 +174,20 @@ class SingleImage(PublicMethod):
         except DataError as error:
             return str(error)
         return too_small(config.image, found, budget_pixels(cell), size)
+
+    def warnings(self, cell: Cell) -> tuple[str, ...]:
+        """Say where k-means is asked for and leaves out no crop, except where a preset means it."""
+        config, selection = self.config, self.config.selection
+        count = _count(config)
+        meant = self.presets.get(config.preset or "", {}).get("selection", {}).get("cluster")
+        if selection.cluster in ("none", meant) or acts(selection, count, config.selected):
+            return ()
+        needed = crops_needed(selection, config.selected)
+        return (
+            f"`cluster` {selection.cluster} does nothing: with selected = {config.selected} the "
+            f"pruning needs {needed} crops, and the bank has {count}; set crops above {needed}, or "
+            "cluster to none",
+        )
 
     def resources(self, cell: Cell) -> tuple[str, ...]:
         """Return the picture, scaled down to the budget."""

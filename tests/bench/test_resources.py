@@ -13,12 +13,13 @@ from fedbench.bench.datasets import load_data
 from fedbench.bench.lookup import good_record
 from fedbench.bench.resources import in_channels, load_resource
 from fedbench.data.load import left_over
+from fedbench.data.normalisation import Normalisation
 from fedbench.data.settings import Data
 from fedbench.errors import DataError, PrivacyError, SettingsError
 from fedbench.federation.context import ImageShape
 from fedbench.federation.resources import parse_name
 
-SHAPE = ImageShape(1, 16, 10, (0.5,), (0.5,), "none")
+SHAPE = ImageShape(1, 16, 10, Normalisation((0.5,), (0.5,)), "none")
 
 
 @pytest.mark.parametrize(

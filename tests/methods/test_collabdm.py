@@ -1,4 +1,4 @@
-"""CollabDM and local distribution matching: CD-7, CD-8, AC-3, FD3-1, FD3-4, sharing, resuming."""
+"""CollabDM and local distribution matching: CD-7, CD-8, AC-3, FD3-1, sharing, resuming."""
 
 import pytest
 import torch

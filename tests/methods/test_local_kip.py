@@ -1,4 +1,4 @@
-"""Local distillation by kernel inducing points: FD3-1, FD3-4, bytes, budgets and artefacts."""
+"""Local distillation by kernel inducing points: FD3-1, bytes, budgets and artefacts."""
 
 import torch
 
