@@ -134,7 +134,6 @@ class Work:
         epochs: int | None = None,
         steps: int | None = None,
         keep_optimizer: bool = False,
-        resume: bool = True,
     ) -> None:
         """Run a Lightning module on a lent Trainer; a killed fit goes on from its last checkpoint.
 
@@ -149,22 +148,12 @@ class Work:
             epochs: Passes over the data; this or ``steps``.
             steps: Batches; the data is iterated as often as that takes.
             keep_optimizer: Go on with the module's optimiser of the fit before.
-            resume: Save checkpoints; False for a fit that does more than train, such as ask
-                clients, which has to happen again after a kill, and be charged then.
 
         Raises:
             TrainingError: The loss is not finite.
         """
         self._context.progress.enter(name, epochs or 0)
-        self._fit(
-            module,
-            data,
-            name,
-            epochs=epochs,
-            steps=steps,
-            keep_optimizer=keep_optimizer,
-            resume=resume,
-        )
+        self._fit(module, data, name, epochs=epochs, steps=steps, keep_optimizer=keep_optimizer)
 
     def _fit(
         self,
@@ -175,7 +164,6 @@ class Work:
         epochs: int | None = None,
         steps: int | None = None,
         keep_optimizer: bool = False,
-        resume: bool = True,
         done: int = 0,
     ) -> None:
         """Run a fit, whose first epoch progress shows as the one after ``done``."""
@@ -187,7 +175,7 @@ class Work:
             steps=steps,
             keep_optimizer=keep_optimizer,
             seed=seed,
-            checkpoint=FitCheckpoint(self._context.journal, path) if resume else None,
+            checkpoint=FitCheckpoint(self._context.journal, path),
             on_epoch=lambda epoch, total, loss: progress.advance(
                 done + epoch, max(done + total, progress.total)
             ),
