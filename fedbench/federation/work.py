@@ -7,7 +7,7 @@ longer, and of ``Server``, which holds none. Neither holds test data.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbench.config import Cell
+from fedbench.data import dsa
 from fedbench.data.dataset import Split
 from fedbench.data.stream import Columns, Stream
 from fedbench.errors import ModelError
@@ -107,13 +108,16 @@ class Work:
         """
         return self._context.build(model, name)
 
-    def loader(self, split: Split, recipe: Recipe, *names: Name) -> Stream:
+    def loader(
+        self, split: Split, recipe: Recipe, *names: Name, ops: Sequence[dsa.Op] = ()
+    ) -> Stream:
         """Return shuffled, augmented, normalised batches, seeded by this worker and names.
 
         Args:
             split: uint8 images and their labels.
             recipe: Gives batch size and augmentation.
             *names: What the loader is for.
+            ops: Differentiable augmentation instead of the recipe's.
         """
         shape = self.shape
         augment = shape.augment if recipe.augment == "standard" else recipe.augment
@@ -123,6 +127,7 @@ class Work:
             seed=self.derive(*names),
             normalisation=shape.normalisation,
             augment=augment,
+            ops=ops,
         )
 
     def fit(
