@@ -122,3 +122,40 @@ def test_a_digest_tells_values_shapes_types_and_names_apart():
     ]
     digests = {tensors_digest(tensors) for tensors in (base, *others)}
     assert len(digests) == 6
+
+
+def test_another_artefacts_bytes_under_a_name_are_moved_aside(tmp_path, caplog):
+    """A whole file with a good checksum, but of other settings."""
+    store = ArtefactStore(tmp_path, {"device": "cpu"})
+    made = []
+
+    def build(value):
+        made.append(value)
+        return {"x": torch.tensor(value)}
+
+    for value in (1, 2):
+        store.get("kind", {"value": value}, lambda value=value: build(value))
+    first, second = (
+        tmp_path / "kind" / f"{store.key('kind', {'value': value})}.safetensors" for value in (1, 2)
+    )
+    first.write_bytes(second.read_bytes())
+    fresh = ArtefactStore(tmp_path, {"device": "cpu"})
+    assert fresh.get("kind", {"value": 1}, lambda: build(1)).tensors["x"] == 1
+    assert made == [1, 2, 1]
+    assert "another artefact than its name says" in caplog.text
+    assert list((tmp_path / "kind").glob("*.damaged-0"))
+
+
+@pytest.mark.parametrize("note", ["{}", "[]", "nonsense", '{"kind": "kind"}'])
+def test_a_file_without_its_note_is_moved_aside(tmp_path, note):
+    store = ArtefactStore(tmp_path, {})
+    path = tmp_path / "kind" / f"{store.key('kind', {})}.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(safetensors.torch.save({"x": torch.tensor(5)}, {"fedbench": note}))
+    assert store.get("kind", {}, lambda: {"x": torch.tensor(6)}).tensors["x"] == 6
+
+
+def test_a_folder_in_an_artefacts_place_is_moved_aside(tmp_path):
+    store = ArtefactStore(tmp_path, {})
+    (tmp_path / "kind" / f"{store.key('kind', {})}.safetensors").mkdir(parents=True)
+    assert store.get("kind", {}, lambda: {"x": torch.tensor(6)}).tensors["x"] == 6
