@@ -22,6 +22,7 @@ import torch
 from fedbench.bench.datasets import load_data
 from fedbench.bench.environment import PeakMemory, available_cores, environment, resolve_device
 from fedbench.bench.harness import Harness
+from fedbench.bench.holdouts import check_hold_outs
 from fedbench.bench.logs import CellLog, log_path
 from fedbench.bench.lookup import data_sources, newer_record, resource_sources
 from fedbench.bench.reasons import free_memory, is_memory, reason, trace
@@ -167,6 +168,7 @@ def _compute(
 ) -> dict[str, Any]:
     data = load_data(cell.data, runtime)
     split = _partition(cell, data)
+    check_hold_outs(cell, split)
     scratch = _scratch(runtime, suite, cell)
     context = _context(cell, runtime, data, split, device, threads, scratch)
     method = METHODS.get(cell.method.name)(cell.method)

@@ -77,6 +77,7 @@ class _Inspection:
     def __init__(self, suite: Suite, located: Located, *, whole: bool) -> None:
         self._suite, self._located, self._whole = suite, located, whole
         self._faults: dict[tuple[Place, str], set[str]] = {}
+        self._warnings: dict[tuple[Place, str], set[str]] = {}
         self._matched: set[int] = set()
         self._seen: list[Mapping[str, Any]] = []
         self._places: set[str] = set()
@@ -95,6 +96,8 @@ class _Inspection:
                 number = sized.excluded(cell.model_dump(mode="json"))
                 if number is None:
                     cells.setdefault(cell.cell_id, skip_reason(cell) is not None)
+                    if not cells[cell.cell_id]:
+                        self._warn(cell, combination, name)
             if number is not None:
                 self._matched.add(number)
                 excluded += 1
@@ -102,10 +105,11 @@ class _Inspection:
 
     def problems(self) -> Iterator[Problem]:
         """Yield what was found, each thing once."""
-        for (source, message), profiles in self._faults.items():
-            some = profiles < {*self._suite.profiles} and source[:1] != ("profiles",)
-            where = f" (profile {', '.join(sorted(profiles))})" if some else ""
-            yield self._problem(source, message + where)
+        for found, harmless in ((self._faults, False), (self._warnings, True)):
+            for (source, message), profiles in found.items():
+                some = profiles < {*self._suite.profiles} and source[:1] != ("profiles",)
+                where = f" (profile {', '.join(sorted(profiles))})" if some else ""
+                yield self._problem(source, message + where, harmless=harmless)
         yield from self._profiles() if self._whole else ()
         for number in range(len(self._suite.exclude)):
             if number not in self._matched and self._whole and not self._faults:
@@ -128,6 +132,12 @@ class _Inspection:
             place = "" if source else f"{written(fault.place)}: " if fault.place else ""
             self._faults.setdefault((source, place + fault.message), set()).add(profile or "")
         return None
+
+    def _warn(self, cell: Cell, combination: Combination, profile: str | None) -> None:
+        """Take down what a cell's method says of its settings."""
+        for message in METHODS.get(cell.method.name)(cell.method).warnings(cell):
+            source = _Origins(self._suite, profile, combination).of(Fault(("method",), message))
+            self._warnings.setdefault((source, message), set()).add(profile or "")
 
     def _profiles(self) -> Iterator[Problem]:
         name, profiles = self._suite.profile, self._suite.profiles

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fedbench.bench.holdouts import why_none
 from fedbench.bench.planfile import Entry, Excluded, Plan
 from fedbench.bench.suite import Suite, Tree, merge
 from fedbench.config import Cell, parse
@@ -32,6 +33,7 @@ class Planned:
         trainings: Names of the client trainings that its first round shares with other cells.
         passes: Images that it trains on, repetitions counted; None where that is not known.
         rounds: Communication rounds.
+        warnings: What the method says of its settings (see ``Method.warnings``).
     """
 
     cell: Cell
@@ -40,6 +42,7 @@ class Planned:
     trainings: tuple[str, ...] = ()
     passes: float | None = None
     rounds: int = 1
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ def skip_reason(cell: Cell) -> str | None:
     for model in cell.models:
         if (reason := why_not(model, cell.data.size)) is not None:
             return reason
+    if (reason := why_none(cell)) is not None:
+        return reason
     return METHODS.get(cell.method.name)(cell.method).skip(cell)
 
 
@@ -78,7 +83,13 @@ def planned(cell: Cell) -> Planned:
     if (skip := skip_reason(cell)) is not None:
         return Planned(cell, cell.cell_id, skip)
     return Planned(
-        cell, cell.cell_id, None, trainings(cell), method.passes(cell), max(method.rounds(), 1)
+        cell,
+        cell.cell_id,
+        None,
+        trainings(cell),
+        method.passes(cell),
+        max(method.rounds(), 1),
+        method.warnings(cell),
     )
 
 

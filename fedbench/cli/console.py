@@ -21,6 +21,11 @@ def fail(message: str) -> None:
     stderr.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
 
 
+def warn(message: str) -> None:
+    """Print a warning: something works otherwise than the user may think."""
+    stderr.print(f"[yellow]warning:[/] {escape(message)}", highlight=False)
+
+
 def print_json(value: object) -> None:
     """Print a value as indented JSON on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,11 +40,11 @@ def register(app: typer.Typer) -> None:
 def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the methods, their settings and presets."""
     load_plugins(plugin)
-    found = []
+    found: list[dict[str, Any]] = []
     for name in METHODS.names():
         method = METHODS.get(name)
         fields = {
-            key: _plain(field.default)
+            key: _plain(field.get_default(call_default_factory=True))
             for key, field in method.Config.model_fields.items()
             if key not in ("name", "preset")
         }
@@ -58,7 +59,18 @@ def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
                 "presets": {key: dict(value) for key, value in method.presets.items()},
             }
         )
-    _show(found, as_json, "Methods")
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        {
+            **entry,
+            "settings": assigned(entry["settings"]),
+            "presets": presets_in_words(entry["presets"], entry["settings"]),
+        }
+        for entry in found
+    ]
+    _show(rows, as_json, "Methods")
 
 
 def _plain(default: object) -> object:
@@ -66,8 +78,42 @@ def _plain(default: object) -> object:
     return default.model_dump(mode="json") if isinstance(default, BaseModel) else default
 
 
-def datasets(as_json: AsJson = False) -> None:
+def assigned(settings: Mapping[str, Any]) -> str:
+    """Return settings as ``place=value``, such as ``--set`` takes: YAML values, dots for depth."""
+    return ", ".join(f"{place}={_yaml(value)}" for place, value in _leaves(settings))
+
+
+def presets_in_words(presets: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any]) -> str:
+    """Return each preset on a line of its own: what it sets, or that it is the defaults.
+
+    Args:
+        presets: Partial settings by name.
+        defaults: All settings of the method.
+    """
+    known, lines = dict(_leaves(defaults)), []
+    for name, settings in presets.items():
+        changes = any(known.get(place) != value for place, value in _leaves(settings))
+        lines.append(f"{name}: {assigned(settings) if changes else 'the defaults'}")
+    return "\n".join(lines)
+
+
+def _leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
+    """Yield every setting that holds no others by its place, written with dots."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _yaml(value: object) -> str:
+    """Return a setting's value as a suite file has it: true, false and null for Python's own."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def datasets(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the data sets; `fedbench data` says which of them are here."""
+    load_plugins(plugin)
     found = []
     for name in DATASETS.names():
         spec = DATASETS.get(name)
@@ -86,10 +132,11 @@ def datasets(as_json: AsJson = False) -> None:
     _show(found, as_json, "Data sets")
 
 
-def models(as_json: AsJson = False) -> None:
+def models(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the model families."""
     from fedbench.models.settings import Model
 
+    load_plugins(plugin)
     found = []
     for name in MODELS.names():
         family = MODELS.get(name)
@@ -105,8 +152,9 @@ def models(as_json: AsJson = False) -> None:
     _show(found, as_json, "Models")
 
 
-def partitions(as_json: AsJson = False) -> None:
+def partitions(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the partition schemes; a bare --beta means dirichlet_capped."""
+    load_plugins(plugin)
     found = []
     for name in SCHEMES.names():
         scheme = SCHEMES.get(name)
@@ -131,6 +179,7 @@ def partition(
     settings: Set = None,
     svg: Annotated[Path | None, typer.Option(help="Where the heatmap goes.")] = None,
     offline: Offline = False,
+    plugin: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw one partition: a table of labels by client, and a heatmap as SVG."""
@@ -141,6 +190,7 @@ def partition(
     from fedbench.report.figures.partition import partition_heatmap
     from fedbench.settings import validate
 
+    load_plugins(plugin)
     tree: dict[str, Any] = {"data": {"name": dataset}, "partition": {}}
     for place, value in {
         "data.train_size": train_size,
@@ -214,10 +264,7 @@ def _show(found: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None
 
 def _words(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(
-            f"{key}={_words(item)}" if not isinstance(item, Mapping) else f"{key} ({_words(item)})"
-            for key, item in value.items()
-        )
+        return assigned(value)
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(str(item) for item in value)
     if value is None or value is False:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedbench.cli.console import print_json, stderr, stdout
+from fedbench.cli.console import print_json, stderr, stdout, warn
 from fedbench.cli.options import (
     AsJson,
     Device,
@@ -135,6 +135,8 @@ def build_cell(
     entry = planned(parse(tree))
     if entry.skip:
         raise SettingsError(f"this cell cannot run: {entry.skip}")
+    for message in entry.warnings:
+        warn(message)
     return entry.cell
 
 

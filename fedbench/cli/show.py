@@ -11,6 +11,7 @@ import typer
 
 from fedbench.cli.console import stdout
 from fedbench.cli.lookup import NAMES, find_good_record, read_output, read_set
+from fedbench.cli.options import Plugin, load_plugins
 from fedbench.errors import DataError, SettingsError
 from fedbench.files import data_root, home, write_atomic
 
@@ -49,12 +50,14 @@ def patches(
         Literal["tsne", "pca"] | None,
         typer.Option(help="How features are laid out; t-SNE up to 2,000 of them, else PCA."),
     ] = None,
+    plugin: Plugin = None,
 ) -> None:
     """Draw the crops of a shared image in each round: before and after selection.
 
     A contact sheet, the image with outlines of selected crops, and a map of the crops' features.
     The crops are made again from the image, which has to be here.
     """
+    load_plugins(plugin)
     path, found = find_good_record(record)
     shown = _selected(path, found)
     if round is not None and round > shown.rounds:

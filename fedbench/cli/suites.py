@@ -60,12 +60,14 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again every two seconds, until all is done.")
     ] = False,
+    plugin: Plugin = None,
 ) -> None:
     """Show how far a suite is, while it runs or after: from its plan and records alone."""
     from rich.live import Live
 
     from fedbench.cli.survey import print_survey, survey_json, survey_table
 
+    load_plugins(plugin)
     if as_json:
         print_json(survey_json(_look(suite)))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import fail, stderr
+from fedbench.cli.console import fail, stderr, warn
 from fedbench.cli.crew import Crew, crew_of
 from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load_plugins, runtime
 from fedbench.cli.report import make_report, mirror_of
@@ -148,8 +149,10 @@ def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
 def _show(order: Order, survey: Survey, crew: Crew) -> None:
     from fedbench.cli.survey import print_survey
 
-    to_compute = max(len(_to_compute(order, survey)), 1)
-    print_survey(stderr, survey, min(crew.size, to_compute))
+    to_compute = _to_compute(order, survey)
+    print_survey(stderr, survey, min(crew.size, max(len(to_compute), 1)))
+    for message, many in Counter(text for entry in to_compute for text in entry.warnings).items():
+        warn(f"{count(many, 'cell')}: {message}")
     if order.forgotten:
         stderr.print(
             f"note: {count(order.forgotten, 'finished cell')} of the plan before (another profile, "
@@ -191,11 +194,7 @@ def _prepare(todo: Sequence[Planned], means: Runtime) -> None:
         except UnwritableError:
             raise  # nothing else could be kept, either
         except Exception as error:  # its cells fail, each with a record; others can do without it
-            stderr.print(
-                f"warning: data set {settings.name} cannot be loaded: {error}",
-                highlight=False,
-                markup=False,
-            )
+            warn(f"data set {settings.name} cannot be loaded: {error}")
 
 
 def _compute(

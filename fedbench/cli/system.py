@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedbench.cli.console import print_json, stderr, stdout
-from fedbench.cli.options import AsJson
+from fedbench.cli.options import AsJson, Plugin, load_plugins
 from fedbench.files import data_root, home
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def data(
         list[str] | None,
         typer.Option(metavar="NAME", help="Download a data set first; may be repeated."),
     ] = None,
+    plugin: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which data sets are found where, what is missing, and the command that fetches it."""
@@ -41,6 +42,7 @@ def data(
     from fedbench.data.sources import locate
     from fedbench.data.specs import DATASETS
 
+    load_plugins(plugin)
     for name in fetch or []:
         _fetch(DATASETS.get(name))
     found = [
@@ -94,8 +96,9 @@ def _fetch(spec: DatasetSpec) -> None:
         download(spec, data_root(), stderr.print)
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """Check versions, devices, data, write access and the W&B login."""
+    load_plugins(plugin)
     found = [*_versions(), *_devices(), *_places(), *_data(), *_tracking()]
     if as_json:
         print_json(

@@ -136,6 +136,14 @@ class Method(ABC):
         """Return why this cell cannot run, or None; asked at plan time, without data."""
         return None
 
+    def warnings(self, cell: Cell) -> tuple[str, ...]:
+        """Return what a cell that can run does otherwise than its settings suggest, and the fix.
+
+        Asked at plan time, without data; each is a sentence or two, shown once a suite. The
+        setting in backticks is the one whose line `fedbench validate` shows.
+        """
+        return ()
+
     def resources(self, cell: Cell) -> tuple[str, ...]:
         """Return the public images that it uses, named in the record (see ``bench.resources``)."""
         return ()

@@ -27,7 +27,7 @@ from fedbench.federation.work import Work
 from fedbench.files import data_root
 from fedbench.seeding import derive
 from fedbench.synthesis.public import Guide, PublicConfig, PublicDistillation, State
-from fedbench.synthesis.selection import SelectionSettings, crops_needed, fault, select
+from fedbench.synthesis.selection import SelectionSettings, acts, crops_needed, fault, select
 from fedbench.training.recipe import Augment
 
 #: Crops of which each round keeps features, for the maps of `fedbench show patches`.
@@ -164,6 +164,20 @@ class SingleImage(PublicDistillation):
         except DataError as error:
             return str(error)
         return too_small(config.image, found, budget_pixels(cell), size)
+
+    def warnings(self, cell: Cell) -> tuple[str, ...]:
+        """Say where k-means is asked for and leaves out no crop, except where a preset means it."""
+        config, selection = self.config, self.config.selection
+        count = _count(config)
+        meant = self.presets.get(config.preset or "", {}).get("selection", {}).get("cluster")
+        if selection.cluster in ("none", meant) or acts(selection, count, config.selected):
+            return ()
+        needed = crops_needed(selection, config.selected)
+        return (
+            f"`cluster` {selection.cluster} does nothing: with selected = {config.selected} the "
+            f"pruning needs {needed} crops, and the bank has {count}; set crops above {needed}, or "
+            "cluster to none",
+        )
 
     def resources(self, cell: Cell) -> tuple[str, ...]:
         """Return the picture, scaled down to the budget."""

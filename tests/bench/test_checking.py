@@ -198,6 +198,37 @@ def test_a_sweep_says_the_same_of_the_form(tmp_path):
     assert len(lines) == 4
 
 
+IDLE = """\
+name: idle
+profile: small
+fixed: {data: {name: digits}, budget: {pixels: 6144}, partition: {clients: 3}}
+axes:
+  method:
+    - {name: single_image, image: noise, crops: 20, selected: 10, selection: {cluster: full, clusters: 5}}
+    - {name: single_image, image: noise, crops: 21, selected: 10, selection: {cluster: full, clusters: 5}}
+    - {name: single_image, image: noise, crops: 20, selected: 10}
+    - {name: single_image, image: noise, preset: reference, crops: 100, selected: 10, selection: {clusters: 5}}
+profiles:
+  small: {}
+  large:
+    axes:
+      method:
+        - {name: single_image, image: noise, selected: 50, selection: {cluster: mini_batch, clusters: 5}}
+"""  # noqa: E501
+
+
+def test_what_a_method_warns_of_has_its_line_and_does_no_harm(checked):
+    """Half of the crops are pruned, so 20 are needed for 10; the reference preset means it."""
+    small, large = checked(IDLE)
+    assert small[:3] == (6, 79, "axes.method[0].selection.cluster")
+    assert "`cluster` full does nothing: with selected = 10 the pruning needs 20" in small[3]
+    assert "set crops above 20, or cluster to none (profile small)" in small[3]
+    assert large[:3] == (15, 72, "profiles.large.axes.method[0].selection.cluster")
+    assert "needs 100 crops, and the bank has 100" in large[3]
+    assert small[4]
+    assert large[4]
+
+
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_committed_suite_is_right_and_has_four_sizes(path):
     found = check(path)

@@ -5,8 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from fedbench.bench.suite import merge, nest
 from fedbench.cli.main import app
-from fedbench.errors import FedbenchError
+from fedbench.config import parse
+from fedbench.errors import FedbenchError, SettingsError
 
 RUN = [
     "run",
@@ -149,6 +151,73 @@ def test_lists_name_everything_as_table_and_as_json(call, kind):
     table = call(kind)
     assert all(name in table for name in names)
     assert "<function" not in table
+
+
+def test_methods_show_settings_as_they_are_written(call, monkeypatch):
+    monkeypatch.setattr("fedbench.cli.console.stdout.width", 4000, raising=False)
+    lines = call("methods").splitlines()
+    rows, name = {}, ""
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        name = cells[0] or name  # a preset on a line of its own
+        rows.setdefault(name, []).append(cells)
+    (first, second) = rows["local_dm"]
+    assert "student_dsa=false, match_std=false" in first[5]
+    assert "samples=null" in first[5]
+    assert first[6].startswith("reference: samples=256, ")
+    assert "student_dsa=true" in first[6]
+    assert second[6] == "fedbench: the defaults"  # though it spells some of them out
+    assert rows["feddf"][0][6] == "fedbench: the defaults"
+    assert "step_schedule.by_size=false" in rows["feddf"][0][5]
+    assert "selection.cluster=full, selection.clusters=1000" in rows["single_image"][1][6]
+    assert "()" not in "".join(lines)
+    assert not any(word.endswith("=") for line in lines for word in line.replace(",", "").split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--method", "mine"],
+        ["run", "--record", "mine.json"],
+        ["sweep", "mine.yaml"],
+        ["validate", "mine.yaml"],
+        ["status", "mine"],
+        ["show", "patches", "mine"],
+        ["methods"],
+        ["datasets"],
+        ["models"],
+        ["partitions"],
+        ["partition"],
+        ["data"],
+        ["doctor"],
+    ],
+    ids=lambda words: "-".join(words[:2]),
+)
+def test_whatever_may_name_a_plugins_things_loads_it_first(call, words):
+    with pytest.raises(SettingsError, match=r"no plugin .*nowhere\.py"):
+        call(*words, "--plugin", "nowhere.py")
+
+
+@pytest.mark.parametrize("place", ["settings", "presets"])
+def test_what_methods_show_can_be_set(call, place):
+    """Every ``place=value`` of the table is what ``--set method.place=value`` takes."""
+    import yaml
+
+    from fedbench.cli.inspect import assigned
+
+    for entry in json.loads(call("methods", "--json")):
+        parts = entry["presets"].values() if place == "presets" else [entry["settings"]]
+        for settings in parts:
+            tree = {}
+            for word in filter(None, assigned(settings).split(", ")):
+                where, _, value = word.partition("=")
+                tree = merge(tree, nest(where, yaml.safe_load(value)))
+            method = {"name": entry["name"], **tree}
+            expected = {"name": entry["name"], **settings}
+            partition = {"validation": 0.1}
+            assert parse({"method": method, "partition": partition}) == parse(
+                {"method": expected, "partition": partition}
+            )
 
 
 def test_partition_draws_a_table_and_a_heatmap(call, home, tmp_path):

@@ -22,6 +22,7 @@ from fedbench.errors import DataError, SettingsError, StoreError
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods import METHODS
 from fedbench.methods.single_image import crops_of
+from fedbench.plugins import load_plugin
 from fedbench.report.pictures import sets
 
 IMAGE = {
@@ -105,6 +106,28 @@ def test_each_round_of_a_single_image_has_its_pictures(call, compute, home):
     assert (other / "map-round-2.svg").read_bytes() != first["map-round-2.svg"]
     with pytest.raises(SettingsError, match="has rounds 1 to 2"):
         call("show", "patches", record.cell_id, "--round", 3)
+
+
+PLUGIN = """
+from fedbench.methods.single_image import SingleImage
+class Mine(SingleImage):
+    name = "mine"
+"""
+
+
+def test_the_crops_of_a_plugins_method_are_drawn_with_the_plugin(call, compute, home, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN)
+    load_plugin(str(plugin))
+    try:
+        record = compute({**IMAGE, "name": "mine"}, **SHARED)
+        METHODS._loaded.pop("mine")
+        with pytest.raises(SettingsError, match="no method 'mine'"):
+            call("show", "patches", record.cell_id)
+        call("show", "patches", record.cell_id, "--map", "pca", "--plugin", plugin)
+    finally:
+        METHODS._loaded.pop("mine", None)
+    assert "image-round-1.png" in names(home / "test" / "pictures" / record.cell_id)
 
 
 def test_what_is_drawn_is_the_bank_that_the_cell_had(call, compute, home, monkeypatch):

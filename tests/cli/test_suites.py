@@ -49,6 +49,22 @@ def sweep(suite, *words, code=0):
     return call("sweep", suite, *common, *words, code=code)
 
 
+def test_a_setting_that_does_nothing_is_a_warning_wherever_cells_are_planned(suite, home):
+    idle = "{name: single_image, image: noise, crops: 20, selected: 10, "
+    idle += "selection: {cluster: full, clusters: 5}}"
+    text = SUITE.replace("local, ensemble", idle).replace("seeds: 1", "seeds: 2")
+    suite.write_text(text.replace("fixed:", "fixed:\n  budget: {pixels: 6144}", 1))
+    words = "`cluster` full does nothing: with selected = 10 the pruning needs 20 crops"
+    assert f"warning: 2 cells: {words}" in sweep(suite, "--dry-run").replace("\n", " ")
+    assert f"warning: {suite}:11:" in call("validate", suite)
+    crops = [f"--set=method.{word}" for word in ("image=noise", "crops=20", "selected=10")]
+    options = ["--set=method.selection={cluster: full, clusters: 5}", "--set=budget.pixels=6144"]
+    small = ["--train-size=100", "--test-size=20", "--width=4", "--epochs=0", "--clients=2"]
+    small += ["--set=method.steps=0", "--device=cpu", "--offline"]
+    said = call("run", "--dataset=digits", "--method=single_image", *crops, *options, *small)
+    assert f"warning: {words}" in said.replace("\n", " ")
+
+
 def test_a_dry_run_says_what_would_be_and_writes_nothing(suite, home):
     said = sweep(suite, "--dry-run")
     assert "3: 0 done, 1 skipped, 2 left; 1 combination excluded" in said
