@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fedbench.config import Cell
-from fedbench.data.schemes import SCHEMES
 from fedbench.errors import PartitionError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def why_none(cell: Cell) -> str | None:
     spread, images = cell.partition, training_images(cell)
     if cell.method.validation == "none" or images is None or images > spread.clients:
         return None
-    may_be_empty = "min_size" in SCHEMES.get(spread.scheme).parameters and spread.min_size == 0
+    may_be_empty = getattr(spread, "min_size", None) == 0
     return None if may_be_empty else _reason(cell, images)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from fedbench.errors import ModelError
 from fedbench.models.families import MODELS
 from fedbench.models.settings import Model, why_not
+from fedbench.registry import imported
 from fedbench.seeding import isolated
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def build(model: Model, *, channels: int, size: int, classes: int, seed: int) ->
     if (reason := why_not(model, size)) is not None:
         raise ModelError(reason)
     family = MODELS.get(model.name)
-    module, _, attribute = family.build.partition(":")
-    make = cast("Callable[..., Net]", getattr(importlib.import_module(module), attribute))
+    make: Callable[..., Net] = imported(family.build)
     options = {option: getattr(model, option) for option in family.options}
     with isolated(seed):
         return make(channels=channels, size=size, classes=classes, **options)
