@@ -12,7 +12,6 @@ from torch import nn
 
 from fedbench.config import Cell
 from fedbench.data.dataset import Split
-from fedbench.federation.images import in_channels
 from fedbench.federation.method import Method, Upload
 from fedbench.federation.resources import Resource, ResourceKind, Scene
 from fedbench.federation.server import Server
@@ -33,7 +32,7 @@ class Owned(ResourceKind):
         """Draw them by the cell's seed; they are priced by their pixels."""
         source, train = generator(scene.cell.seed, "owned"), scene.read(scene.cell.data).train
         own = train.take(torch.randperm(len(train), generator=source)[: self.count])
-        tensors = {"images": in_channels(own.images, scene.channels), "labels": own.labels}
+        tensors = {"images": own.images, "labels": own.labels}
         return Resource(self.text, tensors, pixels=len(own) * scene.size**2)
 
 

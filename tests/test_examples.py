@@ -6,21 +6,15 @@ import shlex
 from pathlib import Path
 
 import pytest
+from plugin_tables import forget_plugins
 from typer.testing import CliRunner
 
 from fedbench.bench.plan import planned
 from fedbench.cli.main import app
 from fedbench.config import identity, parse
-from fedbench.data.pictures import PICTURES
-from fedbench.data.schemes import SCHEMES
-from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError
-from fedbench.federation.resources import RESOURCES
-from fedbench.methods import METHODS
-from fedbench.models.families import MODELS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-TABLES = (METHODS, DATASETS, MODELS, SCHEMES, RESOURCES, PICTURES)
 
 #: What makes the commands of the examples cheap.
 CHEAP = "--clients 3 --train-size 120 --test-size 60 --epochs 1 --threads 1 --device cpu --offline"
@@ -46,13 +40,8 @@ RUNS = {
 
 @pytest.fixture(autouse=True)
 def _forgotten():
-    """Take out of the tables what a test has put there."""
-    before = [dict(table._loaded) for table in TABLES]
     yield
-    for table, things in zip(TABLES, before, strict=True):
-        for name in table._loaded.keys() - things.keys():
-            if table._brought.get(name):
-                del table._loaded[name]
+    forget_plugins()
 
 
 @pytest.fixture
@@ -74,7 +63,7 @@ def call(home, monkeypatch):
 def command(name):
     """Return the words of the command in an example's first lines."""
     text = (EXAMPLES / f"{name}.py").read_text()
-    (line,) = re.findall(r"^fedbench (.*(?:\\\n.*)*)", text, re.MULTILINE)
+    (line,) = re.findall(r"^fedbench ((?:.*\\\n)*.*)$", text, re.MULTILINE)
     return shlex.split(line.replace("\\\n", " "))
 
 
@@ -137,8 +126,32 @@ def test_the_models_example_counts_as_student_where_there_is_one(call):
     assert "plugins" not in identity(plain)["versions"]
 
 
-def test_a_record_is_reproduced_and_reported_with_what_a_plugin_brought(call, home):
-    call(*command("own_dataset"), *RUNS["own_dataset"][1].split())
-    (path,) = home.glob("*/records/*.json")
-    assert "agree" in call("run", "--record", str(path), "--plugin", "examples/own_dataset.py")
-    assert "shapes" in call("report", path.parent.parent.name)
+SUITE = """
+name: own
+fixed:
+  data: {name: shapes, train_size: 90, test_size: 30}
+  partition: {scheme: one_large, clients: 3}
+  models: {name: perceptron, width: 8}
+  recipe: {epochs: 1, batch_size: 16}
+axes:
+  method: [{name: fedavg, preset: one_shot}, median]
+  seed: [0, 1]
+"""
+
+
+def test_a_sweep_of_ones_own_things_is_reported_without_and_reproduced_with_them(call, home):
+    plugins = [f"examples/own_{name}.py" for name in ("method", "model", "dataset", "scheme")]
+    options = [word for plugin in plugins for word in ("--plugin", plugin)]
+    suite = home / "own.yaml"
+    suite.write_text(SUITE)
+    call("sweep", str(suite), *options, "--workers", "2", "--device", "cpu", "--offline")
+    records = sorted((home / "own" / "records").glob("*.json"))
+    found = [json.loads(path.read_text()) for path in records]
+    assert [record["status"] for record in found] == ["ok"] * 4
+    assert {len(record["versions"]["shared_plugins"]) for record in found} == {3}
+    again = call("run", "--record", str(records[0]), *options, "--device", "cpu", "--offline")
+    assert "agree" in again
+    forget_plugins()
+    report = call("report", "own")
+    assert "median" in report
+    assert "one_large" in report

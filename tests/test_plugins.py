@@ -1,28 +1,23 @@
 """Plugins: what one file may bring, how it is told from another, and what of it is hashed."""
 
-import sys
 from pathlib import Path
 
 import pytest
+from plugin_tables import TABLES, forget_plugins
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.executors import execute
 from fedbench.bench.executors.job import Job, work
 from fedbench.bench.plan import Planned, planned
 from fedbench.config import identity, parse
-from fedbench.data.pictures import PICTURES, source_digest
-from fedbench.data.schemes import SCHEMES
+from fedbench.data.pictures import source_digest
 from fedbench.data.sources import locate
 from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError
-from fedbench.federation.resources import RESOURCES
-from fedbench.methods import METHODS
 from fedbench.methods.ensemble import Ensemble
 from fedbench.models.families import MODELS
 from fedbench.plugins import load_plugin
 from fedbench.report.labels import of_block, of_row, origin
-
-TABLES = (METHODS, DATASETS, MODELS, SCHEMES, RESOURCES, PICTURES)
 
 #: A thing of each kind by its table's word for it; NAME stands for its name.
 KINDS = {
@@ -94,21 +89,10 @@ class Weights(ResourceKind):
 """
 
 
-def forget():
-    """Take what plugins brought out of the tables, and their modules out of memory."""
-    for table in TABLES:
-        for thing, module in list(table._brought.items()):
-            if module.startswith("fedbench_plugin_"):
-                table._loaded.pop(thing, None)
-                del table._brought[thing]
-    for module in [name for name in sys.modules if name.startswith("fedbench_plugin_")]:
-        del sys.modules[module]
-
-
 @pytest.fixture(autouse=True)
 def _forgotten():
     yield
-    forget()
+    forget_plugins()
 
 
 @pytest.fixture
@@ -116,7 +100,7 @@ def bring(tmp_path):
     """Write a plugin and load it as a new process does."""
 
     def load(text, name="mine.py"):
-        forget()
+        forget_plugins()
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
@@ -154,7 +138,7 @@ def test_two_things_of_one_name_in_a_file_are_an_error(bring):
 def test_what_a_plugin_imports_is_not_its_own(bring):
     text = "from fedbench.data.schemes import IID\nfrom fedbench.methods.fedavg import FedAvg\n"
     assert bring(text + thing("model", "own")) == ["model own"]
-    with pytest.raises(SettingsError, match="defines nothing.*Picture at the top"):
+    with pytest.raises(SettingsError, match=r"defines nothing.*Picture at the top"):
         bring(text)
 
 
@@ -296,11 +280,10 @@ def test_workers_load_what_cells_use(bring, tiny, runtime, tmp_path):
     parts = ("data set", "model", "partition scheme")
     bring("".join(thing(kind, "own") for kind in parts))
     cell = tiny(
-        "fedavg",
+        {"name": "fedavg", "rounds": 1},
         data={"name": "own"},
         models={"name": "own"},
         partition={"scheme": "own", "clients": 3},
-        method={"rounds": 1},
     )
     plugins = [str(tmp_path / "mine.py")]
     (record,) = execute(
