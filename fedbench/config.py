@@ -203,8 +203,13 @@ class Cell(Settings):
     @property
     def cell_id(self) -> str:
         """The cell's identity: 16 hexadecimal digits (see ``identity``)."""
-        text = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return address(identity(self))
+
+
+def address(identity: Mapping[str, Any]) -> str:
+    """Return the cell id, 16 hexadecimal digits, of what ``identity`` returns."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def identity(cell: Cell) -> dict[str, Any]:

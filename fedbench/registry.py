@@ -22,6 +22,8 @@ from fedbench.errors import SettingsError, did_you_mean
 
 T = TypeVar("T")
 
+#: How the names of all entry-point groups begin.
+GROUPS = "fedbench."
 _PLUGIN = "fedbench_plugin_"
 #: SHA-256 of every plugin file that this process has imported, by the name of its module.
 _DIGESTS: dict[str, str] = {}

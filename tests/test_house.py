@@ -1,6 +1,7 @@
 """Rules of the house that no single module can test: arrows, sizes, and what help may import."""
 
 import ast
+import os
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -12,7 +13,7 @@ import fedbench
 
 PACKAGE = Path(fedbench.__file__).parent
 ROOT = PACKAGE.parent
-OPEN = {"errors", "files", "seeding", "settings", "registry", "__init__"}
+OPEN = {"errors", "files", "seeding", "settings", "registry", "imports", "__init__"}
 BELOW_CONFIG = {"data", "models", "training", "evaluation"}
 MAY = {  # who may import whom, besides itself and what is open to all
     **{name: set() for name in OPEN},
@@ -142,25 +143,53 @@ def test_files_and_functions_stay_small(path):
     ],
 )
 def test_quick_commands_do_not_import_lightning(words, tmp_path):
-    """Listing methods imports torch for their classes; nothing else quick does."""
+    """Listing methods for the first time imports torch for their classes; nothing else does."""
+    assert loaded(words, tmp_path) == (["torch"] if words == ["methods"] else [])
+
+
+def test_listed_methods_and_finished_runs_import_no_torch(tmp_path):
+    (tmp_path / "runs").mkdir()
+    words = [
+        "run",
+        "--dataset",
+        "digits",
+        "--method",
+        "local",
+        "--train-size",
+        "60",
+        "--test-size",
+        "60",
+        "--epochs",
+        "0",
+    ]
+    cell = [*words, "--clients", "2", "--width", "2"]
+    for command in (["methods"], cell):
+        assert "torch" in loaded(command, tmp_path)
+        assert loaded(command, tmp_path) == []
+
+
+def loaded(words, folder):
+    """Return which heavy packages a command imports that is run in a folder."""
     code = (
         f"import sys; sys.argv[1:] = {words!r}\n"
         "from fedbench.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print('LOADED', sorted({'torch', 'lightning', 'wandb'} & set(sys.modules)),"
+        "print('LOADED', *sorted({'torch', 'lightning', 'wandb'} & set(sys.modules)),"
         " file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
-        timeout=120,
+        cwd=folder,
+        env={key: value for key, value in os.environ.items() if key != "FEDBENCH_HOME"},
+        timeout=240,
         check=True,
     )
-    loaded = done.stderr.splitlines()[-1]
-    assert loaded == ("LOADED ['torch']" if words == ["methods"] else "LOADED []")
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("LOADED"))
+    assert done.stderr.endswith(f"{line}\n"), "nothing is said after the command's own words"
+    return line.split()[1:]
 
 
 def test_committed_files_name_no_machine_and_no_registry():

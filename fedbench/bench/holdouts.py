@@ -25,7 +25,7 @@ def why_none(cell: Cell) -> str | None:
     spread, images = cell.partition, training_images(cell)
     if cell.method.validation == "none" or images is None or images > spread.clients:
         return None
-    may_be_empty = getattr(spread, "min_size", None) == 0
+    may_be_empty = getattr(spread, "min_size", 1) == 0  # only some schemes have it
     return None if may_be_empty else _reason(cell, images)
 
 

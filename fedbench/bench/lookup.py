@@ -34,15 +34,22 @@ def good_record(home: Path, suite: str, cell: Cell, root: Path) -> tuple[Path, R
         cell: What was asked for.
         root: The data root.
     """
-    found = find_record(home, suite, cell.cell_id)
+    return record_of(home, suite, cell.cell_id, cell.data, root)
+
+
+def record_of(
+    home: Path, suite: str, cell_id: str, data: Data, root: Path
+) -> tuple[Path, Record] | None:
+    """Return what ``good_record`` does, for those who know of a cell only its id and its data."""
+    found = find_record(home, suite, cell_id)
     if found is None or found[1].status != "ok":
         return None
     path, record = found
-    if _other_files(record, cell, Folders(root, home)):
+    if _other_files(record, data, Folders(root, home)):
         log.warning(
             "the data files of %s have changed since record %s; it is kept as %s, and the cell "
             "is computed again",
-            cell.data.name,
+            data.name,
             path.name,
             move_aside(path).name,
         )
@@ -50,9 +57,9 @@ def good_record(home: Path, suite: str, cell: Cell, root: Path) -> tuple[Path, R
     return found
 
 
-def _other_files(record: Record, cell: Cell, folders: Folders) -> bool:
+def _other_files(record: Record, data: Data, folders: Folders) -> bool:
     """Return whether the data set's files or those of resources here are not a record's."""
-    now = data_sources(cell.data, folders.data)
+    now = data_sources(data, folders.data)
     if now.found and record.data.get("sources") != now.digest:
         return True
     known = record.data.get("resources", {})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import BaseModel
 
+from fedbench.bench.memo import Memo
 from fedbench.cli.console import print_json, stdout
 from fedbench.cli.options import (
     AsJson,
@@ -40,7 +41,24 @@ def register(app: typer.Typer) -> None:
 def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """List the methods, their settings and presets."""
     load_plugins(plugin)
-    found: list[dict[str, Any]] = []
+    question = {"methods": METHODS.names()}
+    found = Memo(home(), plugin).answer(question, lambda: {"methods": _methods()})["methods"]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        {
+            **entry,
+            "settings": assigned(entry["settings"]),
+            "presets": presets_in_words(entry["presets"], entry["settings"]),
+        }
+        for entry in found
+    ]
+    _show(rows, as_json, "Methods")
+
+
+def _methods() -> list[dict[str, Any]]:
+    found = []
     for name in METHODS.names():
         method = METHODS.get(name)
         fields = {
@@ -59,18 +77,7 @@ def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
                 "presets": {key: dict(value) for key, value in method.presets.items()},
             }
         )
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        {
-            **entry,
-            "settings": assigned(entry["settings"]),
-            "presets": presets_in_words(entry["presets"], entry["settings"]),
-        }
-        for entry in found
-    ]
-    _show(rows, as_json, "Methods")
+    return found
 
 
 def _plain(default: object) -> object:

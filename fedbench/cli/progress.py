@@ -23,6 +23,7 @@ from rich.text import Text
 
 from fedbench.cli.console import stderr
 from fedbench.cli.words import duration, position
+from fedbench.imports import heavy_imports
 
 if TYPE_CHECKING:
     from fedbench.bench.executors import Event
@@ -37,7 +38,8 @@ def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
     """Compute a cell in this process, showing its rounds and epochs."""
     from dataclasses import replace
 
-    from fedbench.bench.cell import run_cell
+    with heavy_imports():
+        from fedbench.bench.cell import run_cell
 
     if not stderr.is_terminal:
         stderr.print(f"running {cell.method.name} on {cell.data.name} ({cell.cell_id})")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from fedbench.bench.memo import Memo
 from fedbench.cli.console import print_json, stderr, stdout, warn
 from fedbench.cli.options import (
     AsJson,
@@ -21,6 +23,7 @@ from fedbench.cli.options import (
     runtime,
 )
 from fedbench.errors import SettingsError
+from fedbench.imports import heavy_imports
 from fedbench.methods import METHODS
 
 if TYPE_CHECKING:
@@ -91,9 +94,15 @@ def run(
         "precision": precision,
         "seed": seed,
     }
-    cell = build_cell(places, settings, suite, profile)
+    wish = Wish.of(places, settings, suite, profile)
     means = runtime(device, threads=threads, offline=offline, refresh=force)
-    found, path = obtain(cell, means, force=force)
+    memo = Memo(means.home, plugin)
+    known = None if force else finished(wish, means, memo)
+    if known is None:
+        with heavy_imports():
+            cell = build_cell(wish, means, memo)
+        known = obtain(cell, means, force=force)
+    path, found = known
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
@@ -102,31 +111,82 @@ def run(
         raise typer.Exit(1)
 
 
-def build_cell(
-    places: dict[str, Any], settings: list[str] | None, suite: Path | None, profile: str | None
-) -> Cell:
-    """Return the cell that options describe.
+@dataclass(frozen=True)
+class Wish:
+    """What the options ask for, before any method is looked at.
+
+    Attributes:
+        tree: Settings of options and suite, nested.
+        epochs: Those of the option, which some methods have as a setting of their own.
+        over: Settings that are laid over all others.
+    """
+
+    tree: dict[str, Any]
+    epochs: int | None
+    over: list[dict[str, Any]]
+
+    @classmethod
+    def of(
+        cls,
+        places: dict[str, Any],
+        settings: list[str] | None,
+        suite: Path | None,
+        profile: str | None,
+    ) -> Self:
+        """Return the wish of some options.
+
+        Raises:
+            SettingsError: The suite cannot be read, or a setting is no assignment.
+        """
+        from fedbench.bench.suite import merge, nest, read_suite
+
+        tree: dict[str, Any] = {}
+        if suite is not None:
+            tree = merge(tree, read_suite(suite).sized(profile).fixed)
+        elif profile is not None:
+            raise SettingsError("--profile belongs to a suite; give --suite FILE as well")
+        for place, value in places.items():
+            if value is not None:
+                tree = merge(tree, nest(place, value))
+        return cls(tree, places.get("recipe.epochs"), assignments(settings))
+
+
+def finished(wish: Wish, means: Runtime, memo: Memo) -> tuple[Path, Record] | None:
+    """Return a good record of a wish that was granted before, without importing its method."""
+    from fedbench.bench.lookup import record_of
+    from fedbench.data.settings import Data
+    from fedbench.federation.resources import Folders, digests
+
+    known = memo.recall(asdict(wish))
+    if known is None:
+        return None
+    if known["resources"] != digests(known["resources"], Folders(means.data, means.home)):
+        return None
+    data = Data.model_validate(known["data"])
+    found = record_of(means.home, SUITE, known["cell_id"], data, means.data)
+    if found is not None:
+        for message in known["warnings"]:
+            warn(message)
+        stderr.print("this cell has a record; --force computes it again")
+    return found
+
+
+def build_cell(wish: Wish, means: Runtime, memo: Memo) -> Cell:
+    """Return the cell that a wish means, and keep in mind which one it is.
 
     Raises:
         SettingsError: A setting is wrong, or no method is named.
     """
     from fedbench.bench.plan import planned
-    from fedbench.bench.suite import merge, nest, read_suite
+    from fedbench.bench.suite import merge
     from fedbench.config import parse
+    from fedbench.federation.resources import Folders, digests
 
-    tree: dict[str, Any] = {}
-    if suite is not None:
-        tree = merge(tree, read_suite(suite).sized(profile).fixed)
-    elif profile is not None:
-        raise SettingsError("--profile belongs to a suite; give --suite FILE as well")
-    for place, value in places.items():
-        if value is not None:
-            tree = merge(tree, nest(place, value))
-    epochs = places.get("recipe.epochs")
+    tree = wish.tree
     name = tree.get("method", {}).get("name")
-    if epochs is not None and name and "epochs" in METHODS.get(name).Config.model_fields:
-        tree = merge(tree, {"method": {"epochs": epochs}})
-    for assignment in assignments(settings):
+    if wish.epochs is not None and name and "epochs" in METHODS.get(name).Config.model_fields:
+        tree = merge(tree, {"method": {"epochs": wish.epochs}})
+    for assignment in wish.over:
         tree = merge(tree, assignment)
     if "method" not in tree:
         raise SettingsError(
@@ -137,10 +197,21 @@ def build_cell(
         raise SettingsError(f"this cell cannot run: {entry.skip}")
     for message in entry.warnings:
         warn(message)
-    return entry.cell
+    cell, method = entry.cell, METHODS.get(entry.cell.method.name)
+    if method.__module__.startswith("fedbench."):
+        names = method(cell.method).resources(cell)
+        answer = {
+            "cell_id": cell.cell_id,
+            "data": cell.data.model_dump(mode="json"),
+            # Whether a cell can run may depend on a picture, so its digest is asked for again.
+            "resources": digests(names, Folders(means.data, means.home)),
+            "warnings": list(entry.warnings),
+        }
+        memo.keep(asdict(wish), answer)
+    return cell
 
 
-def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Record, Path]:
+def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Path, Record]:
     """Return a cell's record and its place, computing it unless there is a good one."""
     from fedbench.bench.lookup import good_record
     from fedbench.bench.records import record_path
@@ -149,10 +220,11 @@ def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Record, Path]:
     found = good_record(means.home, SUITE, cell, means.data)
     if found is not None and not force:
         stderr.print("this cell has a record; --force computes it again")
-        return found[1], found[0]
+        return found
     if force:
         shutil.rmtree(means.home / SUITE / "scratch" / cell.cell_id, ignore_errors=True)
-    return one_cell(cell, means, suite=SUITE), record_path(means.home, SUITE, cell.cell_id)
+    record = one_cell(cell, means, suite=SUITE)
+    return record_path(means.home, SUITE, cell.cell_id), record
 
 
 def show(record: Record, path: Path) -> None:

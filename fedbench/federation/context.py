@@ -121,5 +121,10 @@ class Context:
         names = () if name is None else (name,)
         seed = derive(self.cell.seed, "initialisation", model.label, *names)
         return build(
-            model, channels=shape.channels, size=shape.size, classes=shape.classes, seed=seed
+            model,
+            channels=shape.channels,
+            size=shape.size,
+            classes=shape.classes,
+            seed=seed,
+            device=self.device.type,
         )

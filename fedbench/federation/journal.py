@@ -284,7 +284,11 @@ class Journal:
             self.now.staged[client] = None
 
     def end_phase(self, server: Mapping[str, Tensor]) -> None:
-        """Commit the end of ``setup`` or a round: the server's state and the staged ones."""
+        """End ``setup`` or a round with the server's state and the staged ones, and commit it.
+
+        Where rounds are so short that commits would take a good part of the time, the next one that
+        is long enough after the last commit is committed.
+        """
         now = self.now
         for client, ref in now.staged.items():
             if (old := now.clients.pop(client, None)) is not None:
@@ -297,7 +301,8 @@ class Journal:
         now.server = self.shelf.put_tensors(server)
         self._leave_phase()
         now.entry = {}
-        self.save()
+        if self.affordable:
+            self.save()
 
     def _leave_phase(self) -> None:
         """Forget uploads, staged states, stages and checkpoints of the phase in hand."""

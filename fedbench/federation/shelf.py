@@ -17,7 +17,7 @@ import safetensors.torch
 from torch import Tensor
 
 from fedbench.errors import FedbenchError
-from fedbench.files import move_aside, write_atomic
+from fedbench.files import move_aside, writing
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +56,16 @@ class Shelf:
         Args:
             content: Its bytes, or a function that writes the file whose path it is given.
         """
-        name = f"{self._next:06d}"
+        path = self._folder / f"{self._next:06d}"
         self._next += 1
-        write_atomic(self._folder / name, content)
-        if isinstance(content, bytes):
-            return Ref(name, hashlib.sha256(content).hexdigest())
-        return Ref(name, _digest(self._folder / name))
+        with writing(path):
+            # Not by a rename: a file counts from the commit on that names it with its checksum.
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not isinstance(content, bytes):
+                content(path)
+                return Ref(path.name, _digest(path))
+            path.write_bytes(content)
+        return Ref(path.name, hashlib.sha256(content).hexdigest())
 
     def put_tensors(self, tensors: Mapping[str, Tensor]) -> Ref:
         """Write named tensors, which are contiguous and share no memory."""

@@ -290,6 +290,7 @@ def _train_extractor(server: Server, resource: str) -> Mapping[str, Tensor]:
             size=shape.size,
             classes=int(split.labels.max()) + 1,
             seed=derive(cell.seed, "initialisation", model.label),
+            device=server.device.type,
         )
         server.train(net, split, cell.recipe, name="extractor")
         return {k: v for k, v in net.state_dict().items() if not k.startswith(_HEAD)}

@@ -67,8 +67,14 @@ class Embedding:
 
     def network(self, seed: int) -> Net:
         """Return a seed's network, without gradients for its weights."""
-        shape = {"channels": self.channels, "size": self.size, "classes": self.classes}
-        net = build(self.model, **shape, seed=seed)
+        net = build(
+            self.model,
+            channels=self.channels,
+            size=self.size,
+            classes=self.classes,
+            seed=seed,
+            device=self.device.type,
+        )
         return net.requires_grad_(False).to(self.device)
 
     def draw(self, seed: int, label: int) -> dsa.Draw | None:

@@ -2,14 +2,21 @@
 
 import json
 import logging
+import math
 
 import pytest
 import torch
 
-from fedbench.federation.journal import Journal, Series
+from fedbench.federation.journal import Journal, Progress, Series
 from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.message import Message
 from fedbench.federation.shelf import DamagedError, Shelf
+
+
+@pytest.fixture(autouse=True)
+def _always_committed(monkeypatch):
+    monkeypatch.setattr("fedbench.federation.journal._SHARE", math.inf)
+
 
 NUMBER = Message("number", {"n": torch.tensor(1)})
 
@@ -238,3 +245,15 @@ def test_a_shelf_gives_back_nothing_but_what_was_put(tmp_path, harm):
     with pytest.raises(DamagedError):
         shelf.tensors(ref)
     assert not shelf.path(ref).exists()
+
+
+def test_rounds_that_take_no_time_are_committed_together(tmp_path, monkeypatch):
+    journal, _ = begin(tmp_path, rounds=1)
+    monkeypatch.setattr("fedbench.federation.journal._SHARE", 1e-9)
+    journal.now.rounds = 2
+    journal.end_phase(state(7))
+    assert journal.server_state()["n"] == 7
+    note = json.loads((tmp_path / "journal.json").read_text().partition("\n")[2])
+    assert Progress.from_json(note["progress"]).rounds == 1
+    journal.save()
+    assert opened(tmp_path)[0].server_state()["n"] == 7

@@ -1,6 +1,7 @@
 """The loop: what passes, what is charged, what is out of reach, what survives a kill."""
 
 import dataclasses
+import math
 import time
 
 import pytest
@@ -283,6 +284,7 @@ def test_participation_is_seeded_and_partial(compute):
 def test_a_killed_cell_resumes_at_its_round_with_the_same_numbers(
     runtime, tiny, monkeypatch, tmp_path, method
 ):
+    monkeypatch.setattr("fedbench.federation.journal._SHARE", math.inf)  # rounds take no time here
     cell = tiny(
         {"name": method, "rounds": 4, "epochs": 1, "validation": "poll"},
         partition={"validation": 0.2},
@@ -490,7 +492,9 @@ def test_a_methods_own_settings_of_an_artefact_all_count(registered, compute):
     assert len(built) == 3 * 8
 
 
-def test_a_killed_cell_starts_over_on_other_data(registered, runtime, tiny, pets, caplog):
+def test_a_killed_cell_starts_over_on_other_data(
+    registered, runtime, tiny, pets, caplog, monkeypatch
+):
     deaths = []
 
     class Mortal(Plain):
@@ -516,6 +520,7 @@ def test_a_killed_cell_starts_over_on_other_data(registered, runtime, tiny, pets
             yield "global", net
 
     registered(Mortal)
+    monkeypatch.setattr("fedbench.federation.journal._SHARE", math.inf)  # rounds take no time here
     cell = tiny("mortal", data=PETS, partition={"clients": 2})
     means = dataclasses.replace(runtime, data=pets)
     assert run_cell(cell, means, suite="test").status == "failed"

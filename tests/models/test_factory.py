@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedbench.errors import ModelError, SettingsError
+from fedbench.federation.artefacts import tensors_digest
+from fedbench.federation.averaging import average
+from fedbench.federation.message import Message
 from fedbench.models.factory import build
 from fedbench.models.families import MODELS, Family
 from fedbench.models.settings import Model, why_not
@@ -29,6 +33,8 @@ NAMES = (
     "vgg16",
     "wrn16_4",
 )
+
+FORMATS = ("cpu", "cuda")
 
 
 def weights(model, seed, size=32):
@@ -132,3 +138,39 @@ def test_families_and_settings_import_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_some_families_are_in_channels_last_on_a_cpu_with_the_same_values_and_nowhere_else():
+    faster = {name for name in NAMES if MODELS.get(name).channels_last}
+    assert "resnet8" in faster
+    assert "convnet" not in faster
+    for name in NAMES:
+        shape = {"channels": 3, "size": 32, "classes": 10, "seed": 4}
+        here, there = (build(Model(name=name), **shape, device=device) for device in FORMATS)
+        for key, value in here.state_dict().items():
+            assert torch.equal(value, there.state_dict()[key])
+        kernels = [weight for weight in here.parameters() if weight.dim() == 4]
+        layouts = {weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels}
+        assert (layouts == {True}) == (name in faster)
+        assert all(weight.is_contiguous() for weight in there.parameters())
+
+
+def test_the_memory_format_outlasts_copies_and_loaded_states_and_reaches_the_maps():
+    net = build(Model(name="resnet8"), channels=3, size=32, classes=10, seed=4)
+    plain = {name: value.contiguous() for name, value in net.state_dict().items()}
+    twin = copy.deepcopy(net)
+    twin.load_state_dict(plain)
+    maps = twin.body(torch.randn(2, 3, 32, 32))
+    kernels = [weight for weight in twin.parameters() if weight.dim() == 4]
+    for tensor in (maps, *kernels):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_bytes_and_digests_do_not_depend_on_the_memory_format():
+    state = build(Model(name="resnet8"), channels=3, size=32, classes=10, seed=4).state_dict()
+    plain = {name: value.contiguous() for name, value in state.items()}
+    assert any(value.stride() != plain[name].stride() for name, value in state.items())
+    assert tensors_digest(state) == tensors_digest(plain)
+    assert Message("model", state).serialise() == Message("model", plain).serialise()
+    ones, others = average([(state, 1), (state, 3)]), average([(plain, 1), (plain, 3)])
+    assert tensors_digest(ones) == tensors_digest(others)

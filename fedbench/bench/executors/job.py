@@ -14,6 +14,7 @@ from fedbench.bench.records import Record, keep_record
 from fedbench.bench.running import BusyError, running_path
 from fedbench.config import identity
 from fedbench.errors import UnwritableError
+from fedbench.imports import heavy_imports
 from fedbench.methods import METHODS
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def work(
         BusyError: Another process has the cell in hand, and this one is not to wait.
         UnwritableError: No record can be kept, so the sweep cannot go on.
     """
-    from fedbench.bench.cell import run_cell
+    with heavy_imports():
+        from fedbench.bench.cell import run_cell
 
     if (now := entry.cell.cell_id) != entry.cell_id:
         return failure(
