@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ from typing import Generic, TypeVar, cast
 from fedbench.errors import SettingsError, did_you_mean
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 #: How the names of all entry-point groups begin.
 GROUPS = "fedbench."
@@ -162,9 +165,11 @@ def _import_file(path: Path) -> ModuleType:
     place = path.resolve()
     # Files of one name in several folders are several modules, the same in every process.
     name = f"{_PLUGIN}{place.stem}_{_sha256(str(place).encode())[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
     source = place.read_bytes()
+    if name in sys.modules:
+        if _DIGESTS[name] != _sha256(source):
+            log.warning("plugin %s was edited after it was imported; start anew to use it", path)
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, place)
     if spec is None or spec.loader is None:
         raise SettingsError(f"{path} cannot be imported as a Python file")

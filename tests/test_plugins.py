@@ -163,12 +163,15 @@ def test_files_of_one_name_in_two_folders_are_two_plugins(tmp_path):
     assert {*one.values()} != {*two.values()}
 
 
-def test_the_digest_is_of_the_file_as_it_was_imported(bring, tmp_path):
+def test_the_digest_is_of_the_file_as_it_was_imported(bring, tmp_path, caplog):
     bring(thing("model", "own"))
     cell = parse({"method": "fedavg", "models": "own"})
     before = cell.cell_id
     (tmp_path / "mine.py").write_text(thing("model", "own") + "# edited meanwhile\n")
     assert cell.cell_id == before
+    assert load_plugin(str(tmp_path / "mine.py")) == ["model own"]
+    assert cell.cell_id == before
+    assert "edited after it was imported" in caplog.text
 
 
 #: Cells that use a thing called `own`, and where the versions in their identity say so.
