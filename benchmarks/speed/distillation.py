@@ -14,12 +14,13 @@ from timing import Row, interleave, ratio, report
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedbench.data.loaders import BatchLoader
+from fedbench.data.normalisation import Normalisation
+from fedbench.data.stream import Columns, Stream
 from fedbench.models.factory import build
 from fedbench.models.settings import Model
-from fedbench.training.distillation import Distillation
-from fedbench.training.distiller import Distiller
+from fedbench.synthesis.student import Student
 from fedbench.training.pool import TrainerPool
+from fedbench.training.recipe import Recipe
 
 HALF = (0.5, 0.5, 0.5)
 LR = 1e-3
@@ -41,15 +42,13 @@ class Task:
         self.augment, self.shares = augment, torch.full((5,), 0.2)
         self.pool = TrainerPool("cpu", "32-true")
 
-    def loader(self) -> BatchLoader:
+    def loader(self) -> Stream:
         """Return the public images with their positions."""
-        return BatchLoader(
-            self.images,
-            torch.arange(len(self.images)),
+        return Stream(
+            Columns(self.images, torch.arange(len(self.images))),
             batch_size=self.batch_size,
             seed=0,
-            mean=HALF,
-            std=HALF,
+            normalisation=Normalisation(HALF, HALF),
             augment="flip_crop" if self.augment == "flip_crop" else "none",
         )
 
@@ -61,8 +60,14 @@ class Task:
 
     def through_pool(self) -> None:
         """Distil as the methods do."""
-        plan = Distillation(LR, self.steps)
-        module = Distiller(network(self.model), self.teach, self.shares, plan)
+        module = Student(
+            network(self.model),
+            Recipe(optimizer="adam", lr=LR),
+            ("places",),
+            epochs=self.steps,
+            teacher=lambda images, row: self.teach(images, row["places"]),
+            shares=self.shares,
+        )
         self.pool.fit(module, self.loader(), steps=self.steps)
 
     def bare(self) -> None:

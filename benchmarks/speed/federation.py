@@ -26,7 +26,7 @@ from fedbench.bench.datasets import load_data
 from fedbench.bench.records import Record
 from fedbench.bench.runtime import Runtime
 from fedbench.config import parse
-from fedbench.data.loaders import BatchLoader
+from fedbench.data.stream import Columns, Stream
 from fedbench.files import data_root
 from fedbench.models.factory import build
 from fedbench.models.settings import Model
@@ -71,11 +71,9 @@ def client_round(home: Path, threads: int, repeats: int) -> list[Row]:
     def through_fedbench() -> None:
         ledgers.append(compute(settings, home, threads).ledger)
 
-    def batches() -> BatchLoader:
-        return BatchLoader(
-            data.train.images, data.train.labels, batch_size=64, seed=0, mean=data.mean,
-            std=data.std, augment="none",
-        )  # fmt: skip
+    def batches() -> Stream:
+        rows = Columns(data.train.images, data.train.labels)
+        return Stream(rows, batch_size=64, seed=0, normalisation=data.constants)
 
     def bare() -> None:
         net = build(TINY, channels=1, size=16, classes=10, seed=0)

@@ -25,10 +25,10 @@ from torch import Tensor
 from fedbench.bench.cell import run_cell
 from fedbench.bench.runtime import Runtime
 from fedbench.config import parse
+from fedbench.data import dsa
 from fedbench.models.factory import build
 from fedbench.models.settings import Model
 from fedbench.seeding import generator
-from fedbench.synthesis import dsa
 from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (
     CHUNK,
@@ -109,7 +109,7 @@ class Setting:
             self.start, self.labels, self.embedding, Descent(lr=LR), chunk=chunk
         )
         count = steps or self.steps
-        self.pools[precision].fit(module, MomentLoader(moments, count), steps=count)
+        self.pools[precision].fit(module, MomentLoader(moments, count, seed=0), steps=count)
         return module.images.detach()
 
     def statistics(self, *, bf16: bool) -> None:

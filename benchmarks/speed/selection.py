@@ -14,15 +14,16 @@ from pathlib import Path
 
 import torch
 from timing import Row, interleave, ratio, report
-from torch import Tensor, nn
+from torch import Tensor
 from training import MEAN, RECIPE, STD, images, loader, through_pool
 
+from fedbench.data.normalisation import Normalisation
 from fedbench.data.patches import CropSettings, crop_bank
 from fedbench.data.pictures import read_picture
-from fedbench.evaluation.describe import describe
-from fedbench.evaluation.predict import outputs
 from fedbench.files import data_root
 from fedbench.models.factory import build
+from fedbench.models.inference import Inference
+from fedbench.models.net import Net
 from fedbench.models.settings import Model
 from fedbench.synthesis.selection import SelectionSettings, select
 from fedbench.training.pool import TrainerPool
@@ -45,18 +46,21 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     picture = read_picture("china", data_root(), pixels=None, channels=3)
     bank = crop_bank(picture, CropSettings(), count=count, size=32, seed=0)
     pools = {name: TrainerPool("cpu", name) for name in ("32-true", "bf16-mixed")}
-    where = {"mean": MEAN, "std": STD, "device": torch.device("cpu")}
+    exact, mixed = (
+        Inference(Normalisation(MEAN, STD), torch.device("cpu"), bf16=bf16)
+        for bf16 in (False, True)
+    )
 
-    def net() -> nn.Module:
+    def net() -> Net:
         return build(Model(name=options.model), channels=3, size=32, classes=10, seed=0)
 
     guide = net()
     through_pool(pools["32-true"], guide, split)
-    said = describe(guide, bank, autocast=True, **where)
+    said = mixed.both(guide, bank)
     variants = {
-        "fp32": lambda: describe(guide, bank, **where),
-        "bf16": lambda: describe(guide, bank, autocast=True, **where),
-        "twice": lambda: [outputs(guide, bank, what=w, **where) for w in ("features", "logits")],
+        "fp32": lambda: exact.both(guide, bank),
+        "bf16": lambda: mixed.both(guide, bank),
+        "twice": lambda: [exact.features(guide, bank), exact.logits(guide, bank)],
         "mini_batch": lambda: selecting(said, "mini_batch", count),
         "none": lambda: selecting(said, "none", count),
         "epoch": lambda: through_pool(pools["32-true"], net(), split),

@@ -20,8 +20,9 @@ from torchvision import transforms
 
 from fedbench.data.dataset import Split
 from fedbench.data.load import load
-from fedbench.data.loaders import BatchLoader
+from fedbench.data.normalisation import Normalisation
 from fedbench.data.settings import Data
+from fedbench.data.stream import Columns, Stream
 from fedbench.errors import DataError
 from fedbench.files import data_root
 from fedbench.models.factory import build
@@ -73,14 +74,13 @@ class Photos(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def loader(split: Split) -> BatchLoader:
-    return BatchLoader(
-        split.images,
-        split.labels,
+def loader(split: Split) -> Stream:
+    channels = split.images.shape[1]
+    return Stream(
+        Columns(split.images, split.labels),
         batch_size=RECIPE.batch_size,
         seed=0,
-        mean=MEAN[: split.images.shape[1]],
-        std=STD[: split.images.shape[1]],
+        normalisation=Normalisation(MEAN[:channels], STD[:channels]),
         augment="flip_crop",
     )
 

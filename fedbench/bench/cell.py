@@ -44,7 +44,7 @@ from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.loop import Federation
 from fedbench.federation.population import Population
 from fedbench.federation.resources import Folders, Resource, Scene, declared, digests
-from fedbench.federation.synthetic import save_outputs
+from fedbench.federation.synthetic import SET, named_sets, save_outputs
 from fedbench.files import Lock, is_full, move_aside, write_atomic, writing
 from fedbench.methods import METHODS
 from fedbench.training.pool import TrainerPool
@@ -180,14 +180,14 @@ def _compute(
     metrics, outputs = harness.measure(federation, split.histogram.tolist(), folder)
     _finite(metrics["models"])
     with context.clock.side("server"):
-        synthetic = method.synthetic(federation.server)
+        sets = named_sets(method.synthetic(federation.server))
         outputs |= save_outputs(method.outputs(federation.server), folder)
     names = method.resources(cell)
     prices = [(found.pixels, found.size_bytes) for found in map(context.resource, names)]
     shared = sum(pixels for pixels, _ in prices)
-    if synthetic is not None:
-        outputs["synthetic"] = synthetic.save(folder)
-        shared += synthetic.pixels
+    outputs |= {name: each.save(folder) for name, each in sets.items()}
+    if SET in sets:  # others stand beside it for comparison
+        shared += sets[SET].pixels
     if method.uses_budget:
         _within_budget(cell, context.shape, shared)
     return {
@@ -211,6 +211,7 @@ def _compute(
         "ledger": federation.ledger.summary(cell.partition.clients),
         "shared_pixels": shared,
         "resource_bytes": sum(size for _, size in prices),
+        "label_bytes": sets[SET].label_bytes if SET in sets else 0,
         "resources": list(names),
         "privileges": _privileges(cell, names),
         "outputs": outputs,
@@ -268,8 +269,13 @@ def _context(
     threads: int,
     scratch: Path,
 ) -> Context:
-    mean, std = data.constants(cell.data.normalisation)
-    shape = ImageShape(data.channels, data.size, len(data.classes), mean, std, data.augment)
+    shape = ImageShape(
+        data.channels,
+        data.size,
+        len(data.classes),
+        data.normalisation(cell.data.normalisation),
+        data.augment,
+    )
     numerics: dict[str, str | int] = {
         "device": device.type,
         "precision": cell.precision,

@@ -16,6 +16,7 @@ COMPARED = (
     "metrics",
     "curves",
     "shared_pixels",
+    "label_bytes",
     "resources",
     "privileges",
     "control",

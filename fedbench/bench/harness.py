@@ -14,7 +14,6 @@ from fedbench.data.dataset import Split
 from fedbench.data.subset import stratified
 from fedbench.errors import FedbenchError
 from fedbench.evaluation.accuracy import Scores, score
-from fedbench.evaluation.predict import outputs
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.context import Context
 from fedbench.federation.loop import Federation
@@ -42,15 +41,9 @@ class Harness:
     def scores(self, model: nn.Module, split: Split | None = None) -> Scores:
         """Score a model on the whole test set, or on another split."""
         context, split = self._context, self._test if split is None else split
-        shape, settings, start = context.shape, context.cell.evaluation, time.perf_counter()
-        logits = outputs(
-            model,
-            split.images,
-            mean=shape.mean,
-            std=shape.std,
-            device=context.device,
-        )
-        found = score(logits, split.labels, classes=shape.classes, bins=settings.ece_bins)
+        settings, start = context.cell.evaluation, time.perf_counter()
+        logits = context.inference.logits(model, split.images)
+        found = score(logits, split.labels, classes=context.shape.classes, bins=settings.ece_bins)
         self.seconds += time.perf_counter() - start
         return found
 

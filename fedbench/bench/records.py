@@ -64,12 +64,14 @@ class Record(Settings):
     """Pixels of the shared or synthetic set, and of public images held beforehand."""
     resource_bytes: int = 0
     """Bytes of resources that are no images, such as the weights of a network."""
+    label_bytes: int = 0
+    """Bytes of the shared set's soft labels, which no budget in pixels counts; 0 for class ids."""
     resources: list[str] = Field(default_factory=list)
     """What the server had beside uploads."""
     privileges: list[str] = Field(default_factory=list)
     """What the method was given that others were not."""
     outputs: dict[str, str] = Field(default_factory=dict)
-    """Digests of what it left: models and synthetic set, in `outputs/`."""
+    """Digests of what it left: models and synthetic sets, in `outputs/`."""
     wall_seconds: float = 0.0
     """From start to record, evaluation included."""
     evaluation_seconds: float = 0.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedbench.cli.console import stdout
-from fedbench.cli.lookup import find_good_record, output_file, read_output, read_set
+from fedbench.cli.lookup import find_good_record, output_file, read_output, read_sets
 from fedbench.cli.show import Named
 from fedbench.cli.words import count
 from fedbench.errors import SettingsError
@@ -38,7 +38,7 @@ def export(
     """Write the shared images that a cell left, and its models, with all that is known of them.
 
     Images go to train/CLASS/NUMBER.png, as the data set `folder` reads them, and with the
-    normalisation to synthetic.safetensors.
+    normalisation to synthetic.safetensors. Further sets go to folders of their own.
     """
     path, found = find_good_record(record)
     if not found.outputs:
@@ -52,8 +52,8 @@ def export(
         content = output_file(path, found, name).read_bytes()
         write_atomic(folder / f"{kind}{_plain(name)}.safetensors", content)
     lines = _origin(found)
-    if "synthetic" in found.outputs:
-        lines += _images(read_set(path, found), found, folder)
+    for name, shared in read_sets(path, found).items():
+        lines += _images(name, shared, found, folder)
     write_atomic(folder / "README.txt", "\n".join(lines) + "\n")
     stdout.print(
         f"{count(len(found.outputs), 'output')} of {found.method_label()} in {folder}",
@@ -80,42 +80,51 @@ def _claim(folder: Path, record: Record) -> None:
     write_atomic(place, json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
 
 
-def _images(shared: SyntheticSet, record: Record, folder: Path) -> list[str]:
+def _images(name: str, shared: SyntheticSet, record: Record, folder: Path) -> list[str]:
     """Write a set's images, and return what a reader has to know of them."""
     import torch
 
-    from fedbench.report.pictures.look import to_pixels
-
-    pixels, clipped = to_pixels(shared.images.numpy(), shared.mean, shared.std)
+    file = f"{_plain(name)}.safetensors"
+    place = "train" if "/" not in name else f"{_plain(name)}/train"
+    pixels, clipped = (
+        shared.normalisation.to_pixels(shared.images).numpy(),
+        shared.normalisation.clipped(shared.images),
+    )
     classes = record.data["classes"]
     names = _folders(classes)
     digits = len(str(len(pixels) - 1))
-    for number, (image, label) in enumerate(zip(pixels, shared.labels.tolist(), strict=True)):
-        place = folder / "train" / names[label] / f"{number:0{digits}}.png"
-        write_atomic(place, _png(image))
+    for number, (image, label) in enumerate(zip(pixels, shared.classes.tolist(), strict=True)):
+        write_atomic(folder / place / names[label] / f"{number:0{digits}}.png", _png(image))
     exact = (
         "The PNG files hold the exact pixels."
         if shared.images.dtype == torch.uint8
         else "The PNG files are rounded to 8 bits, and values beyond black or white are clipped "
-        f"({100 * clipped:.2f} % of all). The exact set is the one in synthetic.safetensors."
+        f"({100 * clipped:.2f} % of all). The exact set is the one in {file}."
     )
     size = "x".join(map(str, shared.images.shape[1:]))
     return [
-        f"Images: {len(pixels)} of {size}, in train/CLASS/NUMBER.png; numbers are positions in "
-        "synthetic.safetensors.",
+        f"Images: {len(pixels)} of {size}, in {place}/CLASS/NUMBER.png; numbers are positions in "
+        f"{file}.",
         exact,
         *_tiles(record.settings["method"].get("expand", 1)),
         "To train on them with fedbench: add test images as test/CLASS/..., put the folder below",
         "FEDBENCH_DATA, and use the data set `folder` with data.path. Classes without images here",
         "have no folder.",
         "",
-        "synthetic.safetensors: images (N, C, H, W), uint8 pixels or floats normalised as "
+        f"{file}: images (N, C, H, W), uint8 pixels or floats normalised as "
         "(pixel / 255 - mean) / std;",
-        "labels (N,); mean and std, one value a channel.",
+        f"{_labels(shared)}; mean and std, one value a channel"
+        f"{'' if shared.origin is None else '; origin (N,), the client, or -1'}.",
         "Classes by label: "
         + ", ".join(f"{label} {name}" for label, name in enumerate(classes))
         + ".",
     ]
+
+
+def _labels(shared: SyntheticSet) -> str:
+    if not shared.label_bytes:
+        return "labels (N,)"
+    return "labels (N, classes), a number for each class; an image lies with its likeliest"
 
 
 def _tiles(factor: int) -> list[str]:

@@ -112,9 +112,14 @@ def read_output(path: Path, record: Record, name: str) -> dict[str, Tensor]:
     return tensors
 
 
-def read_set(path: Path, record: Record) -> SyntheticSet:
-    """Return the shared images that a cell left (see ``read_output``)."""
-    from fedbench.federation.synthetic import SyntheticSet
+def read_sets(path: Path, record: Record) -> dict[str, SyntheticSet]:
+    """Return the sets of images that a cell left, by output, the shared one first.
 
-    read_output(path, record, "synthetic")  # refuses a damaged file
-    return SyntheticSet.load(output_file(path, record, "synthetic"))
+    See ``read_output``.
+    """
+    from fedbench.federation.synthetic import SyntheticSet, is_set
+
+    names = sorted(name for name in record.outputs if is_set(name))
+    for name in names:
+        read_output(path, record, name)  # refuses a damaged file
+    return {name: SyntheticSet.load(output_file(path, record, name)) for name in names}

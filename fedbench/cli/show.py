@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fedbench.cli.console import stdout
-from fedbench.cli.lookup import NAMES, find_good_record, read_output, read_set
+from fedbench.cli.lookup import NAMES, find_good_record, read_output, read_sets
 from fedbench.cli.options import Plugin, load_plugins
 from fedbench.errors import DataError, SettingsError
 from fedbench.files import data_root, home, write_atomic
@@ -75,7 +75,7 @@ def synthetic(
     out: Out = None,
     count: Annotated[int, typer.Option(help="Images of a class, at most.", min=1)] = 10,
 ) -> None:
-    """Draw the shared images that a cell left, by class.
+    """Draw the shared images that a cell left, by class; of several sets, each on its own sheet.
 
     A set of canvases is drawn a second time as the images that a network is trained with.
     """
@@ -86,34 +86,40 @@ def synthetic(
             "a method that does has `synthetic` among its record's outputs"
         )
     folder = out or _folder(found)
-    for sketch in _set(found, read_set(path, found), count):
-        _write(sketch, folder)
+    for name, shared in read_sets(path, found).items():
+        for sketch in _set(found, name, shared, count):
+            _write(sketch, folder)
 
 
-def _set(record: Record, shared: SyntheticSet, count: int) -> Iterator[Sketch]:
+def _set(record: Record, name: str, shared: SyntheticSet, count: int) -> Iterator[Sketch]:
     """Draw a set, and what is trained on where that is something else."""
     import torch
 
-    from fedbench.report.pictures.look import to_pixels
     from fedbench.report.pictures.sets import set_sheet
     from fedbench.synthesis.expansion import enlarge
-    from fedbench.synthesis.sets import normalised
 
-    classes, labels = record.data["classes"], shared.labels.numpy()
-    pixels, clipped = to_pixels(shared.images.numpy(), shared.mean, shared.std)
-    kind = "8-bit pixels" if shared.images.dtype == torch.uint8 else _clipped(clipped)
-    head = [f"Shared images of {_facts(record)}", f"{shared.pixels:,} pixels of storage · {kind}"]
-    yield set_sheet("synthetic", head, pixels, labels, classes, count=count)
+    classes, labels = record.data["classes"], shared.classes.numpy()
+    normalisation, file = shared.normalisation, name.replace("/", "-")
+    kept = [f"{shared.pixels:,} pixels of storage"]
+    if shared.label_bytes:
+        kept.append(f"soft labels of {shared.label_bytes:,} bytes")
+    exact = shared.images.dtype == torch.uint8
+    kept.append("8-bit pixels" if exact else _clipped(normalisation.clipped(shared.images)))
+    _, _, which = name.partition("/")
+    what = f"Images `{which}` beside those shared by" if which else "Shared images of"
+    head = [f"{what} {_facts(record)}", " · ".join(kept)]
+    pixels = normalisation.to_pixels(shared.images).numpy()
+    yield set_sheet(file, head, pixels, labels, classes, count=count)
     factor = record.settings["method"].get("expand", 1)
     if factor == 1:
         return
     tiles = factor**2
-    large = torch.stack(enlarge(normalised(shared), factor).chunk(tiles), dim=1)
-    pixels, _ = to_pixels(large.flatten(0, 1).numpy(), shared.mean, shared.std)
-    what = f"The {tiles} tiles of a canvas, each enlarged, stand side by side."
-    head = [f"Shared images of {_facts(record)}, expanded", what]
+    large = torch.stack(enlarge(normalisation(shared.images), factor).chunk(tiles), dim=1)
+    pixels = normalisation.to_pixels(large.flatten(0, 1)).numpy()
+    tiled = f"The {tiles} tiles of a canvas, each enlarged, stand side by side."
+    head = [f"{what} {_facts(record)}, expanded", tiled]
     labels, most = labels.repeat(tiles), _EXPANDED * count
-    yield set_sheet("synthetic-expanded", head, pixels, labels, classes, count=most, group=tiles)
+    yield set_sheet(f"{file}-expanded", head, pixels, labels, classes, count=most, group=tiles)
 
 
 @dataclass(frozen=True)

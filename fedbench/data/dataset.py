@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fedbench.data.normalisation import Normalisation
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -46,8 +48,7 @@ class ImageData:
         train: What is spread over the clients.
         test: Never seen by a client, a server or a method.
         classes: The classes' names; labels index them.
-        mean: One value for each channel, in [0, 1].
-        std: One value for each channel, in [0, 1].
+        constants: Mean and deviation of its pixels.
         augment: What the recipe's ``standard`` means for these images.
         fingerprint: SHA-256 over the pixels and labels of both splits.
     """
@@ -56,8 +57,7 @@ class ImageData:
     train: Split
     test: Split
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    constants: Normalisation
     augment: Kind
     fingerprint: str
 
@@ -71,10 +71,9 @@ class ImageData:
         """Height, which equals the width, in pixels."""
         return int(self.train.images.shape[2])
 
-    def constants(self, scaling: Scaling) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the mean and standard deviation, one value a channel, of a normalisation."""
+    def normalisation(self, scaling: Scaling) -> Normalisation:
+        """Return how a cell that scales pixels so normalises these."""
         if scaling == "dataset":
-            return self.mean, self.std
-        if scaling == "half":
-            return (0.5,) * self.channels, (0.5,) * self.channels
-        return (0.0,) * self.channels, (1.0,) * self.channels
+            return self.constants
+        mean, std = (0.5, 0.5) if scaling == "half" else (0.0, 1.0)
+        return Normalisation((mean,) * self.channels, (std,) * self.channels)

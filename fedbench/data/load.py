@@ -12,6 +12,7 @@ import torch
 from fedbench.data import cache as store
 from fedbench.data.dataset import ImageData, Split
 from fedbench.data.download import download
+from fedbench.data.normalisation import Normalisation
 from fedbench.data.readers import Decoded, Progress, Reader, split_of
 from fedbench.data.resize import resize
 from fedbench.data.sources import Sources, locate
@@ -62,8 +63,9 @@ def load(
         train=train,
         test=test,
         classes=decoded.classes,
-        mean=_per_channel(spec.mean, channels),
-        std=_per_channel(spec.std, channels),
+        constants=Normalisation(
+            _per_channel(spec.mean, channels), _per_channel(spec.std, channels)
+        ),
         augment=spec.augment,
         fingerprint=_fingerprint(digest, config, decoded),
     )

@@ -16,13 +16,14 @@ from fedbench.federation.context import Context
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import Work, count_right, load
 from fedbench.models.families import MODELS
+from fedbench.models.inference import unhooked
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
 from fedbench.training.logits import LogitBound
 from fedbench.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from fedbench.data.loaders import BatchLoader
+    from fedbench.data.stream import Stream
     from fedbench.training.classifier import Classifier
 
 
@@ -105,7 +106,7 @@ class Client(Work):
                 f"on, at partition.validation = {self.cell.partition.validation}; give it a larger "
                 "share, such as 0.1, or larger clients"
             )
-        return count_right(self._context, model, hold_out) / len(hold_out)
+        return count_right(self._context, unhooked(model), hold_out) / len(hold_out)
 
     def close(self) -> None:
         """Let go of the data."""
@@ -174,7 +175,7 @@ class Client(Work):
             return _trained(build(), snapshots)
 
     def _train(
-        self, module: Classifier, loader: BatchLoader, epochs: int, snapshots: Sequence[int]
+        self, module: Classifier, loader: Stream, epochs: int, snapshots: Sequence[int]
     ) -> dict[str, Tensor]:
         """Train from one snapshot to the next, each a stage; return all that was asked for."""
         net, progress = module.net, self._context.progress

@@ -11,10 +11,12 @@ import torch
 
 from fedbench.federation.journal import Journal
 from fedbench.federation.ledger import Clock
+from fedbench.models.inference import Inference
 
 if TYPE_CHECKING:
     from fedbench.config import Cell
     from fedbench.data.augment import Kind
+    from fedbench.data.normalisation import Normalisation
     from fedbench.federation.artefacts import ArtefactStore
     from fedbench.federation.resources import Resource
     from fedbench.models.net import Net
@@ -30,16 +32,14 @@ class ImageShape:
         channels: 1 or 3.
         size: Height and width in pixels.
         classes: Number of classes.
-        mean: Subtracted from pixels in [0, 1], one value a channel.
-        std: Divides them afterwards, one value a channel.
+        normalisation: How pixels become what networks see.
         augment: What a recipe's ``standard`` augmentation means here.
     """
 
     channels: int
     size: int
     classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalisation: Normalisation
     augment: Kind
 
 
@@ -106,6 +106,11 @@ class Context:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "journal", Journal(self.scratch, self.clock))
+
+    @property
+    def inference(self) -> Inference:
+        """Asks networks in float32, as evaluation does, whatever the cell's precision."""
+        return Inference(self.shape.normalisation, self.device)
 
     def build(self, model: Model, name: str | None = None) -> Net:
         """Return a network with the weights that every method starts from for its architecture.

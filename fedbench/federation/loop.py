@@ -16,7 +16,6 @@ from torch import nn
 
 from fedbench.data.dataset import Split
 from fedbench.errors import FedbenchError, SettingsError
-from fedbench.evaluation.predict import unhooked
 from fedbench.federation.client import ClientInfo
 from fedbench.federation.context import Context
 from fedbench.federation.ledger import Direction
@@ -27,6 +26,7 @@ from fedbench.federation.server import Server
 from fedbench.federation.shelf import Ref
 from fedbench.federation.state import plain
 from fedbench.federation.work import count_right
+from fedbench.models.inference import unhooked
 from fedbench.seeding import numpy_generator
 
 Curve = Callable[[nn.Module], dict[str, float]]
@@ -219,12 +219,12 @@ class Federation:
                 f"method {self.method.name!r} measures itself, but its "
                 "`validation` is 'none'; set it to 'poll' or 'pooled'"
             )
-        right = total = 0
+        right, total, shown = 0, 0, unhooked(model)
         for info in self.population.infos:
             hold_out = self.population.hold_out(info.id)
             if len(hold_out):
                 ask = self._poll if mode == "poll" else self._pooled
-                right += ask(model, info.id, hold_out)
+                right += ask(shown, info.id, hold_out)
                 total += len(hold_out)
         if not total:
             raise SettingsError(

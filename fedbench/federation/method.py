@@ -224,8 +224,12 @@ class Method(ABC):
         """Return a final model that stays at a client, or None."""
         return None
 
-    def synthetic(self, server: Server) -> SyntheticSet | None:
-        """Return the shared set of images, an output of the record, or None."""
+    def synthetic(self, server: Server) -> SyntheticSet | Mapping[str, SyntheticSet] | None:
+        """Return the shared set of images, an output of the record, or None.
+
+        Of several sets by name, ``synthetic`` is what the method shares: the budget bounds it
+        alone. Others, such as the real images that it began with, are kept for comparison.
+        """
         return None
 
     def outputs(self, server: Server) -> Mapping[str, Mapping[str, Tensor]]:

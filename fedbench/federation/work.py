@@ -16,15 +16,14 @@ from torch import Tensor, nn
 
 from fedbench.config import Cell, family_plugins
 from fedbench.data.dataset import Split
-from fedbench.data.loaders import BatchLoader
+from fedbench.data.stream import Columns, Stream
 from fedbench.errors import ModelError
-from fedbench.evaluation.describe import describe
-from fedbench.evaluation.predict import outputs, unhooked
 from fedbench.federation.artefacts import Artefact
 from fedbench.federation.context import Context, ImageShape
 from fedbench.federation.ledger import Side
 from fedbench.federation.stages import FitCheckpoint, Kept, Place, stages
 from fedbench.federation.trail import Trail
+from fedbench.models.inference import Inference
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
 from fedbench.registry import plugin_digest
@@ -96,6 +95,10 @@ class Work:
         """Return a CPU generator derived from the cell's seed, this worker and names."""
         return generator(self.cell.seed, *self._scope, *names)
 
+    def derive(self, *names: Name) -> int:
+        """Return a seed derived from the cell's seed, this worker and names."""
+        return derive(self.cell.seed, *self._scope, *names)
+
     def build(self, model: Model, name: str | None = None) -> Net:
         """Return a network of an architecture with the initial weights that all methods share.
 
@@ -105,7 +108,7 @@ class Work:
         """
         return self._context.build(model, name)
 
-    def loader(self, split: Split, recipe: Recipe, *names: Name) -> BatchLoader:
+    def loader(self, split: Split, recipe: Recipe, *names: Name) -> Stream:
         """Return shuffled, augmented, normalised batches, seeded by this worker and names.
 
         Args:
@@ -115,13 +118,11 @@ class Work:
         """
         shape = self.shape
         augment = shape.augment if recipe.augment == "standard" else recipe.augment
-        return BatchLoader(
-            split.images.to(self.device),
-            split.labels.to(self.device),
+        return Stream(
+            Columns(split.images.to(self.device), split.labels.to(self.device)),
             batch_size=recipe.batch_size,
-            seed=derive(self.cell.seed, *self._scope, *names),
-            mean=shape.mean,
-            std=shape.std,
+            seed=self.derive(*names),
+            normalisation=shape.normalisation,
             augment=augment,
         )
 
@@ -134,6 +135,7 @@ class Work:
         epochs: int | None = None,
         steps: int | None = None,
         keep_optimizer: bool = False,
+        resume: bool = True,
     ) -> None:
         """Run a Lightning module on a lent Trainer; a killed fit goes on from its last checkpoint.
 
@@ -148,12 +150,22 @@ class Work:
             epochs: Passes over the data; this or ``steps``.
             steps: Batches; the data is iterated as often as that takes.
             keep_optimizer: Go on with the module's optimiser of the fit before.
+            resume: Save checkpoints; False for a fit that does more than train, such as ask
+                clients, which has to happen again after a kill, and be charged then.
 
         Raises:
             TrainingError: The loss is not finite.
         """
         self._context.progress.enter(name, epochs or 0)
-        self._fit(module, data, name, epochs=epochs, steps=steps, keep_optimizer=keep_optimizer)
+        self._fit(
+            module,
+            data,
+            name,
+            epochs=epochs,
+            steps=steps,
+            keep_optimizer=keep_optimizer,
+            resume=resume,
+        )
 
     def _fit(
         self,
@@ -164,6 +176,7 @@ class Work:
         epochs: int | None = None,
         steps: int | None = None,
         keep_optimizer: bool = False,
+        resume: bool = True,
         done: int = 0,
     ) -> None:
         """Run a fit, whose first epoch progress shows as the one after ``done``."""
@@ -175,7 +188,7 @@ class Work:
             steps=steps,
             keep_optimizer=keep_optimizer,
             seed=seed,
-            checkpoint=FitCheckpoint(self._context.journal, path),
+            checkpoint=FitCheckpoint(self._context.journal, path) if resume else None,
             on_epoch=lambda epoch, total, loss: progress.advance(
                 done + epoch, max(done + total, progress.total)
             ),
@@ -242,46 +255,43 @@ class Work:
         module = Classifier(net, recipe, epochs=count, steps_per_epoch=len(loader))
         self.fit(module, loader, name=name, epochs=count)
 
+    @property
+    def inference(self) -> Inference:
+        """Asks networks in the cell's precision, their heads in float32: how teachers compute."""
+        return Inference(
+            self.shape.normalisation, self.device, bf16=self.cell.precision == "bf16-mixed"
+        )
+
     def forward(
         self, model: nn.Module, images: Tensor, what: Literal["logits", "features"] = "logits"
     ) -> Tensor:
         """Return a network's outputs, computed in eval mode, in float32 and in batches.
 
         Args:
-            model: Moved to the device and left in eval mode.
+            model: Moved to the device.
             images: (N, C, H, W), uint8 or already normalised floats.
             what: ``logits`` (N, classes), or penultimate ``features`` (N, d) of a ``Net``.
 
         Returns:
             (N, classes) or (N, d) float32 on the device.
         """
-        return outputs(
-            model,
-            images,
-            mean=self.shape.mean,
-            std=self.shape.std,
-            what=what,
-            device=self.device,
-        )
+        exact = self._context.inference
+        if what == "logits":
+            return exact.logits(model, images)
+        assert isinstance(model, Net)
+        return exact.features(model, images)
 
     def describe(self, model: Net, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return a network's penultimate features and logits, computed in one pass in eval mode.
 
         Args:
-            model: Moved to the device and left in eval mode.
+            model: Moved to the device.
             images: (N, C, H, W), uint8 or already normalised floats.
 
         Returns:
-            (N, d) and (N, classes) on the device; features in the cell's precision.
+            (N, d) in the cell's precision and (N, classes) float32, on the device.
         """
-        return describe(
-            model,
-            images,
-            mean=self.shape.mean,
-            std=self.shape.std,
-            device=self.device,
-            autocast=self.cell.precision == "bf16-mixed",
-        )
+        return self.inference.both(model, images)
 
     def artefact(
         self,
@@ -347,8 +357,7 @@ class Work:
                 self.shape.channels,
                 self.shape.size,
                 self.shape.classes,
-                list(self.shape.mean),
-                list(self.shape.std),
+                *self.shape.normalisation.to_json().values(),
                 self.shape.augment,
             ],
         }
@@ -367,13 +376,12 @@ def load(net: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def count_right(context: Context, model: nn.Module, split: Split) -> int:
-    """Return how many images a model classifies rightly; whatever hooks it has see none of them."""
-    shape = context.shape
-    logits = outputs(
-        unhooked(model),
-        split.images,
-        mean=shape.mean,
-        std=shape.std,
-        device=context.device,
-    )
+    """Return how many images a model classifies rightly.
+
+    Args:
+        context: The cell's means.
+        model: A copy without hooks (see ``unhooked``), or its owner sees the images.
+        split: The images.
+    """
+    logits = context.inference.logits(model, split.images)
     return int((logits.argmax(dim=1).cpu() == split.labels.cpu()).sum())

@@ -221,7 +221,7 @@ class CollabDM(MatchingMethod):
             size = (len(labels), shape.channels, shape.size, shape.size)
             images = torch.randn(size, generator=server.generator("noise"))
         matched = self._match(server, images, labels, means)
-        shared = SyntheticSet(matched, labels, shape.mean, shape.std)
+        shared = SyntheticSet(matched, labels, shape.normalisation)
         self.conclude(server, shared, ops=config.student_ops, factor=config.expand)
 
     def _match(self, server: Server, start: Tensor, labels: Tensor, means: MeanTable) -> Tensor:
@@ -235,7 +235,11 @@ class CollabDM(MatchingMethod):
             module = DistributionMatching(
                 start, labels, embedding, config.descent, factor=config.expand
             )
-            loader = MomentLoader(lambda step: means.moments(step, seeds[step]), len(seeds))
+            loader = MomentLoader(
+                lambda step: means.moments(step, seeds[step]),
+                len(seeds),
+                seed=server.derive("matching"),
+            )
             server.fit(module, loader, name="matching", steps=len(seeds))
             return {"images": module.images.detach()}
 

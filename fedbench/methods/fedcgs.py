@@ -301,7 +301,7 @@ def _train_extractor(server: Server, resource: str) -> Mapping[str, Tensor]:
         "recipe": cell.recipe.model_dump(mode="json", exclude_defaults=True),
         "model": model.model_dump(mode="json", exclude_none=True),
         "versions": [Recipe.version, MODELS.get(model.name).version],
-        "normalisation": [list(shape.mean), list(shape.std)],
+        "normalisation": list(shape.normalisation.to_json().values()),
         "augment": shape.augment,
         "seed": cell.seed,
     }

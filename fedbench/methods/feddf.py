@@ -7,17 +7,31 @@ record names as a privilege.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from fedbench.config import Cell
 from fedbench.data.specs import DATASETS
 from fedbench.federation.budget import budget_pixels
+from fedbench.federation.client import Client, ClientInfo
+from fedbench.federation.message import Message
+from fedbench.federation.method import Upload
 from fedbench.federation.server import Server
-from fedbench.federation.work import Work
-from fedbench.synthesis.public import PublicConfig, PublicDistillation, State
+from fedbench.federation.state import part
+from fedbench.synthesis import mirrors
+from fedbench.synthesis.public import (
+    PublicConfig,
+    PublicMethod,
+    answer,
+    distil,
+    gather,
+    starts,
+    task,
+    teach,
+)
 
 #: Data sets whose images stand in for one another; others take images that no client holds.
 PARTNERS = {
@@ -38,10 +52,11 @@ class FedDFConfig(PublicConfig):
     None takes the data set's usual partner, or `unused` where it has none."""
 
 
-class FedDF(PublicDistillation):
+class FedDF(PublicMethod):
     """Client models distilled on images of a public data set."""
 
     name = "feddf"
+    version = 2
     Config = FedDFConfig
     config: FedDFConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -105,14 +120,47 @@ class FedDF(PublicDistillation):
         public, (count, _) = self._public(cell), _count(cell)
         return (f"unused@{count}" if public == _UNUSED else f"dataset:{public}@{count}",)
 
-    def delivery(self, server: Server) -> dict[str, Tensor]:
-        """Return the public images themselves."""
-        (name,) = self.resources(server.cell)
-        return {"images": server.resource(name).tensors["images"]}
+    def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
+        """Send the client its mirror; if it answers with logits, the public images, once."""
+        tensors = task(server, to, round)
+        if self.config.exchange == "logits":
+            images = self._images(server)
+            tensors["chosen"] = torch.arange(len(images), dtype=torch.int32)
+            if not server.state["reached"][to.id]:
+                tensors["public/images"] = images
+        return Message("task", tensors)
 
-    def public(self, worker: Work, delivered: State) -> Tensor:
-        """Return the public images as they came."""
-        return delivered["images"]
+    def client_update(self, client: Client, received: Message | None, round: int) -> Message:
+        """Train from the mirror, and send weights, or logits on the public images."""
+        assert received is not None
+        config = self.config
+        trained = client.train_classifier(
+            config.local(client.cell),
+            init=part(received.tensors, "model/") or None,
+            logit_bound=config.bound,
+        )
+        if config.exchange == "weights":
+            return Message.of_model(trained.state)
+        client.state.update(part(received.tensors, "public/"))
+        images = client.state["images"][received.tensors["chosen"].long()]
+        return answer(client, trained, images, with_weights=config.warm(round))
+
+    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
+        """Distil every mirror from all clients, on the public images."""
+        config, images = self.config, self._images(server)
+        found = gather(server, uploads, config.exchange)
+        begun = starts(server, config, found, round)
+        teacher, shares = teach(server, config, found, images)
+        for model in mirrors.architectures(server.cell):
+            start = begun[model.label]
+            net = distil(server, config, model, start, images, teacher, shares, round)
+            mirrors.keep(server, model, net.state_dict())
+            server.observe(net, round + 1, mirrors.name(server.cell, model))
+
+    def _images(self, server: Server) -> Tensor:
+        """Return the public images, (N, C, S, S) uint8."""
+        (name,) = self.resources(server.cell)
+        return server.resource(name).tensors["images"]
 
     def _public(self, cell: Cell) -> str:
         return self.config.public or PARTNERS.get(cell.data.name, _UNUSED)

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
-from fedbench.data.loaders import batches
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
 from fedbench.synthesis.sets import UnionMethod, class_shares, set_images
@@ -78,7 +77,7 @@ class LocalKip(UnionMethod):
         start = first_images(data, quota, shape.classes, client.generator("kip", "start"))
         if not len(start):
             return {"images": start.images.float(), "labels": start.labels}
-        images = next(batches(start.images, len(start), shape.mean, shape.std))
+        images = shape.normalisation(start.images)
         module = Kip(
             images, start.labels, shape.classes, ridge=config.ridge, lr=config.lr, stop=config.stop
         )
@@ -87,9 +86,8 @@ class LocalKip(UnionMethod):
         targets = TargetBatches(
             data.take(known.nonzero().flatten()),
             config.target_batch,
-            seed=client.generator("kip").initial_seed(),
-            mean=shape.mean,
-            std=shape.std,
+            seed=client.derive("kip"),
+            normalisation=shape.normalisation,
         )
         client.fit(module, targets, name="kip", steps=config.steps)
         return {"images": module.images.detach().float(), "labels": start.labels}

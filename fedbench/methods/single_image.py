@@ -7,7 +7,7 @@ rounds; one shot is its first round.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -21,13 +21,27 @@ from fedbench.data.pictures import picture_size, too_small
 from fedbench.errors import DataError, StoreError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.budget import budget_pixels
+from fedbench.federation.client import Client, ClientInfo
+from fedbench.federation.message import Message
+from fedbench.federation.method import Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import Work
 from fedbench.files import data_root
 from fedbench.seeding import derive
-from fedbench.synthesis.public import Guide, PublicConfig, PublicDistillation, State
+from fedbench.synthesis import mirrors
+from fedbench.synthesis.public import (
+    PublicConfig,
+    PublicMethod,
+    answer,
+    distil,
+    gather,
+    starts,
+    task,
+    teach,
+)
 from fedbench.synthesis.selection import SelectionSettings, acts, crops_needed, fault, select
+from fedbench.synthesis.teachers import Teachers
 from fedbench.training.recipe import Augment
 
 #: Crops of which each round keeps features, for the maps of `fedbench show patches`.
@@ -101,10 +115,11 @@ def _count(config: SingleImageConfig) -> int:
     return config.crops or crops_needed(config.selection, config.selected)
 
 
-class SingleImage(PublicDistillation):
+class SingleImage(PublicMethod):
     """Client models distilled on selected crops of one shared image."""
 
     name = "single_image"
+    version = 2
     Config = SingleImageConfig
     config: SingleImageConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -138,11 +153,6 @@ class SingleImage(PublicDistillation):
             },
         },
     }
-
-    @property
-    def chooses_late(self) -> bool:
-        """Whether the clients' models select."""
-        return self.config.select_with == "ensemble"
 
     def skip(self, cell: Cell) -> str | None:
         """Refuse a picture that does not fit the budget or holds no crop."""
@@ -183,30 +193,74 @@ class SingleImage(PublicDistillation):
         """Return the picture, scaled down to the budget."""
         return (f"picture:{self.config.image}@{budget_pixels(cell)}",)
 
-    def delivery(self, server: Server) -> dict[str, Tensor]:
-        """Return the picture, and a digest that tells whether both sides make the same crops."""
-        (name,) = self.resources(server.cell)
-        picture = server.resource(name).tensors["picture"]
-        return {"picture": picture, "digest": self._bank(server, picture)["digest"].clone()}
+    def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
+        """Send the client its mirror; if it answers with logits, which crops to ask it about.
 
-    def public(self, worker: Work, delivered: State) -> Tensor:
-        """Return the bank of crops, made once for all cells of a seed, picture and size.
+        With its first task it is given the picture, and a digest that tells whether it makes the
+        same crops of it.
+        """
+        tensors = task(server, to, round)
+        if self.config.exchange == "logits":
+            tensors["chosen"] = server.state["chosen"].int()
+            if not server.state["reached"][to.id]:
+                picture = self._picture(server)
+                tensors["public/picture"] = picture
+                tensors["public/digest"] = self._bank(server, picture)["digest"].clone()
+        return Message("task", tensors)
+
+    def client_update(self, client: Client, received: Message | None, round: int) -> Message:
+        """Train from the mirror, and send weights, or logits on the chosen crops.
 
         Raises:
-            StoreError: The crops are not those that the server has.
+            StoreError: The client's crops are not those that the server has.
         """
-        bank = self._bank(worker, delivered["picture"])
-        if not torch.equal(bank["digest"], delivered["digest"]):
+        assert received is not None
+        config = self.config
+        trained = client.train_classifier(
+            config.local(client.cell),
+            init=part(received.tensors, "model/") or None,
+            logit_bound=config.bound,
+        )
+        if config.exchange == "weights":
+            return Message.of_model(trained.state)
+        client.state.update(part(received.tensors, "public/"))
+        bank = self._bank(client, client.state["picture"])
+        if not torch.equal(bank["digest"], client.state["digest"]):
             raise StoreError(
                 "this client's crops differ from the server's, so their numbers mean other images; "
                 "both sides have to run the same version of fedbench and torch"
             )
-        return bank["crops"]
+        chosen = bank["crops"][received.tensors["chosen"].long()]
+        return answer(client, trained, chosen, with_weights=config.warm(round))
 
-    def choose(self, server: Server, bank: Tensor, guide: Guide, round: int) -> Tensor:
-        """Select crops, and keep what the round's pictures show."""
-        config = self.config
-        features, logits = guide.describe(bank)
+    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
+        """Select crops, by the best mirror or by the clients, and distil every mirror on them.
+
+        A mirror selects before the first upload is read, because clients are told which crops.
+        """
+        config, best = self.config, mirrors.best(server)
+        crops = self._bank(server, self._picture(server))["crops"]
+        if config.select_with == "mirror":
+            features, logits = server.describe(mirrors.network(server, best), crops)
+            self._select(server, features, logits, round)
+        found = gather(server, uploads, config.exchange)
+        begun = starts(server, config, found, round)
+        if config.select_with == "ensemble":
+            net = mirrors.network(server, best, begun[best.label])
+            features = server.inference.features(net, crops)
+            logits = Teachers(found.nets, server.inference).average(crops)
+            self._select(server, features, logits, round)
+        images = crops[server.state["chosen"].long()]
+        teacher, shares = teach(server, config, found, images)
+        for model in mirrors.architectures(server.cell):
+            start = begun[model.label]
+            net = distil(server, config, model, start, images, teacher, shares, round)
+            mirrors.keep(server, model, net.state_dict())
+            server.observe(net, round + 1, mirrors.name(server.cell, model))
+
+    def _select(self, server: Server, features: Tensor, logits: Tensor, round: int) -> None:
+        """Choose a round's crops, and keep what its pictures show."""
+        config, count = self.config, len(logits)
         found = select(
             features,
             logits,
@@ -214,7 +268,7 @@ class SingleImage(PublicDistillation):
             count=config.selected,
             seed=derive(server.cell.seed, "selection", round),
         )
-        sample = torch.randperm(len(bank), generator=server.generator("sample"))[:_SAMPLE]
+        sample = torch.randperm(count, generator=server.generator("sample"))[:_SAMPLE]
         kept = {
             "balanced": found.balanced.int(),
             "chosen": found.chosen.int(),
@@ -224,13 +278,23 @@ class SingleImage(PublicDistillation):
             "features": features[sample.to(features.device)].float().clamp(-_HALF, _HALF).half(),
         }
         server.state.update(prefixed(kept, f"{_ROUNDS}{round}/"))
-        return found.chosen
+        server.state["chosen"] = found.chosen
 
     def outputs(self, server: Server) -> dict[str, dict[str, Tensor]]:
         """Return each round's selection, for `fedbench show patches`."""
         return {"selection": part(server.state, _ROUNDS)}
 
+    def _picture(self, server: Server) -> Tensor:
+        """Return the shared picture, (C, H, W) uint8."""
+        (name,) = self.resources(server.cell)
+        return server.resource(name).tensors["picture"]
+
     def _bank(self, worker: Work, picture: Tensor) -> Mapping[str, Tensor]:
+        """Return the bank of crops and its digest, made once for all cells of a seed and picture.
+
+        Returns:
+            ``crops`` (N, C, S, S) uint8, and ``digest`` (32,) uint8.
+        """
         crops = crops_of(self.config, size=worker.shape.size, seed=worker.cell.seed)
 
         def build() -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ Condensation", CVPR 2023, https://arxiv.org/abs/2307.09742; the order of the til
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -57,12 +58,17 @@ def enlarge(canvases: Tensor, factor: int) -> Tensor:
 
 
 def expand(canvases: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """Return what a set of canvases (see ``enlarge``) and their (N,) labels train a network with.
+    """Return what a set of canvases (see ``enlarge``) and their labels train a network with.
+
+    Args:
+        canvases: (N, C, S, S) floats.
+        labels: (N,) class ids or (N, classes) soft ones.
+        factor: l.
 
     Returns:
-        (l²·N, C, S, S) and (l²·N,).
+        (l²·N, C, S, S) and as many labels.
     """
-    return enlarge(canvases, factor), labels.repeat(factor**2)
+    return enlarge(canvases, factor), torch.cat([labels] * factor**2)
 
 
 def compose(images: Tensor, factor: int) -> Tensor:

@@ -14,7 +14,7 @@ Kernel: Jacot et al. 2018, https://arxiv.org/abs/1806.07572; arc-cosine expectat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from lightning import LightningModule
@@ -23,8 +23,8 @@ from torch.nn import functional
 from torch.optim import Adam
 
 from fedbench.data.dataset import Split
-from fedbench.data.loaders import batches
-from fedbench.seeding import generator
+from fedbench.data.epochs import Epochs
+from fedbench.data.normalisation import Normalisation
 
 _WEIGHTS = 2.0  # FedD3: σ_w = √2
 _BIASES = 0.01  # FedD3: σ_b = .1
@@ -154,20 +154,18 @@ class Kip(LightningModule):
             self.trainer.should_stop = True
 
 
-class TargetBatches:
+class TargetBatches(Epochs[tuple[Tensor, Tensor]]):
     """Batches of real images, as many of each class as it has, that are drawn anew each time.
-
-    Iterating gives one epoch; ``set_epoch`` says which one comes next, so that a resumed fit sees
-    what an undisturbed one sees.
 
     Args:
         split: uint8 images and their labels, at least one.
         batch_size: Images in a batch; at least one of each class, and no image twice.
         seed: Of the draws.
-        mean: Subtracted from pixels in [0, 1], one value a channel.
-        std: Divides them afterwards.
+        normalisation: Of the images.
         length: Batches in an epoch.  # fedbench: a progress report, and room for a checkpoint
     """
+
+    _purpose = "targets"
 
     def __init__(
         self,
@@ -175,12 +173,11 @@ class TargetBatches:
         batch_size: int,
         *,
         seed: int,
-        mean: Sequence[float],
-        std: Sequence[float],
+        normalisation: Normalisation,
         length: int = 50,
     ) -> None:
-        self._split, self._seed, self._length, self._epoch = split, seed, length, 0
-        self._mean, self._std = mean, std
+        super().__init__(seed)
+        self._split, self._normalisation, self._length = split, normalisation, length
         present = torch.unique(split.labels)
         self._places = [(split.labels == label).nonzero().flatten().cpu() for label in present]
         self._each = max(batch_size // len(present), 1)
@@ -189,24 +186,12 @@ class TargetBatches:
         """Return the number of batches in an epoch."""
         return self._length
 
-    @property
-    def sampler(self) -> TargetBatches:
-        """This object: where Lightning looks for ``set_epoch``."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next, from 0."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, epoch: int, source: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (B, C, H, W) float32 and (B,) int64 on the images' device."""
-        epoch, self._epoch = self._epoch, self._epoch + 1
-        source = generator(self._seed, "targets", epoch)
         for _ in range(self._length):
             drawn = [
                 places[torch.randperm(len(places), generator=source)[: self._each]]
                 for places in self._places
             ]
             batch = self._split.take(torch.cat(drawn).to(self._split.labels.device))
-            images = next(batches(batch.images, len(batch), self._mean, self._std))
-            yield images, batch.labels
+            yield self._normalisation(batch.images), batch.labels

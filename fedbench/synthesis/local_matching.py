@@ -17,14 +17,14 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from fedbench.config import Cell, MethodConfig
-from fedbench.data.loaders import batches
+from fedbench.data import dsa
 from fedbench.errors import TrainingError
 from fedbench.federation.client import Client
 from fedbench.federation.work import Work
 from fedbench.models.families import MODELS
 from fedbench.models.settings import Model, why_not
 from fedbench.seeding import derive
-from fedbench.synthesis import dsa, expansion
+from fedbench.synthesis import expansion
 from fedbench.synthesis.matching import (
     Descent,
     Embedding,
@@ -119,8 +119,8 @@ def network_seeds(seed: int, count: int) -> list[int]:
 
 def by_class(client: Client) -> dict[int, Tensor]:
     """Return a client's images by label, (n, C, S, S) normalised floats on its device."""
-    data, shape = client.data, client.shape
-    images = torch.cat(list(batches(data.images.to(client.device), 1000, shape.mean, shape.std)))
+    data = client.data
+    images = client.shape.normalisation(data.images.to(client.device))
     labels = data.labels.to(client.device)
     return {label: images[labels == label] for label in torch.unique(labels).tolist()}
 
@@ -240,7 +240,8 @@ def local_set(
         from fedbench.synthesis.matcher import DistributionMatching
 
         module = DistributionMatching(images, labels, embedding, descent, factor=factor)
-        client.fit(module, MomentLoader(moments, steps), name="local set", steps=steps)
+        loader = MomentLoader(moments, steps, seed=client.derive("local set"))
+        client.fit(module, loader, name="local set", steps=steps)
         return {"images": module.images.detach()}
 
     if not len(labels) or not steps:

@@ -14,8 +14,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from fedbench.data import dsa
 from fedbench.models.net import Net
-from fedbench.synthesis import dsa
 from fedbench.synthesis.expansion import enlarge
 from fedbench.synthesis.matching import CHUNK, Descent, Embedding, Moments
 

@@ -18,11 +18,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from fedbench.data import dsa
+from fedbench.data.epochs import Epochs
 from fedbench.models.factory import build
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
 from fedbench.seeding import generator
-from fedbench.synthesis import dsa
 
 #: Images that go through a network at once, by device type. On a CPU core the maps of more leave
 #: the cache; see benchmarks/speed/matching.py.
@@ -133,38 +134,29 @@ def class_moments(
     return Moments(seed, tuple(labels), means.float(), stds)
 
 
-class MomentLoader:
+class MomentLoader(Epochs[Moments]):
     """Moments step by step, in epochs of a few steps: a fit can be resumed where one ends.
 
     Args:
         moments: Returns those of a step, from 0; the same each time it is asked.
         steps: How many there are.
+        seed: Of a module's own noise; the moments have seeds of their own.
         epoch_steps: Steps in an epoch.  # fedbench: less than a second
     """
 
     def __init__(
-        self, moments: Callable[[int], Moments], steps: int, epoch_steps: int = 10
+        self, moments: Callable[[int], Moments], steps: int, *, seed: int, epoch_steps: int = 10
     ) -> None:
+        super().__init__(seed)
         self._moments, self._steps, self._length = moments, steps, min(epoch_steps, steps)
-        self._epoch = 0
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
         return self._length
 
-    @property
-    def sampler(self) -> MomentLoader:
-        """This object: where Lightning looks for ``set_epoch``."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next, from 0."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[Moments]:
-        """Yield the moments of the next epoch's steps."""
-        start = self._epoch * self._length
-        self._epoch += 1
+    def batches(self, epoch: int, source: torch.Generator) -> Iterator[Moments]:
+        """Yield the moments of an epoch's steps."""
+        start = epoch * self._length
         for step in range(start, min(start + self._length, self._steps)):
             yield self._moments(step)
 

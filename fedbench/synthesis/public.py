@@ -1,14 +1,12 @@
-"""Distillation of client models on public images: the base of FedDF and of the single image.
+"""Distillation of client models on public images: the tools of FedDF and of the single image.
 
-The server keeps one network for each architecture among the clients, a mirror. In each round
-clients train from the mirror of theirs; what they know meets at the server as logits on public
-images, and every mirror is distilled from all of them. Either clients upload weights and the server
-computes the logits, or clients are given the public images once, and upload logits.
+The server keeps a mirror for each architecture (see ``mirrors``). What clients know meets there as
+logits on public images: either they upload weights and the server computes the logits, or they are
+given the images once and upload logits.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,15 +19,17 @@ from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
 from fedbench.federation.averaging import average
 from fedbench.federation.budget import budget_pixels
-from fedbench.federation.client import Client, ClientInfo
+from fedbench.federation.client import Client, ClientInfo, Trained
 from fedbench.federation.message import Message
-from fedbench.federation.method import MIRROR, ClientTraining, Method, Upload
+from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
-from fedbench.federation.work import Work, load
+from fedbench.federation.work import load
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
+from fedbench.synthesis import mirrors
 from fedbench.synthesis.schedule import StepSchedule
+from fedbench.synthesis.teachers import Teachers
 from fedbench.synthesis.voting import Best, client_weights, keep_best_teachers
 from fedbench.training.distillation import Distillation, Objective, Teacher
 from fedbench.training.logits import LogitBound
@@ -88,47 +88,27 @@ class PublicConfig(MethodConfig):
     step_schedule: StepSchedule = StepSchedule()
     """How the number of steps varies over rounds and architectures."""
 
+    @property
+    def bound(self) -> LogitBound | None:
+        """Bound on the length of logits in losses."""
+        return None if self.logit_length is None else LogitBound(self.logit_length, self.logit_rule)
 
-@dataclass
-class _Gathered:
-    """What a round's uploads come to.
+    def warm(self, round: int) -> bool:
+        """Return whether a round (from 0) starts from the average of its uploads."""
+        return round < self.warm_rounds or (round + 1) % self.init_every == 0
 
-    Attributes:
-        clients: Who sent.
-        logits: Of each client, (n, classes) on the chosen images, where logits are exchanged.
-        nets: Of each client, where weights are.
-        states: Weights by architecture, each with its client, where they were sent.
-    """
-
-    clients: list[ClientInfo] = field(default_factory=list)
-    logits: list[Tensor] = field(default_factory=list)
-    nets: list[Net] = field(default_factory=list)
-    states: dict[str, list[tuple[ClientInfo, State]]] = field(default_factory=dict)
+    def local(self, cell: Cell) -> Recipe:
+        """Return the recipe of one local training."""
+        recipe = cell.recipe
+        return recipe if self.epochs is None else recipe.model_copy(update={"epochs": self.epochs})
 
 
-class PublicDistillation(Method):
-    """Base of methods that distil on public images."""
+class PublicMethod(Method):
+    """What plans and records ask of both methods; the algorithms are in their files."""
 
     Config = PublicConfig
     uses_budget = True
     config: PublicConfig
-
-    @abstractmethod
-    def delivery(self, server: Server) -> dict[str, Tensor]:
-        """Return what clients have to be given once, to have the public images."""
-
-    @abstractmethod
-    def public(self, worker: Work, delivered: State) -> Tensor:
-        """Return all public images, (N, C, S, S) uint8, made from what ``delivery`` returned."""
-
-    def choose(self, server: Server, bank: Tensor, guide: Guide, round: int) -> Tensor:
-        """Return positions of the public images that a round distils on, (n,) int64."""
-        return torch.arange(len(bank))
-
-    @property
-    def chooses_late(self) -> bool:
-        """Whether ``choose`` waits for the clients' models."""
-        return False
 
     def skip(self, cell: Cell) -> str | None:
         """Refuse settings that contradict each other."""
@@ -154,14 +134,9 @@ class PublicDistillation(Method):
         """Return R."""
         return self.config.rounds
 
-    def recipe(self, cell: Cell) -> Recipe:
-        """Return the recipe of one local training."""
-        epochs = self.config.epochs
-        return cell.recipe if epochs is None else cell.recipe.model_copy(update={"epochs": epochs})
-
     def client_training(self, cell: Cell) -> ClientTraining:
         """Return the first round's training."""
-        return ClientTraining(self.recipe(cell), logit_bound=self._bound())
+        return ClientTraining(self.config.local(cell), logit_bound=self.config.bound)
 
     def passes(self, cell: Cell) -> float | None:
         """Return the clients' passes and the students'."""
@@ -171,236 +146,188 @@ class PublicDistillation(Method):
 
     def setup(self, server: Server) -> None:
         """Start every mirror from its architecture's common initial weights."""
-        for model in dict.fromkeys(server.cell.models):
-            _put(server, model, server.build(model).state_dict())
+        mirrors.begin(server)
         server.state["reached"] = torch.zeros(len(server.clients), dtype=torch.bool)
-
-    def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
-        """Send the client its mirror; with logits, also what to compute them on."""
-        tensors = prefixed(_mirror(server, to.model), "model/")
-        if self.config.exchange == "logits":
-            tensors["chosen"] = server.state["chosen"].int()
-            if not server.state["reached"][to.id]:
-                tensors.update(prefixed(self.delivery(server), "public/"))
-        return Message("task", tensors)
-
-    def client_update(self, client: Client, received: Message | None, round: int) -> Message:
-        """Train from the mirror, and send weights, or logits on the chosen images."""
-        assert received is not None
-        trained = client.train_classifier(
-            self.recipe(client.cell),
-            init=part(received.tensors, "model/"),
-            logit_bound=self._bound(),
-        )
-        if self.config.exchange == "weights":
-            return Message.of_model(trained.state)
-        client.state.update(part(received.tensors, "public/"))
-        bank = self.public(client, client.state)
-        net = client.build(client.info.model)
-        load(net, trained.state)
-        chosen = received.tensors["chosen"].long()
-        tensors = {"logits": client.forward(net, bank[chosen])}
-        if self._warm(round):
-            tensors.update(prefixed(trained.state, "model/"))
-        return Message("logits", tensors)
-
-    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
-        """Choose public images, gather what clients know of them, distil every mirror."""
-        bank = self.public(server, self.delivery(server))
-        if not self.chooses_late:
-            self._choose(server, bank, self._mirror_guide(server), round)
-        found = self._gather(server, uploads, round)
-        starts = self._starts(server, found, round)
-        if self.chooses_late:
-            self._choose(server, bank, self._ensemble_guide(server, found, starts), round)
-        images = bank[server.state["chosen"].long()]
-        teacher, shares = self._teacher(server, found, images)
-        for model in dict.fromkeys(server.cell.models):
-            net = self._distil(server, model, starts[model.label], images, teacher, shares, round)
-            _put(server, model, net.state_dict())
-            server.observe(net, round + 1, _name(server.cell, model))
 
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the mirror as ``global``, or each architecture's as ``mirror/...``."""
-        for model in dict.fromkeys(server.cell.models):
-            yield _name(server.cell, model), _net(server, model)
-
-    def _bound(self) -> LogitBound | None:
-        length = self.config.logit_length
-        return None if length is None else LogitBound(length, self.config.logit_rule)
-
-    def _warm(self, round: int) -> bool:
-        """Return whether a round (from 0) starts from the average of its uploads."""
-        return round < self.config.warm_rounds or (round + 1) % self.config.init_every == 0
-
-    def _choose(self, server: Server, bank: Tensor, guide: Guide, round: int) -> None:
-        server.state["chosen"] = self.choose(server, bank, guide, round)
-
-    def _gather(self, server: Server, uploads: Iterable[Upload], round: int) -> _Gathered:
-        """Read a round's uploads; the networks of all clients are in memory at once."""
-        found, weights = _Gathered(), self.config.exchange == "weights"
-        for upload in uploads:
-            info, tensors = upload.client, upload.message.tensors
-            found.clients.append(info)
-            server.state["reached"][info.id] = True
-            if not weights:
-                found.logits.append(tensors["logits"])
-            state = tensors if weights else part(tensors, "model/")
-            if state:
-                found.states.setdefault(info.model.label, []).append((info, state))
-            if weights:
-                net = server.build(info.model)
-                load(net, state)
-                found.nets.append(net)
-        return found
-
-    def _starts(self, server: Server, found: _Gathered, round: int) -> dict[str, State]:
-        """Return what each architecture's student starts from."""
-        starts: dict[str, State] = {}
-        for model in dict.fromkeys(server.cell.models):
-            sent = found.states.get(model.label, [])
-            if not sent or not self._warm(round):
-                starts[model.label] = _mirror(server, model)
-                continue
-            weighting, batch_size = self.config.weighting, server.cell.recipe.batch_size
-            weights = client_weights([info for info, _ in sent], weighting, batch_size)
-            mean = average(
-                (state, weight) for (_, state), weight in zip(sent, weights, strict=True)
-            )
-            if not self.config.average_buffers:
-                net = server.build(model)
-                mean |= {name: sent[-1][1][name] for name, _ in net.named_buffers()}
-            starts[model.label] = mean
-        return starts
-
-    def _teacher(self, server: Server, found: _Gathered, images: Tensor) -> tuple[Teacher, Tensor]:
-        """Return the teachers as one function of a batch, and their shares."""
-        weighting, batch_size = self.config.weighting, server.cell.recipe.batch_size
-        shares = torch.tensor(client_weights(found.clients, weighting, batch_size))
-        nets = found.nets
-        if self.config.drop_worst:
-            scores = [server.validate(net) for net in nets]
-            kept = keep_best_teachers(scores, server.shape.classes)
-            nets, shares = [nets[k] for k in kept], shares[kept]
-        shares = shares / shares.sum()
-        if nets and self.config.augment != "none":
-            for net in nets:
-                net.to(server.device).eval()
-            return lambda batch, _: torch.stack([net(batch).float() for net in nets]), shares
-        logits = found.logits or [server.forward(net, images) for net in nets]
-        table = torch.stack([part.to(server.device) for part in logits])
-        return lambda _, places: table.index_select(1, places), shares
-
-    def _distil(
-        self,
-        server: Server,
-        model: Model,
-        start: State,
-        images: Tensor,
-        teacher: Teacher,
-        shares: Tensor,
-        round: int,
-    ) -> Net:
-        """Return an architecture's student after its steps, or its best snapshot."""
-        from fedbench.training.distiller import Distiller
-
-        config = self.config
-        net = server.build(model)
-        load(net, start)
-        sizes = {each.label: _size(server.build(each)) for each in server.cell.models}
-        steps = config.step_schedule.steps(
-            config.steps, round + 1, size=sizes[model.label], largest=max(sizes.values())
-        )
-        if steps == 0:
-            return net
-        best = None
-        if config.validation != "none":
-            best = Best(server, net, config.validate_every, steps, config.patience)
-            if config.keep_initial:
-                best.measure(0)
-        plan = Distillation(
-            config.lr,
-            steps,
-            config.schedule,
-            config.clip_norm,
-            config.temperature,
-            config.objective,
-            self._bound(),
-        )
-        places = Split(images, torch.arange(len(images)))
-        recipe = Recipe(batch_size=config.batch_size, augment=config.augment)
-        loader = server.loader(places, recipe, "distil", model.label, round)
-        module = Distiller(net, teacher, shares, plan, best)
-        server.fit(module, loader, name=f"distil {model.label}", steps=steps)
-        if best is not None:
-            load(net, best.state)
-            server.state[f"accuracy/{model.label}"] = torch.tensor(best.accuracy)
-        return net
-
-    def _mirror_guide(self, server: Server) -> Guide:
-        return Guide(server, _net(server, _best_model(server)), ())
-
-    def _ensemble_guide(
-        self, server: Server, found: _Gathered, starts: Mapping[str, State]
-    ) -> Guide:
-        model = _best_model(server)
-        net = server.build(model)
-        load(net, starts[model.label])
-        return Guide(server, net, tuple(found.nets))
+        yield from mirrors.final(server)
 
 
-@dataclass(frozen=True)
-class Guide:
-    """What tells crops apart: a network's features, and its or an ensemble's logits.
+@dataclass
+class Gathered:
+    """What a round's uploads come to.
 
     Attributes:
-        server: Computes.
-        net: Gives features.
-        teachers: Their averaged logits are taken instead of the network's.
+        clients: Who sent.
+        logits: Of each client, (n, classes) on the chosen images, where logits are exchanged.
+        nets: Of each client, where weights are.
+        states: Weights by architecture, each with its client, where they were sent.
     """
 
-    server: Server
-    net: Net
-    teachers: tuple[Net, ...]
-
-    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (N, d) and logits (N, classes) of (N, C, S, S) uint8 images."""
-        features, logits = self.server.describe(self.net, images)
-        if self.teachers:
-            total = torch.zeros_like(logits)
-            for teacher in self.teachers:
-                total += self.server.forward(teacher, images).to(total.device)
-            logits = total / len(self.teachers)
-        return features, logits
+    clients: list[ClientInfo] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
+    nets: list[Net] = field(default_factory=list)
+    states: dict[str, list[tuple[ClientInfo, State]]] = field(default_factory=dict)
 
 
-def _best_model(server: Server) -> Model:
-    """Return the architecture of the mirror that validation found best, or of the largest one."""
-
-    def rank(model: Model) -> tuple[float, int]:
-        accuracy = server.state.get(f"accuracy/{model.label}", torch.tensor(-1.0))
-        return float(accuracy), _size(server.build(model))
-
-    return max(dict.fromkeys(server.cell.models), key=rank)
+def task(server: Server, to: ClientInfo, round: int) -> dict[str, Tensor]:
+    """Return what gives a client its mirror: in the first round a seed does."""
+    if round == 0:
+        return dict(server.seed().tensors)
+    return prefixed(mirrors.weights(server, to.model), "model/")
 
 
-def _size(net: nn.Module) -> int:
-    return sum(weight.numel() for weight in net.parameters())
+def answer(client: Client, trained: Trained, images: Tensor, *, with_weights: bool) -> Message:
+    """Return what a client says of public images after its training.
+
+    Args:
+        client: Computes.
+        trained: Its network's weights.
+        images: (n, C, S, S) uint8.
+        with_weights: Send the weights as well, for an average to start from.
+    """
+    net = client.build(client.info.model)
+    load(net, trained.state)
+    tensors = {"logits": client.inference.logits(net, images)}
+    if with_weights:
+        tensors.update(prefixed(trained.state, "model/"))
+    return Message("logits", tensors)
 
 
-def _name(cell: Cell, model: Model) -> str:
-    return "global" if len(set(cell.models)) == 1 else f"{MIRROR}{model.label}"
+def gather(
+    server: Server, uploads: Iterable[Upload], exchange: Literal["weights", "logits"]
+) -> Gathered:
+    """Read a round's uploads, weights or logits with weights beside them on warm rounds.
+
+    The networks of all clients are in memory at once. Who has sent has the public images.
+    """
+    found = Gathered()
+    for upload in uploads:
+        info, tensors = upload.client, upload.message.tensors
+        found.clients.append(info)
+        server.state["reached"][info.id] = True
+        if exchange == "weights":
+            state: State = tensors
+            found.nets.append(mirrors.network(server, info.model, state))
+        else:
+            state = part(tensors, "model/")
+            found.logits.append(tensors["logits"])
+        if state:
+            found.states.setdefault(info.model.label, []).append((info, state))
+    return found
 
 
-def _mirror(server: Server, model: Model) -> dict[str, Tensor]:
-    return part(server.state, f"{MIRROR}{model.label}/")
+def starts(server: Server, config: PublicConfig, found: Gathered, round: int) -> dict[str, State]:
+    """Return what each architecture's student starts from, by label.
+
+    On warm rounds that is the average of the architecture's uploads; otherwise, and where none of
+    its clients took part, its mirror.
+    """
+    given: dict[str, State] = {}
+    for model in mirrors.architectures(server.cell):
+        sent = found.states.get(model.label, [])
+        if not sent or not config.warm(round):
+            given[model.label] = mirrors.weights(server, model)
+            continue
+        batch_size = server.cell.recipe.batch_size
+        shares = client_weights([info for info, _ in sent], config.weighting, batch_size)
+        mean = average((state, share) for (_, state), share in zip(sent, shares, strict=True))
+        if not config.average_buffers:
+            mean |= {name: sent[-1][1][name] for name, _ in server.build(model).named_buffers()}
+        given[model.label] = mean
+    return given
 
 
-def _net(server: Server, model: Model) -> Net:
-    net = server.build(model)
-    load(net, _mirror(server, model))
+def teach(
+    server: Server, config: PublicConfig, found: Gathered, images: Tensor
+) -> tuple[Teacher, Tensor]:
+    """Return a round's clients as one teacher, and their shares, (K,) summing to 1.
+
+    Args:
+        server: Computes.
+        config: Who counts how much, and whether the worst are left out.
+        found: What they sent.
+        images: (n, C, S, S) uint8 that students will see. Where they are not augmented, or clients
+            sent logits, the teacher is a table of the logits at each place.
+    """
+    batch_size = server.cell.recipe.batch_size
+    shares = torch.tensor(client_weights(found.clients, config.weighting, batch_size))
+    nets = found.nets
+    if config.drop_worst:
+        scores = [server.validate(net) for net in nets]
+        kept = keep_best_teachers(scores, server.shape.classes)
+        nets, shares = [nets[k] for k in kept], shares[kept]
+    shares = shares / shares.sum()
+    if found.logits:
+        table = torch.stack([each.to(server.device) for each in found.logits])
+    else:
+        teachers = Teachers(nets, server.inference)
+        if config.augment != "none":
+            return lambda batch, _: teachers.logits(batch), shares
+        table = teachers.table(images)
+    return lambda _, row: table.index_select(1, row["places"]), shares
+
+
+def distil(
+    server: Server,
+    config: PublicConfig,
+    model: Model,
+    start: State,
+    images: Tensor,
+    teacher: Teacher,
+    shares: Tensor,
+    round: int,
+) -> Net:
+    """Return an architecture's student after its steps, or its best snapshot.
+
+    Args:
+        server: Trains, and validates where the settings say so.
+        config: How.
+        model: The architecture.
+        start: Weights and buffers to start from.
+        images: (n, C, S, S) uint8.
+        teacher: From ``teach``; so are the shares.
+        shares: (K,).
+        round: From 0; the steps may depend on it.
+    """
+    from fedbench.synthesis.student import Student
+
+    net = mirrors.network(server, model, start)
+    sizes = {each.label: mirrors.size(server.build(each)) for each in server.cell.models}
+    steps = config.step_schedule.steps(
+        config.steps, round + 1, size=sizes[model.label], largest=max(sizes.values())
+    )
+    if steps == 0:
+        return net
+    best = None
+    if config.validation != "none":
+        best = Best(server, net, config.validate_every, steps, config.patience)
+        if config.keep_initial:
+            best.measure(0)
+    recipe = Recipe(
+        optimizer="adam",
+        lr=config.lr,
+        schedule=config.schedule,
+        clip_norm=config.clip_norm,
+        batch_size=config.batch_size,
+        augment=config.augment,
+    )
+    places = Split(images, torch.arange(len(images)))
+    module = Student(
+        net,
+        recipe,
+        ("places",),
+        epochs=steps,
+        teacher=teacher,
+        shares=shares,
+        distillation=Distillation(config.objective, config.temperature),
+        logit_bound=config.bound,
+        after_step=best,
+    )
+    loader = server.loader(places, recipe, "distil", model.label, round)
+    server.fit(module, loader, name=f"distil {model.label}", steps=steps, resume=best is None)
+    if best is not None:
+        load(net, best.state)
+        mirrors.rate(server, model, best.accuracy)
     return net
-
-
-def _put(server: Server, model: Model, state: State) -> None:
-    server.state.update(prefixed(state, f"{MIRROR}{model.label}/"))

@@ -1,23 +1,21 @@
 """Shared sets of images: who may contribute how many, and how a model is trained on them.
 
 Every method that shares images takes these pieces, so that their rows differ by the images alone.
-Synthetic images are floats in normalised space that leave the range of pixels, so they have a
-loader of their own; real ones stay bytes and go through the loader of all training.
+Synthetic images are floats in normalised space, because they leave the range of pixels; real ones
+stay bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedbench.config import Cell
-from fedbench.data import augment as augmentation
-from fedbench.data.augment import Kind
-from fedbench.data.dataset import Split
-from fedbench.data.loaders import BatchLoader, batches
+from fedbench.data import dsa
+from fedbench.data.stream import Columns, Stream
 from fedbench.federation.budget import budget_pixels, quotas, total_images
 from fedbench.federation.client import ClientInfo
 from fedbench.federation.message import Message
@@ -27,65 +25,10 @@ from fedbench.federation.state import part, prefixed
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import Work, load
 from fedbench.models.settings import why_not
-from fedbench.seeding import generator
-from fedbench.synthesis import dsa
 from fedbench.synthesis.expansion import expand
 from fedbench.training.recipe import Recipe
 
 _NET = "net/"
-
-
-class SyntheticLoader(BatchLoader):
-    """Shuffled, augmented batches of normalised float images.
-
-    An epoch's batches depend on the seed and its number only (see ``BatchLoader``). Without
-    Siamese operations they are those of a ``BatchLoader`` on the same images as bytes.
-
-    Args:
-        images: (N, C, S, S) float in normalised space; N at least 1.
-        labels: (N,) int64 on the same device.
-        batch_size: Images in a batch; a last batch of one joins the one before it.
-        seed: Root of the orders and the augmentations.
-        mean: Of the normalisation, one value a channel: crops are filled with black.
-        std: Likewise.
-        augment: ``none``, ``crop`` or ``flip_crop``; left out where there are ``ops``.
-        ops: Differentiable augmentation instead: one operation a batch, each image with parameters
-            of its own.
-    """
-
-    def __init__(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        batch_size: int,
-        seed: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        augment: Kind = "none",
-        ops: Sequence[dsa.Op] = (),
-    ) -> None:
-        super().__init__(
-            images, labels, batch_size=batch_size, seed=seed, mean=mean, std=std, augment=augment
-        )
-        self._ops = tuple(ops)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (B, C, S, S) float32 and (B,) int64 on the images' device."""
-        epoch, self._epoch = self._epoch, self._epoch + 1
-        count, size, device = len(self.images), self.images.shape[-1], self.images.device
-        source = generator(self.seed, "epoch", epoch)
-        order = torch.randperm(count, generator=source).to(device)
-        kind: Kind = "none" if self._ops else self._augment
-        moves = augmentation.draw(count, kind, size, source)
-        moves = None if moves is None else moves.to(device)
-        for start, stop in self._bounds:
-            chosen = order[start:stop]
-            pixels = self.images.index_select(0, chosen)
-            if moves is not None:  # black is 0 there
-                pixels = augmentation.apply(pixels - self._bias, moves[start:stop]) + self._bias
-            pixels = dsa.apply(pixels, dsa.draw(self._ops, size, source, stop - start))
-            yield pixels, self.labels.index_select(0, chosen)
 
 
 def client_shares(server: Server) -> list[int]:
@@ -125,13 +68,6 @@ def class_shares(count: int, labels: Tensor, classes: int, source: torch.Generat
     return [int(share) for share in shares]
 
 
-def normalised(shared: SyntheticSet) -> Tensor:
-    """Return the images of a set as (N, C, S, S) float32 in normalised space."""
-    if shared.images.dtype != torch.uint8:
-        return shared.images.float()
-    return torch.cat(list(batches(shared.images, 1000, shared.mean, shared.std)))
-
-
 def train_on_set(
     worker: Work,
     net: nn.Module,
@@ -147,7 +83,7 @@ def train_on_set(
     Args:
         worker: Who trains.
         net: Any module that returns logits.
-        shared: uint8 images, or floats in normalised space.
+        shared: uint8 images, or floats in normalised space; hard or soft labels.
         recipe: How; its augmentation applies to floats as it does to bytes.
         name: See ``Work.fit``; also names the batches' random numbers.
         ops: Differentiable augmentation instead of the recipe's.
@@ -155,17 +91,14 @@ def train_on_set(
     """
     from fedbench.training.classifier import Classifier
 
-    if shared.images.dtype == torch.uint8 and not ops and factor == 1:
-        worker.train(net, Split(shared.images, shared.labels), recipe, name=name)
-        return
-    images, labels = expand(normalised(shared), shared.labels, factor)
-    loader = SyntheticLoader(
-        images.to(worker.device),
-        labels.to(worker.device),
+    images, labels = shared.images, shared.labels
+    if factor > 1:
+        images, labels = expand(shared.normalisation(images), labels, factor)
+    loader = Stream(
+        Columns(images.to(worker.device), labels.to(worker.device)),
         batch_size=recipe.batch_size,
-        seed=worker.generator(name).initial_seed(),
-        mean=shared.mean,
-        std=shared.std,
+        seed=worker.derive(name),
+        normalisation=shared.normalisation,
         augment=worker.shape.augment if recipe.augment == "standard" else recipe.augment,
         ops=ops,
     )
@@ -208,8 +141,8 @@ class SetMethod(Method):
 
     def synthetic(self, server: Server) -> SyntheticSet:
         """Return the shared set."""
-        shape, state = server.shape, server.state
-        return SyntheticSet(state["images"], state["labels"], shape.mean, shape.std)
+        state = server.state
+        return SyntheticSet(state["images"], state["labels"], server.shape.normalisation)
 
 
 class UnionMethod(SetMethod):
@@ -231,7 +164,7 @@ class UnionMethod(SetMethod):
         """Unite the images and train one model on them."""
         parts = [upload.message.tensors for upload in uploads]
         union = {name: torch.cat([part[name] for part in parts]) for name in ("images", "labels")}
-        shared = SyntheticSet(**union, mean=server.shape.mean, std=server.shape.std)
+        shared = SyntheticSet(**union, normalisation=server.shape.normalisation)
         self.conclude(server, shared, **self.training())
 
     def training(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,35 +10,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedbench.training.logits import LogitBound
-
 Objective = Literal["avg_logits", "avg_losses", "avg_probs"]
-#: Of a batch's normalised images and their positions in the public set: (K, B, classes) logits.
-Teacher = Callable[[Tensor, Tensor], Tensor]
+#: Of a batch's normalised images and its columns by name: (K, B, classes) logits.
+Teacher = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """How a student is distilled.
+    """What a student makes of its teachers' logits.
 
     Attributes:
-        lr: Adam's learning rate.
-        steps: Length of the schedule.
-        schedule: ``cosine`` falls to 0 at the last step.
-        clip_norm: Largest norm of the gradient; None does not clip.
-        temperature: T; logits are divided by it, and the loss is not multiplied by T².
         objective: ``avg_logits``: KL from the softmax of averaged logits; ``avg_probs``: from the
             averaged softmax; ``avg_losses``: the average of each teacher's KL.
-        logit_bound: Bound on the student's logits in the loss.
+        temperature: T, above 0; logits are divided by it.
+        squared: Multiply the loss by T², which keeps gradients as large as without a temperature
+            (Hinton et al. 2015, https://arxiv.org/abs/1503.02531).
+        share: Factor of this loss beside that of the labels.
     """
 
-    lr: float
-    steps: int
-    schedule: Literal["constant", "cosine"] = "constant"
-    clip_norm: float | None = None
-    temperature: float = 1.0
     objective: Objective = "avg_logits"
-    logit_bound: LogitBound | None = None
+    temperature: float = 1.0
+    squared: bool = False
+    share: float = 1.0
+
+    def loss(self, student: Tensor, teachers: Tensor, weights: Tensor) -> Tensor:
+        """Return the loss (see ``distillation_loss``), scaled."""
+        loss = distillation_loss(student, teachers, weights, self.objective, self.temperature)
+        factor = self.share * (self.temperature**2 if self.squared else 1.0)
+        return loss if factor == 1 else factor * loss
 
 
 def distillation_loss(

@@ -42,7 +42,7 @@ def test_the_kept_model_has_the_recorded_accuracy(compute, runtime, tiny):
         load_file(runtime.home / "test" / "outputs" / f"{record.outputs['global']}.safetensors")
     )
     data = load_data(cell.data, runtime)
-    mean, std = data.mean[0], data.std[0]
+    mean, std = data.constants.mean[0], data.constants.std[0]
     net.eval()
     predicted = net((data.test.images / 255 - mean) / std).argmax(1)
     right = (predicted == data.test.labels).double().mean().item()

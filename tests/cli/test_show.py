@@ -17,6 +17,7 @@ from fedbench.bench.records import Record, record_path, write_record
 from fedbench.bench.runtime import Runtime
 from fedbench.cli.main import app
 from fedbench.data.load import load
+from fedbench.data.normalisation import Normalisation
 from fedbench.data.settings import Data
 from fedbench.errors import DataError, SettingsError, StoreError
 from fedbench.federation.synthetic import SyntheticSet
@@ -73,7 +74,9 @@ def keep(home):
     """Keep a record made by hand with a shared set as its output."""
 
     def write(images, labels, classes, settings=None, **over):
-        shared = SyntheticSet(images, labels, (0.5,) * images.shape[1], (0.25,) * images.shape[1])
+        shared = SyntheticSet(
+            images, labels, Normalisation((0.5,) * images.shape[1], (0.25,) * images.shape[1])
+        )
         record = made(0, data={"classes": classes, "size": images.shape[-1], "test": 10}, **over)
         record.settings["method"] |= settings or {}
         record.outputs["synthetic"] = shared.save(home / "toy" / "outputs")
@@ -219,7 +222,8 @@ def test_a_set_is_found_from_a_records_file_and_drawn(call, keep, home, tmp_path
 def test_outputs_that_are_gone_or_damaged_are_errors(call, keep, home):
     record, _ = keep(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ["cat", "dog"])
     (file,) = (home / "toy" / "outputs").iterdir()
-    other = SyntheticSet(torch.ones(2, 1, 8, 8), torch.tensor([0, 1]), (0.5,), (0.25,))
+    normalisation = Normalisation((0.5,), (0.25,))
+    other = SyntheticSet(torch.ones(2, 1, 8, 8), torch.tensor([0, 1]), normalisation)
     written = other.save(home / "toy")
     (home / "toy" / f"{written}.safetensors").replace(file)
     with pytest.raises(StoreError, match="not what its name says"):
@@ -319,3 +323,32 @@ def test_an_export_does_not_mix_with_other_files(call, keep, tmp_path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     with pytest.raises(SettingsError, match="holds other files"):
         call("export", record.cell_id, "--out", Path(__file__).parent)
+
+
+def test_several_sets_are_drawn_and_exported_apart(call, keep, home, monkeypatch):
+    images, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 1, 0])
+    record, shared = keep(images, torch.eye(2)[labels], ["cat", "dog"])
+    base = SyntheticSet(torch.zeros_like(images), labels, shared.normalisation, labels.clone())
+    record.outputs["synthetic/base"] = base.save(home / "toy" / "outputs")
+    write_record(record_path(home, "toy", record.cell_id), record)
+    heads, whole = {}, sets.set_sheet
+
+    def spy(name, header, *what, **how):
+        heads[name] = " ".join(header)
+        return whole(name, header, *what, **how)
+
+    monkeypatch.setattr(sets, "set_sheet", spy)
+    call("show", "synthetic", record.cell_id)
+    pictures = home / "toy" / "pictures" / record.cell_id
+    stems = ("synthetic-base", "synthetic")
+    assert names(pictures) == [f"{stem}.{end}" for stem in stems for end in ("png", "svg")]
+    assert "soft labels of 32 bytes" in heads["synthetic"]
+    assert "Images `base` beside those shared by" in heads["synthetic-base"]
+    call("export", record.cell_id)
+    out = home / "toy" / "exports" / record.cell_id
+    assert names(out / "train" / "cat") == names(out / "synthetic-base" / "train" / "cat")
+    assert SyntheticSet.load(out / "synthetic-base.safetensors").origin.tolist() == [0, 1, 1, 0]
+    text = (out / "README.txt").read_text()
+    assert "in synthetic-base/train/CLASS/NUMBER.png" in text
+    assert "labels (N, classes), a number for each class" in text
+    assert "origin (N,), the client, or -1" in text

@@ -32,7 +32,7 @@ def test_classes_are_sorted_and_colours_kept(mine):
     assert data.train.images.shape == (2, 3, 32, 32)
     assert data.train.labels.tolist() == [0, 1]
     assert data.train.images[:, :, 5, 5].tolist() == [[0, 0, 255], [255, 0, 0]]
-    assert data.mean == data.std == (0.5, 0.5, 0.5)
+    assert data.constants.mean == data.constants.std == (0.5, 0.5, 0.5)
 
 
 def test_image_size_is_decoded_from_the_original(mine):
@@ -72,7 +72,7 @@ def test_all_grey_gives_one_channel(mine):
     data = load_folder(mine)
     assert data.train.images.shape == (10, 1, 32, 32)
     assert data.train.images[:5, 0, 9, 9].tolist() == [128, 255, 128, 128, 128]
-    assert data.mean == (0.5,)
+    assert data.constants.mean == (0.5,)
 
 
 def test_one_coloured_test_image_gives_three_channels(mine):

@@ -15,6 +15,7 @@ from data_files import labels, load_all, pixels, put, write_idx
 from PIL import Image
 
 from fedbench.data import cache as store
+from fedbench.data.normalisation import Normalisation
 from fedbench.data.readers import Decoded, idx, split_of
 from fedbench.data.resize import resize
 from fedbench.data.specs import DATASETS, MNIST, Layout
@@ -52,7 +53,7 @@ def test_second_load_is_mapped_from_the_cache(mnist, cache, monkeypatch):
     assert second.train.images.equal(first.train.images)
     assert second.test.labels.equal(first.test.labels)
     assert second.classes == first.classes == MNIST.classes
-    assert (second.mean, second.std, second.augment) == (MNIST.mean, MNIST.std, "none")
+    assert (second.constants, second.augment) == (Normalisation(MNIST.mean, MNIST.std), "none")
     assert second.fingerprint == first.fingerprint
     assert not any("decoding" in line for line in said)
 
@@ -279,7 +280,7 @@ def test_third_party_spec_is_enough(tmp_path, cache, monkeypatch):
     data = load_all("third", tmp_path, cache, image_size=20)
     assert data.classes == ("a", "b")
     assert data.train.images.shape == (6, 3, 20, 20)
-    assert data.mean == MNIST.mean * 3
+    assert data.constants.mean == MNIST.mean * 3
 
 
 @pytest.mark.parametrize(

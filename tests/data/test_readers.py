@@ -127,8 +127,8 @@ def test_digits_need_no_file_and_have_a_fixed_test_set(tmp_path):
     # Pixels, enlargement and split are version 1 of the reader: raise it when this changes.
     assert data.fingerprint.startswith("66ccc6dd07b8")
     values = data.train.images.double() / 255
-    assert float(values.mean()) == pytest.approx(data.mean[0], abs=5e-5)
-    assert float(values.std()) == pytest.approx(data.std[0], abs=5e-5)
+    assert float(values.mean()) == pytest.approx(data.constants.mean[0], abs=5e-5)
+    assert float(values.std()) == pytest.approx(data.constants.std[0], abs=5e-5)
 
 
 def test_digits_split_has_no_image_on_both_sides(tmp_path):

@@ -39,8 +39,8 @@ def test_mnist(cache):
     ]  # fmt: skip
     assert len(data.test) == 10_000
     mean, std = measured(data)
-    assert mean == pytest.approx(data.mean, abs=1e-3)
-    assert std == pytest.approx(data.std, abs=1e-3)
+    assert mean == pytest.approx(data.constants.mean, abs=1e-3)
+    assert std == pytest.approx(data.constants.std, abs=1e-3)
 
 
 def test_cifar10_is_complete_and_loads_in_a_second(cache):
@@ -48,7 +48,7 @@ def test_cifar10_is_complete_and_loads_in_a_second(cache):
     assert torch.bincount(data.test.labels).tolist() == [1000] * 10
     if len(data.train) == 50_000:  # a smaller copy may be there
         assert torch.bincount(data.train.labels).tolist() == [5000] * 10
-        assert measured(data)[0] == pytest.approx(data.mean, abs=1e-3)
+        assert measured(data)[0] == pytest.approx(data.constants.mean, abs=1e-3)
     start = time.perf_counter()
     load_all("cifar10", ROOT, cache)
     assert time.perf_counter() - start < 1
@@ -69,5 +69,5 @@ def test_nsl_kdd_has_the_published_groups(cache):
     if len(data.train) == 25_192:  # the 20 % file, which the constants are measured on
         assert torch.bincount(data.train.labels).tolist() == [13449, 9234, 2289, 209, 11]
         mean, std = measured(data)
-        assert mean == pytest.approx(data.mean, abs=1e-4)
-        assert std == pytest.approx(data.std, abs=1e-4)
+        assert mean == pytest.approx(data.constants.mean, abs=1e-4)
+        assert std == pytest.approx(data.constants.std, abs=1e-4)

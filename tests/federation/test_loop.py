@@ -431,7 +431,7 @@ def test_a_shared_set_above_the_budget_is_refused(registered, runtime, tiny):
         def synthetic(self, server):
             kept = super().synthetic(server)
             return SyntheticSet(
-                kept.images.repeat(2, 1, 1, 1), kept.labels.repeat(2), kept.mean, kept.std
+                kept.images.repeat(2, 1, 1, 1), kept.labels.repeat(2), kept.normalisation
             )
 
     registered(Wasteful)

@@ -7,6 +7,7 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
 from fedbench.bench.plan import planned
 from fedbench.errors import SettingsError, TrainingError
+from fedbench.federation.message import Message
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods.collabdm import Handful, MeanTable
 from fedbench.synthesis import sets
@@ -68,7 +69,7 @@ def test_the_set_keeps_to_its_budget_in_normalised_space(compute, runtime):
     assert found.images.shape == (20, 1, 16, 16)
     assert found.images.dtype == torch.float32
     assert record.shared_pixels == 20 * 256
-    values = found.images * found.std[0] + found.mean[0]
+    values = found.images * found.normalisation.std[0] + found.normalisation.mean[0]
     assert -3 < values.min() < 0  # synthetic pixels leave the range
     assert torch.isfinite(found.images).all()
 
@@ -84,13 +85,14 @@ def test_cd_8_clients_may_lack_classes(compute, runtime, method):
 @pytest.mark.parametrize("method", [COLLAB, LOCAL, REFERENCE], ids=str)
 def test_expanded_canvases_are_matched_and_trained_on_as_four(compute, monkeypatch, method):
     seen = []
-    loader = sets.SyntheticLoader
+    stream = sets.Stream
 
-    def spy(images, labels, **options):
-        seen.append((len(images), torch.bincount(labels).tolist(), options["ops"]))
-        return loader(images, labels, **options)
+    def spy(rows, **options):
+        (labels,) = rows.columns
+        seen.append((len(rows), torch.bincount(labels).tolist(), options["ops"]))
+        return stream(rows, **options)
 
-    monkeypatch.setattr(sets, "SyntheticLoader", spy)
+    monkeypatch.setattr(sets, "Stream", spy)
     record = compute({**method, "expand": 2}, **BUDGET)
     ((count, labels, ops),) = seen
     assert count == 4 * 20
@@ -334,7 +336,7 @@ def test_a_client_without_a_share_sends_nothing_synthetic(compute):
 
 def test_real_images_are_not_what_is_sent(compute, runtime):
     found = shared(runtime, compute(LOCAL, **BUDGET))
-    pixels = (found.images * found.std[0] + found.mean[0]) * 255
+    pixels = (found.images * found.normalisation.std[0] + found.normalisation.mean[0]) * 255
     assert ((pixels - pixels.round()).abs() > 1e-2).float().mean() > 0.3
 
 
@@ -346,3 +348,15 @@ def test_a_client_cannot_start_from_images_that_it_does_not_hold():
     client = SimpleNamespace(info=SimpleNamespace(id=4), shape=None)
     with pytest.raises(TrainingError, match="client 4 holds 2 images of class 1, and 3"):
         real_start(client, {1: torch.zeros(2, 1, 8, 8)}, [0, 3], 1)
+
+
+def test_fd3_4_clients_of_local_dm_send_images_and_labels_alone(compute, monkeypatch):
+    seen, serialise = [], Message.serialise
+
+    def listen(message):
+        seen.append((message.kind, set(message.tensors)))
+        return serialise(message)
+
+    monkeypatch.setattr(Message, "serialise", listen)
+    compute(LOCAL, **BUDGET)
+    assert seen == [("quota", {"images"}), ("synthetic", {"images", "labels"})] * 3

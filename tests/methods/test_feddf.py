@@ -11,6 +11,8 @@ from fedbench.bench.plan import planned
 from fedbench.federation.message import Message
 from fedbench.methods import METHODS
 from fedbench.methods.feddf import PARTNERS
+from fedbench.synthesis.voting import Best
+from fedbench.training.pool import TrainerPool
 
 SHARED = {"budget": {"pixels": 20 * 256}}
 MIXED = {
@@ -49,7 +51,8 @@ def test_unused_images_are_a_privilege_and_their_pixels_are_counted(compute):
 def test_weights_go_down_and_up_once_a_round(compute, runtime):
     record = compute(feddf(rounds=2), **SHARED)
     size = model_bytes(runtime, record)
-    assert record.ledger["payload_down"] == record.ledger["payload_up"] == 2 * 3 * size
+    assert record.ledger["payload_down"] == 3 * (8 + size)  # a seed gives the initial weights
+    assert record.ledger["payload_up"] == 2 * 3 * size
     assert [point["step"] for point in record.curves] == [1, 2]
 
 
@@ -57,7 +60,7 @@ def test_logits_go_up_and_public_images_go_down_once(compute, runtime):
     record = compute(by_logits(rounds=3, init_every=2), **SHARED)
     size = model_bytes(runtime, record)
     places, images, logits = 4 * 20, 20 * 256, 4 * 20 * 10
-    assert record.ledger["payload_down"] == 3 * (3 * (size + places) + images)
+    assert record.ledger["payload_down"] == 3 * (8 + 2 * size + 3 * places + images)
     # Rounds 1 (warm) and 2 (divisible by 2) start from the average, so weights go up as well.
     assert record.ledger["payload_up"] == 3 * (3 * logits + 2 * size)
 
@@ -103,7 +106,7 @@ def test_fd_4_and_si_7_a_mirror_for_each_architecture_and_their_mean(compute, ru
     assert {point["name"] for point in record.curves} == set(models)
     # Clients 0 and 1 have the first architecture, client 2 the second: nobody gets another one's.
     sizes = [model_bytes(runtime, record, name) for name in models]
-    assert record.ledger["payload_down"] == 2 * (2 * sizes[0] + sizes[1])
+    assert record.ledger["payload_down"] == 3 * 8 + 2 * sizes[0] + sizes[1]
 
 
 @pytest.mark.parametrize("exchange", [feddf, by_logits])
@@ -139,6 +142,28 @@ def test_validation_is_charged_and_the_best_snapshot_stays(compute, mode):
     else:
         assert traffic["up/validation"]["messages"] == 3
         assert "the clients' hold-outs, pooled at the server" in record.privileges
+
+
+def test_a_killed_validation_happens_and_is_charged_again(compute, tiny, runtime, monkeypatch):
+    method = feddf(validation="poll", validate_every=2, keep_initial=True)
+    expected = compute(method, **SHARED, **HELD_OUT)
+    monkeypatch.setitem(TrainerPool.fit.__kwdefaults__, "checkpoint_every", 0.0)
+    whole, steps = Best.measure, []
+
+    def die(self, step):
+        steps.append(step)
+        if len(steps) == 5:  # the last one, after two epochs
+            raise KeyboardInterrupt
+        whole(self, step)
+
+    monkeypatch.setattr(Best, "measure", die)
+    cell = tiny(method, **SHARED, **HELD_OUT)
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(cell, runtime, suite="again")
+    record = run_cell(cell, runtime, suite="again")
+    assert steps == [0, 1, 2, 4, 6] * 2
+    assert record.outputs == expected.outputs
+    assert record.ledger["traffic"] == expected.ledger["traffic"]
 
 
 def test_bad_teachers_are_left_out(compute, monkeypatch):

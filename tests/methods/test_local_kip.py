@@ -39,7 +39,7 @@ def test_what_is_shared_are_learnt_floats_within_the_budget(compute, runtime):
     assert record.ledger["payload_up"] == 30 * (4 * 256 + 8)
     assert record.ledger["payload_down"] == 3 * 8
     # Adam's first step moves a pixel by the rate: no image is a stored one any more.
-    pixels = (found.images * found.std[0] + found.mean[0]) * 255
+    pixels = (found.images * found.normalisation.std[0] + found.normalisation.mean[0]) * 255
     assert ((pixels - pixels.round()).abs() > 1e-3).float().mean() > 0.5
 
 

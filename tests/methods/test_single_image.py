@@ -57,7 +57,7 @@ def test_si_8_after_the_first_message_no_pixels_are_sent(compute, monkeypatch):
     given = ["public/picture" in message for message in found]
     assert given == [True, False] * 3 + [False] * 12
     names = {name for message in found for name in message if not name.startswith("model/")}
-    assert names == {"public/picture", "public/digest", "chosen", "logits"}
+    assert names == {"seed", "public/picture", "public/digest", "chosen", "logits"}
 
 
 def test_weights_alone_pass_where_the_server_computes_the_logits(compute, runtime):
@@ -151,13 +151,16 @@ def test_another_picture_after_a_kill_starts_the_cell_over(tiny, runtime, tmp_pa
 
 
 def test_a_client_with_other_crops_stops_the_cell(tiny, runtime, monkeypatch):
-    deliver = METHODS.get("single_image").delivery
+    send = METHODS.get("single_image").broadcast
 
-    def other(self, server):
-        given = deliver(self, server)
-        return {**given, "digest": given["digest"] ^ 1}
+    def other(self, server, to, round):
+        message = send(self, server, to, round)
+        return Message(
+            message.kind,
+            {**message.tensors, "public/digest": message.tensors["public/digest"] ^ 1},
+        )
 
-    monkeypatch.setattr(METHODS.get("single_image"), "delivery", other)
+    monkeypatch.setattr(METHODS.get("single_image"), "broadcast", other)
     record = run_cell(tiny(image(), **SHARED), runtime, suite="test")
     assert record.status == "failed"
     assert "same version of fedbench" in record.reason

@@ -13,7 +13,7 @@ from fedbench.errors import SettingsError
 from fedbench.report.figures import style
 from fedbench.report.figures.render import to_svg
 from fedbench.report.pictures.crops import feature_map, on_picture, place, selection_sheet
-from fedbench.report.pictures.look import class_looks, to_pixels, to_png
+from fedbench.report.pictures.look import class_looks, to_png
 from fedbench.report.pictures.sets import set_sheet
 from fedbench.report.pictures.sheet import Row, Strip, sheet
 
@@ -54,24 +54,6 @@ def test_ten_classes_have_looks_of_their_own_and_rarer_ones_share_grey():
     assert [look.colour for look in ten] == [
         look.colour for look in class_looks(names[:10], counts[:10][::-1])
     ]
-
-
-def test_pixels_come_back_from_normalised_space_and_what_is_clipped_is_counted():
-    source = np.random.default_rng(0)
-    pixels = source.integers(0, 256, (4, 3, 5, 5), dtype=np.uint8)
-    mean, std = (0.1, 0.5, 0.7), (0.2, 0.3, 0.4)
-    shape = (1, 3, 1, 1)
-    normal = (pixels / 255 - np.reshape(mean, shape)) / np.reshape(std, shape)
-    found, clipped = to_pixels(normal.astype(np.float32), mean, std)
-    assert (found == pixels).all()
-    assert clipped == 0
-    assert to_pixels(pixels, mean, std)[0] is pixels
-    normal[:, 0] = 100
-    normal[0, 1] = -100
-    found, clipped = to_pixels(normal, mean, std)
-    assert (found[:, 0] == 255).all()
-    assert (found[0, 1] == 0).all()
-    assert clipped == pytest.approx((4 + 1) / 12)
 
 
 def test_every_pixel_of_a_sheet_is_an_exact_square():

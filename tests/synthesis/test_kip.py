@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedbench.data.dataset import Split
+from fedbench.data.normalisation import Normalisation
 from fedbench.synthesis.kip import Kip, TargetBatches, centred, ntk, regress
 from fedbench.training.pool import TrainerPool
 
@@ -135,7 +136,9 @@ def blobs(count=60, seed=0):
 
 
 def batches_of(split, size, **options):
-    return TargetBatches(split, size, seed=7, mean=(0.5,), std=(0.5,), **options)
+    return TargetBatches(
+        split, size, seed=7, normalisation=Normalisation((0.5,), (0.5,)), **options
+    )
 
 
 def test_a_fit_learns_images_and_stops_when_all_is_right():

@@ -7,10 +7,10 @@ import pytest
 import torch
 from shared import File
 
+from fedbench.data import dsa
 from fedbench.methods.collabdm import MeanTable
 from fedbench.models.factory import build
 from fedbench.models.settings import Model
-from fedbench.synthesis import dsa
 from fedbench.synthesis.matcher import DistributionMatching
 from fedbench.synthesis.matching import (
     Descent,
@@ -66,7 +66,9 @@ def start(count=2):
 
 def moved(moments, steps, descent=Descent(), one=None, **options):  # noqa: B008  (frozen)
     module = DistributionMatching(*start(), one or embedding(), descent, **options)
-    TrainerPool("cpu", "32-true").fit(module, MomentLoader(moments, steps, 2), steps=steps)
+    TrainerPool("cpu", "32-true").fit(
+        module, MomentLoader(moments, steps, seed=0, epoch_steps=2), steps=steps
+    )
     return module.images.detach()
 
 
@@ -238,9 +240,8 @@ def test_a_killed_fit_goes_on_with_the_same_bits(descent, tmp_path):
         module = DistributionMatching(*start(), one, descent)
         TrainerPool("cpu", "32-true").fit(
             module,
-            MomentLoader(moments, 9, 2),
+            MomentLoader(moments, 9, seed=0, epoch_steps=2),
             steps=9,
-            seed=0,
             checkpoint=File(path),
             checkpoint_every=0.0,
             on_epoch=on_epoch,

@@ -1,59 +1,13 @@
-"""Shared sets: who contributes how many, and that floats are trained on as bytes are."""
+"""Shared sets: who contributes how many, and what a model is trained on."""
 
 import pytest
 import torch
 
-from fedbench.data.loaders import BatchLoader
 from fedbench.federation.synthetic import SyntheticSet
-from fedbench.synthesis.sets import SyntheticLoader, class_shares, normalised
-
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
-
-
-def pixels(count=9):
-    source = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=source)
-    return images, torch.arange(count) % 4
-
-
-def both(augment):
-    images, labels = pixels()
-    floats = normalised(SyntheticSet(images, labels, MEAN, STD))
-    options = {"batch_size": 4, "seed": 3, "mean": MEAN, "std": STD, "augment": augment}
-    return BatchLoader(images, labels, **options), SyntheticLoader(floats, labels, **options)
-
-
-@pytest.mark.parametrize("augment", ["none", "crop", "flip_crop"])
-def test_floats_give_the_batches_that_bytes_give(augment):
-    bytes_loader, floats_loader = both(augment)
-    assert len(bytes_loader) == len(floats_loader) == 2  # a last image alone joins the batch before
-    for _ in range(2):
-        for (one, first), (other, second) in zip(bytes_loader, floats_loader, strict=True):
-            assert torch.equal(first, second)
-            assert torch.allclose(one, other, atol=1e-5)
-
-
-def test_an_epoch_depends_on_its_number_alone():
-    images, labels = pixels()
-    options = {"batch_size": 4, "seed": 3, "mean": MEAN, "std": STD, "ops": ("crop", "color")}
-    loader, later = (SyntheticLoader(images.float(), labels, **options) for _ in range(2))
-    epochs = [torch.cat([part for part, _ in loader]) for _ in range(3)]
-    later.set_epoch(2)
-    assert torch.equal(torch.cat([part for part, _ in later]), epochs[2])
-    assert not torch.equal(epochs[0], epochs[1])
-
-
-def test_siamese_operations_take_the_place_of_the_recipes():
-    images, labels = pixels(64)
-    options = {"batch_size": 64, "seed": 3, "mean": MEAN, "std": STD, "augment": "flip_crop"}
-    loader = SyntheticLoader(images.float(), labels, **options, ops=("flip",))
-    ((changed, order),) = list(loader)
-    plain = {tuple(image.flatten().tolist()) for image in images.float()}
-    mirrored = {tuple(image.flatten().tolist()) for image in images.float().flip(-1)}
-    found = [tuple(image.flatten().tolist()) for image in changed]
-    assert all(image in plain | mirrored for image in found)
-    assert 15 < sum(image in plain for image in found) < 49  # each image has a draw of its own
-    assert torch.equal(order.sort().values, labels.sort().values)
+from fedbench.methods.random_real import RandomReal
+from fedbench.synthesis.expansion import expand
+from fedbench.synthesis.sets import class_shares, train_on_set
+from fedbench.training.classifier import Classifier
 
 
 def shares(count, labels, seed=0):
@@ -75,9 +29,40 @@ def test_what_is_left_over_goes_to_any_class():
     assert ((found == 2).sum(0) > 50).all()
 
 
-def test_bytes_become_floats_in_normalised_space():
-    images, labels = pixels()
-    floats = normalised(SyntheticSet(images, labels, MEAN, STD))
-    expected = (images / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    assert torch.allclose(floats, expected, atol=1e-5)
-    assert normalised(SyntheticSet(floats, labels, MEAN, STD)) is floats
+def test_a_model_learns_from_soft_labels_as_from_the_class_ids_that_they_are(
+    registered, compute, monkeypatch
+):
+    class Softened(RandomReal):
+        name = "softened"
+
+        def conclude(self, server, shared, **how):
+            labels = torch.nn.functional.one_hot(shared.labels, 10).float()
+            train_on_set(
+                server,
+                server.build(server.cell.student_model),
+                SyntheticSet(shared.images, labels, shared.normalisation),
+                server.cell.student,
+            )
+            super().conclude(server, shared, **how)
+
+    registered(Softened)
+    losses = []
+    whole = Classifier.training_step
+
+    def note(self, batch, batch_idx):
+        loss = whole(self, batch, batch_idx)
+        losses.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(Classifier, "training_step", note)
+    compute("softened", budget={"ipc": 2})
+    first, second = losses[: len(losses) // 2], losses[len(losses) // 2 :]
+    assert len(first) == 4  # 20 images in batches of 16, two epochs
+    assert first == pytest.approx(second, rel=1e-4)
+
+
+def test_soft_labels_are_expanded_with_their_canvases():
+    canvases, labels = torch.randn(2, 1, 8, 8), torch.tensor([[0.1, 0.9], [0.7, 0.3]])
+    images, expanded = expand(canvases, labels, 2)
+    assert len(images) == 8
+    assert torch.equal(expanded, labels[[0, 1] * 4])

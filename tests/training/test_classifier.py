@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 from toys import make_classifier, make_loader
 
+from fedbench.data.stream import Columns
 from fedbench.seeding import isolated
-from fedbench.training.classifier import Classifier, factor
+from fedbench.training.classifier import Classifier
+from fedbench.training.module import factor
 from fedbench.training.pool import TrainerPool
 from fedbench.training.recipe import Recipe
 
@@ -168,7 +170,7 @@ def test_it_learns_and_gives_logits():
     labels = torch.arange(90) % 3
     images = torch.randint(0, 60, (90, 1, 8, 8), generator=source) + labels.view(-1, 1, 1, 1) * 60
     loader = make_loader()
-    loader.images, loader.labels = images.to(torch.uint8)[:25], labels[:25]
+    loader.rows = Columns(images.to(torch.uint8)[:25], labels[:25])
     module = Classifier(simple_net(), Recipe(lr=0.05), epochs=20, steps_per_epoch=3)
     TrainerPool("cpu", "bf16-mixed").fit(module, loader, epochs=20)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""How classes look in pictures, pixels out of normalised space, and PNG files."""
+"""How classes look in pictures, and PNG files."""
 
 from __future__ import annotations
 
@@ -54,28 +54,6 @@ def class_looks(names: Sequence[str], counts: NDArray[np.int64]) -> list[ClassLo
         else ClassLook(name, style.GREY, ".", False)
         for label, name in enumerate(names)
     ]
-
-
-def to_pixels(
-    images: NDArray[np.uint8] | NDArray[np.floating], mean: Sequence[float], std: Sequence[float]
-) -> tuple[NDArray[np.uint8], float]:
-    """Return images as pixels, and what part of their values had to be clipped.
-
-    Args:
-        images: (N, C, H, W): uint8, or floats in normalised space.
-        mean: Of the normalisation, one value a channel.
-        std: Likewise.
-
-    Returns:
-        (N, C, H, W) uint8, and the share of values that lie outside black and white, in [0, 1].
-    """
-    if images.dtype == np.uint8:
-        return np.asarray(images, dtype=np.uint8), 0.0
-    shape = (1, -1, 1, 1)
-    values = images.astype(np.float64) * np.reshape(std, shape) + np.reshape(mean, shape)
-    levels = np.rint(values * 255)
-    outside = (levels < 0) | (levels > 255)
-    return levels.clip(0, 255).astype(np.uint8), float(outside.mean()) if outside.size else 0.0
 
 
 def to_png(sketch: Sketch) -> bytes:

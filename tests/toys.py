@@ -6,7 +6,8 @@ import torch
 from lightning import LightningModule
 from torch import nn
 
-from fedbench.data.loaders import BatchLoader
+from fedbench.data.normalisation import Normalisation
+from fedbench.data.stream import Columns, Stream
 from fedbench.seeding import isolated
 from fedbench.training.classifier import Classifier
 from fedbench.training.recipe import Recipe
@@ -29,8 +30,12 @@ def make_loader(count=25, seed=0, augment="flip_crop"):
     source = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=source)
     labels = torch.randint(0, 3, (count,), generator=source)
-    return BatchLoader(
-        images, labels, batch_size=8, seed=seed, mean=(0.5,), std=(0.25,), augment=augment
+    return Stream(
+        Columns(images, labels),
+        batch_size=8,
+        seed=seed,
+        normalisation=Normalisation((0.5,), (0.25,)),
+        augment=augment,
     )
 
 

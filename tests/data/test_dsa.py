@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from fedbench.data import dsa
+from fedbench.data.dsa import OPS, Draw, apply, draw, parse
 from fedbench.errors import SettingsError
-from fedbench.synthesis import dsa
-from fedbench.synthesis.dsa import OPS, Draw, apply, draw, parse
 
 SIZE = 16
 
