@@ -28,3 +28,5 @@ class File:
 
     def close(self):
         self.path.unlink(missing_ok=True)
+
+    reject = close

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fedbench.data import dsa
 from fedbench.data.dataset import Split
 from fedbench.errors import PrivacyError, SettingsError
 from fedbench.federation.context import Context
@@ -119,6 +120,7 @@ class Client(Work):
         snapshots: Sequence[int] = (),
         proximal: float = 0.0,
         logit_bound: LogitBound | None = None,
+        ops: Sequence[dsa.Op] = (),
     ) -> Trained:
         """Train this client's architecture on its data, once for all methods that ask for it.
 
@@ -132,6 +134,7 @@ class Client(Work):
             snapshots: Epochs, from 0 (before training), after which weights are kept as well.
             proximal: μ of FedProx: (μ/2)·‖θ−θ₀‖² is added to the loss.
             logit_bound: Bound on the length of the logits that the loss sees.
+            ops: Differentiable augmentation instead of the recipe's (see ``Stream``).
 
         Returns:
             The trained weights, on the CPU.
@@ -153,7 +156,7 @@ class Client(Work):
 
         def build() -> dict[str, Tensor]:
             names = ("round", self.round) if name is None else ("training", name)
-            loader = self.loader(self.data, recipe, *names)
+            loader = self.loader(self.data, recipe, *names, ops=ops)
             module = _classifier(net, recipe, len(loader), proximal, logit_bound)
             return self._train(module, loader, recipe.epochs, snapshots)
 
@@ -168,6 +171,8 @@ class Client(Work):
             }
             if logit_bound is not None:
                 settings["logit_bound"] = asdict(logit_bound)
+            if ops:
+                settings["ops"] = list(ops)
             if name is not None:
                 settings |= {"init": name, "round": None}
             return _trained(self.artefact("classifier", settings, build).tensors, snapshots)

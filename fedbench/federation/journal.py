@@ -59,6 +59,20 @@ class Series:
 
 
 @dataclass
+class Fit:
+    """How far a fit has come.
+
+    Attributes:
+        checkpoint: Its last one.
+        charges: What it has charged and observed until then; it counts while the fit is in hand,
+            and happens again if the fit does.
+    """
+
+    checkpoint: Ref
+    charges: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
 class Progress:
     """What a journal's file says.
 
@@ -75,7 +89,7 @@ class Progress:
         entry: What the cell had cost when that round, or ``setup``, began.
         unsettled: What is taken back when a killed cell goes on.
         series: Stages inside the round in hand, by place.
-        fits: Checkpoints of fits in hand, by place.
+        fits: Fits in hand, by place.
         building: Seconds that were spent on artefacts that are not finished, by key.
     """
 
@@ -91,14 +105,14 @@ class Progress:
     entry: dict[str, Any] = field(default_factory=dict)
     unsettled: list[dict[str, Any]] = field(default_factory=list)
     series: dict[str, Series] = field(default_factory=dict)
-    fits: dict[str, Ref] = field(default_factory=dict)
+    fits: dict[str, Fit] = field(default_factory=dict)
     building: dict[str, float] = field(default_factory=dict)
 
     def refs(self) -> Iterator[Ref]:
         """Yield every file that it names."""
         yield from (ref for ref in (self.server, *self.staged.values()) if ref is not None)
         yield from self.clients.values()
-        yield from self.fits.values()
+        yield from (fit.checkpoint for fit in self.fits.values())
         for sent in self.uploads.values():
             yield from sent
         for series in self.series.values():
@@ -116,7 +130,7 @@ class Progress:
             "staged": {client: ref and asdict(ref) for client, ref in self.staged.items()},
             "uploads": {k: [asdict(ref) for ref in sent] for k, sent in self.uploads.items()},
             "series": {place: asdict(series) for place, series in self.series.items()},
-            "fits": {place: asdict(ref) for place, ref in self.fits.items()},
+            "fits": {place: asdict(fit) for place, fit in self.fits.items()},
         }
 
     @classmethod
@@ -128,7 +142,10 @@ class Progress:
         whole["uploads"] = {
             int(k): [Ref(**ref) for ref in sent] for k, sent in whole["uploads"].items()
         }
-        whole["fits"] = {place: Ref(**ref) for place, ref in whole["fits"].items()}
+        whole["fits"] = {
+            place: Fit(Ref(**fit["checkpoint"]), fit["charges"])
+            for place, fit in whole["fits"].items()
+        }
         whole["series"] = {
             place: Series(
                 each["done"],
@@ -161,7 +178,8 @@ class Journal:
         if (found := self._read()) is not None:
             self.now, ledger = found
             clock.ledger.resume(ledger)
-            self._take_back()
+            self.undo(self.now.unsettled)
+            self.now.unsettled = []
         self.shelf.open(self.now.refs())
 
     def save(self) -> None:
@@ -225,9 +243,11 @@ class Journal:
         """How many charges and observations are unsettled."""
         return len(self.now.unsettled)
 
-    def settle(self, start: int) -> None:
-        """Settle what was charged and observed since the ``tally`` was ``start``."""
+    def settle(self, start: int) -> list[dict[str, Any]]:
+        """Settle what was charged and observed since the ``tally`` was ``start``, and return it."""
+        settled = self.now.unsettled[start:]
         del self.now.unsettled[start:]
+        return settled
 
     def phase(self, work: Callable[[bool], None]) -> None:
         """Do ``setup`` or a round, or go on with it; from its beginning if a file is damaged.
@@ -259,17 +279,16 @@ class Journal:
         for ref in files:
             self.shelf.verified(ref)
 
-    def _take_back(self) -> None:
-        """Undo what is unsettled, because it will happen again."""
+    def undo(self, items: list[dict[str, Any]]) -> None:
+        """Take back what was charged and observed, because it will happen again."""
         now = self.now
-        for item in reversed(now.unsettled):
+        for item in items:
             if "charge" in item:
                 self._clock.ledger.undo(*item["charge"])
-            elif "curve" in item:
-                del now.curves[item["curve"]]
-            else:
+            elif "pooled" in item:
                 now.pooled = False
-        now.unsettled = []
+        for place in sorted((item["curve"] for item in items if "curve" in item), reverse=True):
+            del now.curves[place]
 
     def stage(self, client: int, state: Mapping[str, Tensor]) -> None:
         """Keep a client's state as its work left it; it counts from the round's end on.
@@ -321,7 +340,7 @@ class Journal:
         for path in filter(within, list(self.now.series)):
             self.shelf.discard(self.now.series.pop(path).refs())
         for path in filter(within, list(self.now.fits)):
-            self.shelf.discard([self.now.fits.pop(path)])
+            self.shelf.discard([self.now.fits.pop(path).checkpoint])
 
     def begin_build(self, key: str, side: Side) -> None:
         """Begin, or go on, to count the seconds that an artefact takes a side."""

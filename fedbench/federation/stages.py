@@ -12,13 +12,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedbench.errors import FedbenchError
 from fedbench.federation import kept
-from fedbench.federation.journal import Journal, Series
+from fedbench.federation.journal import Fit, Journal, Series
 from fedbench.federation.shelf import DamagedError, Ref
 from fedbench.federation.trail import Trail
 from fedbench.seeding import derive
@@ -63,29 +64,41 @@ class FitCheckpoint:
 
     def __init__(self, journal: Journal, path: str) -> None:
         self._journal, self.path = journal, path
+        self._start = journal.tally
 
     def found(self) -> Path | None:
         """Return the checkpoint to go on from, or None to start."""
-        if (ref := self._journal.now.fits.get(self.path)) is None:
+        if (fit := self._journal.now.fits.get(self.path)) is None:
             return None
         try:
-            return self._journal.shelf.verified(ref)
+            return self._journal.shelf.verified(fit.checkpoint)
         except DamagedError as error:
             log.warning("%s; the fit %s starts over", error, self.path)
-            self.close()
+            self.reject()
             return None
 
     def save(self, write: Callable[[Path], None]) -> None:
         """Have a checkpoint written, in place of the last one."""
-        ref = self._journal.shelf.put(write)
-        self.close()
-        self._journal.now.fits[self.path] = ref
+        ref, charges = self._journal.shelf.put(write), self._forget()
+        charges += self._journal.settle(self._start)
+        self._journal.now.fits[self.path] = Fit(ref, charges)
         self._journal.save()
 
+    def reject(self) -> None:
+        """Forget what was found, and what the fit had charged until then: it happens again."""
+        self._journal.undo(self._forget())
+
     def close(self) -> None:
-        """Forget the checkpoint: the fit is over."""
-        if (ref := self._journal.now.fits.pop(self.path, None)) is not None:
-            self._journal.shelf.discard([ref])
+        """Forget the checkpoint: the fit is over, and would happen again after a kill."""
+        self._journal.now.unsettled += self._forget()
+
+    def _forget(self) -> list[dict[str, Any]]:
+        """Drop the checkpoint and return what the fit had charged until then."""
+        fit = self._journal.now.fits.pop(self.path, None)
+        if fit is None:
+            return []
+        self._journal.shelf.discard([fit.checkpoint])
+        return fit.charges
 
 
 def stages(

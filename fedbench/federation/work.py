@@ -7,7 +7,7 @@ longer, and of ``Server``, which holds none. Neither holds test data.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbench.config import Cell, family_plugins
+from fedbench.data import dsa
 from fedbench.data.dataset import Split
 from fedbench.data.stream import Columns, Stream
 from fedbench.errors import ModelError
@@ -108,13 +109,16 @@ class Work:
         """
         return self._context.build(model, name)
 
-    def loader(self, split: Split, recipe: Recipe, *names: Name) -> Stream:
+    def loader(
+        self, split: Split, recipe: Recipe, *names: Name, ops: Sequence[dsa.Op] = ()
+    ) -> Stream:
         """Return shuffled, augmented, normalised batches, seeded by this worker and names.
 
         Args:
             split: uint8 images and their labels.
             recipe: Gives batch size and augmentation.
             *names: What the loader is for.
+            ops: Differentiable augmentation instead of the recipe's.
         """
         shape = self.shape
         augment = shape.augment if recipe.augment == "standard" else recipe.augment
@@ -124,6 +128,7 @@ class Work:
             seed=self.derive(*names),
             normalisation=shape.normalisation,
             augment=augment,
+            ops=ops,
         )
 
     def fit(
@@ -135,7 +140,6 @@ class Work:
         epochs: int | None = None,
         steps: int | None = None,
         keep_optimizer: bool = False,
-        resume: bool = True,
     ) -> None:
         """Run a Lightning module on a lent Trainer; a killed fit goes on from its last checkpoint.
 
@@ -150,22 +154,12 @@ class Work:
             epochs: Passes over the data; this or ``steps``.
             steps: Batches; the data is iterated as often as that takes.
             keep_optimizer: Go on with the module's optimiser of the fit before.
-            resume: Save checkpoints; False for a fit that does more than train, such as ask
-                clients, which has to happen again after a kill, and be charged then.
 
         Raises:
             TrainingError: The loss is not finite.
         """
         self._context.progress.enter(name, epochs or 0)
-        self._fit(
-            module,
-            data,
-            name,
-            epochs=epochs,
-            steps=steps,
-            keep_optimizer=keep_optimizer,
-            resume=resume,
-        )
+        self._fit(module, data, name, epochs=epochs, steps=steps, keep_optimizer=keep_optimizer)
 
     def _fit(
         self,
@@ -176,7 +170,6 @@ class Work:
         epochs: int | None = None,
         steps: int | None = None,
         keep_optimizer: bool = False,
-        resume: bool = True,
         done: int = 0,
     ) -> None:
         """Run a fit, whose first epoch progress shows as the one after ``done``."""
@@ -188,7 +181,7 @@ class Work:
             steps=steps,
             keep_optimizer=keep_optimizer,
             seed=seed,
-            checkpoint=FitCheckpoint(self._context.journal, path) if resume else None,
+            checkpoint=FitCheckpoint(self._context.journal, path),
             on_epoch=lambda epoch, total, loss: progress.advance(
                 done + epoch, max(done + total, progress.total)
             ),

@@ -21,7 +21,6 @@ from fedbench.federation.message import Message
 from fedbench.federation.method import Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part
-from fedbench.synthesis import mirrors
 from fedbench.synthesis.public import (
     PublicConfig,
     PublicMethod,
@@ -151,11 +150,7 @@ class FedDF(PublicMethod):
         found = gather(server, uploads, config.exchange)
         begun = starts(server, config, found, round)
         teacher, shares = teach(server, config, found, images)
-        for model in mirrors.architectures(server.cell):
-            start = begun[model.label]
-            net = distil(server, config, model, start, images, teacher, shares, round)
-            mirrors.keep(server, model, net.state_dict())
-            server.observe(net, round + 1, mirrors.name(server.cell, model))
+        distil(server, config, begun, images, teacher, shares, round)
 
     def _images(self, server: Server) -> Tensor:
         """Return the public images, (N, C, S, S) uint8."""

@@ -252,11 +252,7 @@ class SingleImage(PublicMethod):
             self._select(server, features, logits, round)
         images = crops[server.state["chosen"].long()]
         teacher, shares = teach(server, config, found, images)
-        for model in mirrors.architectures(server.cell):
-            start = begun[model.label]
-            net = distil(server, config, model, start, images, teacher, shares, round)
-            mirrors.keep(server, model, net.state_dict())
-            server.observe(net, round + 1, mirrors.name(server.cell, model))
+        distil(server, config, begun, images, teacher, shares, round)
 
     def _select(self, server: Server, features: Tensor, logits: Tensor, round: int) -> None:
         """Choose a round's crops, and keep what its pictures show."""

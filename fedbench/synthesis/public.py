@@ -23,6 +23,7 @@ from fedbench.federation.client import Client, ClientInfo, Trained
 from fedbench.federation.message import Message
 from fedbench.federation.method import ClientTraining, Method, Upload
 from fedbench.federation.server import Server
+from fedbench.federation.stages import Kept
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 from fedbench.models.net import Net
@@ -272,34 +273,58 @@ def teach(
 def distil(
     server: Server,
     config: PublicConfig,
-    model: Model,
-    start: State,
+    begun: Mapping[str, State],
     images: Tensor,
     teacher: Teacher,
     shares: Tensor,
     round: int,
-) -> Net:
-    """Return an architecture's student after its steps, or its best snapshot.
+) -> None:
+    """Distil every mirror, one stage each, and mark a point of its curve.
+
+    A student that is validated ends as its best snapshot.
 
     Args:
         server: Trains, and validates where the settings say so.
         config: How.
-        model: The architecture.
-        start: Weights and buffers to start from.
+        begun: Weights and buffers that each architecture starts from, by label.
         images: (n, C, S, S) uint8.
         teacher: From ``teach``; so are the shares.
         shares: (K,).
         round: From 0; the steps may depend on it.
     """
+    models = mirrors.architectures(server.cell)
+    nets = [mirrors.network(server, model, begun[model.label]) for model in models]
+    largest, found = max(map(mirrors.size, nets)), dict[str, float]()
+    keep: dict[str, Kept] = {"nets": nn.ModuleList(nets), "accuracies": found}
+    for number in server.stages("mirrors", len(models), keep=keep):
+        model, net = models[number], nets[number]
+        size = mirrors.size(net)
+        steps = config.step_schedule.steps(config.steps, round + 1, size=size, largest=largest)
+        if steps:
+            best = _student(server, config, model, net, steps, images, teacher, shares, round)
+            if best is not None:
+                found[model.label] = best
+        server.observe(net, round + 1, mirrors.name(server.cell, model))
+    for model, net in zip(models, nets, strict=True):
+        mirrors.keep(server, model, net.state_dict())
+        if model.label in found:
+            mirrors.rate(server, model, found[model.label])
+
+
+def _student(
+    server: Server,
+    config: PublicConfig,
+    model: Model,
+    net: Net,
+    steps: int,
+    images: Tensor,
+    teacher: Teacher,
+    shares: Tensor,
+    round: int,
+) -> float | None:
+    """Train a student in place, and return its accuracy where it is validated."""
     from fedbench.synthesis.student import Student
 
-    net = mirrors.network(server, model, start)
-    sizes = {each.label: mirrors.size(server.build(each)) for each in server.cell.models}
-    steps = config.step_schedule.steps(
-        config.steps, round + 1, size=sizes[model.label], largest=max(sizes.values())
-    )
-    if steps == 0:
-        return net
     best = None
     if config.validation != "none":
         best = Best(server, net, config.validate_every, steps, config.patience)
@@ -313,7 +338,6 @@ def distil(
         batch_size=config.batch_size,
         augment=config.augment,
     )
-    places = Split(images, torch.arange(len(images)))
     module = Student(
         net,
         recipe,
@@ -325,9 +349,10 @@ def distil(
         logit_bound=config.bound,
         after_step=best,
     )
+    places = Split(images, torch.arange(len(images)))
     loader = server.loader(places, recipe, "distil", model.label, round)
-    server.fit(module, loader, name=f"distil {model.label}", steps=steps, resume=best is None)
-    if best is not None:
-        load(net, best.state)
-        mirrors.rate(server, model, best.accuracy)
-    return net
+    server.fit(module, loader, name=f"distil {model.label}", steps=steps)
+    if best is None:
+        return None
+    load(net, best.state)
+    return best.accuracy

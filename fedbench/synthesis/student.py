@@ -7,7 +7,8 @@ no gradient and are not in its checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,22 @@ from fedbench.training.distillation import Distillation, Teacher
 from fedbench.training.logits import LogitBound
 from fedbench.training.module import RecipeModule
 from fedbench.training.recipe import Recipe
+
+
+class Listener(Protocol):
+    """Whoever is told of each step, such as ``voting.Best``."""
+
+    def __call__(self, step: int) -> bool:
+        """Take note of a step, from 1, and return whether to stop."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it remembers: tensors and plain values."""
+        ...
+
+    def load_state_dict(self, kept: dict[str, Any]) -> None:
+        """Become what ``state_dict`` returned."""
+        ...
 
 
 class Student(RecipeModule):
@@ -38,7 +55,8 @@ class Student(RecipeModule):
         absolute: Divide the weighted loss of the labels by the number of images, and not by the sum
             of their weights as torch does, where a weight common to a whole batch would cancel.
         logit_bound: Bound on the length of the logits that the losses see.
-        after_step: Called with the number of steps done; ends the fit where it returns True.
+        after_step: Called with the number of steps done; ends the fit where it returns True. What
+            it remembers is in the module's checkpoints.
 
     Raises:
         SettingsError: There are neither labels nor a teacher to learn from.
@@ -61,7 +79,7 @@ class Student(RecipeModule):
         class_weights: Tensor | None = None,
         absolute: bool = False,
         logit_bound: LogitBound | None = None,
-        after_step: Callable[[int], bool] | None = None,
+        after_step: Listener | None = None,
     ) -> None:
         super().__init__(net, recipe, epochs=epochs, steps_per_epoch=steps_per_epoch)
         if teacher is None and "labels" not in columns:
@@ -99,6 +117,16 @@ class Student(RecipeModule):
         """Tell who listens how many steps are done."""
         if self._after_step is not None and self._after_step(self.trainer.global_step):
             self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put what the listener remembers into a checkpoint."""
+        if self._after_step is not None:
+            checkpoint["after_step"] = self._after_step.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        if self._after_step is not None:
+            self._after_step.load_state_dict(checkpoint["after_step"])
 
     def _of_labels(self, logits: Tensor, row: Mapping[str, Tensor]) -> Tensor:
         """Return the cross entropy with the labels, weighted where there are weights."""

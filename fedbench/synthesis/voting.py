@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -84,6 +84,14 @@ class Best:
         if step == 1 or step % self._every == 0 or step == self._steps:
             self.measure(step)
         return self._patience is not None and step - self._found >= self._patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a killed fit goes on with."""
+        return {"found": self._found, "accuracy": self.accuracy, "state": self.state}
+
+    def load_state_dict(self, kept: Mapping[str, Any]) -> None:
+        """Become what ``state_dict`` returned."""
+        self._found, self.accuracy, self.state = kept["found"], kept["accuracy"], kept["state"]
 
     def measure(self, step: int) -> None:
         """Validate the student as it is now, and keep it if none was better."""

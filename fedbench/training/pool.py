@@ -45,8 +45,12 @@ class FitCheckpoint(Protocol):
         """Have a checkpoint written to a path, in place of the last one."""
         ...
 
+    def reject(self) -> None:
+        """Forget what was found: it belongs to another model, and the fit starts."""
+        ...
+
     def close(self) -> None:
-        """Forget it: the fit is over, or the checkpoint belongs to another model."""
+        """Forget it: the fit is over."""
         ...
 
 
@@ -193,5 +197,5 @@ def _found(checkpoint: FitCheckpoint, module: LightningModule) -> Path | None:
     if {name: value.shape for name, value in saved.items()} == shapes:
         return place
     log.warning("checkpoint %s belongs to another model; training starts over", place)
-    checkpoint.close()
+    checkpoint.reject()
     return None

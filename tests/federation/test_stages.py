@@ -11,6 +11,7 @@ from fedbench.bench.compare import compare
 from fedbench.errors import FedbenchError
 from fedbench.federation import journal as journals
 from fedbench.federation import kept
+from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.journal import Journal
 from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.message import Message
@@ -425,6 +426,41 @@ def test_snapshots_survive_a_kill(registered, runtime, tiny, monkeypatch):
     for path in (runtime.home / "artefacts" / "classifier").iterdir():
         path.unlink()
     assert compare(run_cell(cell, runtime, suite="calm"), stormy) == []
+
+
+def test_experts_are_artefacts_that_their_name_and_augmentation_tell_apart(registered, compute):
+    """Many trainings of one client, each kept once and independent of the others and the round."""
+    found = []
+
+    class Experts(Method):
+        name = "experts"
+
+        def rounds(self):
+            return 2
+
+        def client_update(self, client, received, round):
+            recipe = client.cell.recipe
+            for options in (
+                {},
+                {"init": "expert-0"},
+                {"init": "expert-1"},
+                {"init": "expert-1", "ops": ("flip", "crop")},
+            ):
+                state = client.train_classifier(recipe, **options).state
+                found.append(tensors_digest(state))
+            return Message("n", {"n": torch.zeros(1)})
+
+        def aggregate(self, server, uploads, round):
+            list(uploads)
+
+        def models(self, server):
+            yield "global", server.build(server.cell.models[0])
+
+    registered(Experts)
+    compute("experts", partition={"clients": 1})
+    first, second = found[:4], found[4:]
+    assert len(set(first)) == 4
+    assert second[1:] == first[1:]  # the common one has other batches in every round
 
 
 def test_a_clients_own_measure_costs_no_bytes(registered, compute, runtime, tiny):

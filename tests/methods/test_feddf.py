@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -144,7 +147,10 @@ def test_validation_is_charged_and_the_best_snapshot_stays(compute, mode):
         assert "the clients' hold-outs, pooled at the server" in record.privileges
 
 
-def test_a_killed_validation_happens_and_is_charged_again(compute, tiny, runtime, monkeypatch):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_killed_student_that_is_validated_goes_on_and_is_charged_once(
+    compute, tiny, runtime, monkeypatch, damaged
+):
     method = feddf(validation="poll", validate_every=2, keep_initial=True)
     expected = compute(method, **SHARED, **HELD_OUT)
     monkeypatch.setitem(TrainerPool.fit.__kwdefaults__, "checkpoint_every", 0.0)
@@ -152,18 +158,56 @@ def test_a_killed_validation_happens_and_is_charged_again(compute, tiny, runtime
 
     def die(self, step):
         steps.append(step)
-        if len(steps) == 5:  # the last one, after two epochs
+        if len(steps) == deadly:
             raise KeyboardInterrupt
         whole(self, step)
 
     monkeypatch.setattr(Best, "measure", die)
     cell = tiny(method, **SHARED, **HELD_OUT)
+    deadly = 5  # the last one, at the end of the second epoch
     with pytest.raises(KeyboardInterrupt):
         run_cell(cell, runtime, suite="again")
+    if damaged:
+        (journal,) = (runtime.home / "again" / "scratch").glob("*/journal.json")
+        (fit,) = json.loads(journal.read_text().partition("\n")[2])["progress"]["fits"].values()
+        (journal.parent / "kept" / fit["checkpoint"]["name"]).write_bytes(b"rubbish")
+    steps.clear()
+    deadly = None
     record = run_cell(cell, runtime, suite="again")
-    assert steps == [0, 1, 2, 4, 6] * 2
+    assert steps == ([0, 1, 2, 4, 6] if damaged else [0, 4, 6])
     assert record.outputs == expected.outputs
     assert record.ledger["traffic"] == expected.ledger["traffic"]
+    assert record.curves == expected.curves
+
+
+def test_a_kill_between_two_mirrors_costs_one(compute, tiny, runtime, monkeypatch):
+    """Students are stages: the first one is not trained again."""
+    models = [
+        {"name": "convnet", "width": 4, "depth": 2},
+        {"name": "convnet", "width": 3, "depth": 2},
+    ]
+    method = feddf(validation="poll", rounds=1)
+    over = {**SHARED, **HELD_OUT, "models": models}
+    expected = compute(method, **over)
+    monkeypatch.setattr("fedbench.federation.journal._SHARE", math.inf)
+    fit, names = TrainerPool.fit, []
+
+    def counted(self, module, loader, **options):
+        names.append(type(module).__name__)
+        if names.count("Student") == 2 and len(names) < 10:
+            names.extend(["killed"] * 10)
+            raise KeyboardInterrupt
+        fit(self, module, loader, **options)
+
+    monkeypatch.setattr(TrainerPool, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(tiny(method, **over), runtime, suite="again")
+    names[:] = ["killed"] * 10
+    record = run_cell(tiny(method, **over), runtime, suite="again")
+    assert names.count("Student") == 1
+    assert record.outputs == expected.outputs
+    assert record.ledger["traffic"] == expected.ledger["traffic"]
+    assert record.curves == expected.curves
 
 
 def test_bad_teachers_are_left_out(compute, monkeypatch):
