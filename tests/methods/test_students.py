@@ -79,7 +79,7 @@ def test_a_new_version_of_the_architecture_is_another_cell(tiny, monkeypatch):
     known = cell.cell_id
     monkeypatch.setitem(MODELS._loaded, "resnet8", replace(MODELS.get("resnet8"), version=99))
     assert cell.cell_id != known
-    assert identity(cell)["versions"]["student_model"] == 2
+    assert identity(cell)["versions"]["student_model"] == 99
 
 
 def test_a_row_names_it_in_one_word(tiny):
