@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, Protocol, Self, cast
@@ -66,6 +66,13 @@ class MethodConfig(Settings):
     their hold-outs uploaded to the server (charged, and named as a privilege)."""
 
 
+class Declares(Protocol):
+    """What a cell has to know of a method with its settings."""
+
+    def plugins(self, cell: Cell) -> dict[str, str]:
+        """Return the digests of the plugin files behind its resources."""
+
+
 class MethodClass(Protocol):
     """What a cell has to know of a method's class (see ``federation.method.Method``)."""
 
@@ -75,6 +82,9 @@ class MethodClass(Protocol):
     presets: Mapping[str, Mapping[str, Any]]
     uses_budget: bool
     uses_student: bool
+
+    def __call__(self, config: MethodConfig) -> Declares:
+        """Return the method with its settings."""
 
 
 def methods_in(module: ModuleType) -> dict[str, type[object]]:
@@ -207,7 +217,7 @@ def identity(cell: Cell) -> dict[str, Any]:
 
     A budget or a student's recipe that the method does not use is left out. A default that is
     written out changes nothing; a changed default without a raised version is
-    caught by the golden file in the tests.
+    caught by the golden file in the tests. Of what comes from plugin files their digests count.
     """
     settings = cell.model_dump(mode="json", exclude_defaults=True)
     if cell.partition.scheme != DirichletCapped().scheme:
@@ -233,9 +243,47 @@ def identity(cell: Cell) -> dict[str, Any]:
         # Left out while it is 1, so that tables put these rows beside those of the clients' model.
         later = MODELS.get(student.name).version
         versions |= {"student_model": later} if later > 1 else {}
-    if (plugin := plugin_digest(method)) is not None:
-        versions["plugin"] = plugin
-    return {"settings": settings, "versions": versions}
+    return {"settings": settings, "versions": versions | _plugin_versions(cell, method)}
+
+
+def _plugin_versions(cell: Cell, method: MethodClass) -> dict[str, Any]:
+    """Return the digests of the plugin files that a cell uses anything of; nothing for none.
+
+    They are in two parts for tables: rows that are compared have the same data, partition and
+    clients' models (``shared_plugins``), and may differ in what their methods bring.
+    """
+    shared = DATASETS.plugins(cell.data.name) | SCHEMES.plugins(cell.partition.scheme)
+    for model in cell.models:
+        shared |= MODELS.plugins(model.name)
+    own = method(cell.method).plugins(cell)
+    others = [*_models_in(cell.method), *(_models_in(cell.student) if method.uses_student else ())]
+    for model in others:
+        own |= {what: by for what, by in MODELS.plugins(model.name).items() if what not in shared}
+    digest = plugin_digest(method)
+    return {
+        **({} if digest is None else {"plugin": digest}),
+        **({"plugins": own} if own else {}),
+        **({"shared_plugins": shared} if shared else {}),
+    }
+
+
+def _models_in(value: object) -> Iterator[Model]:
+    """Yield the architectures anywhere in settings."""
+    if isinstance(value, Model):
+        yield value
+    elif isinstance(value, Settings):
+        yield from (model for _, inner in value for model in _models_in(inner))
+    elif isinstance(value, tuple):
+        yield from (model for inner in value for model in _models_in(inner))
+
+
+def family_plugins(cell: Cell) -> dict[str, str]:
+    """Return the digests of the plugin files that bring any of a cell's architectures.
+
+    What is kept of trained networks is of these files; a cell without plugins has none.
+    """
+    models = [*cell.models, *_models_in(cell.method), *_models_in(cell.student)]
+    return {what: by for model in models for what, by in MODELS.plugins(model.name).items()}
 
 
 def parse(values: dict[str, Any]) -> Cell:

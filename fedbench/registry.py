@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,7 +23,13 @@ from fedbench.errors import SettingsError, did_you_mean
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
+#: How the names of all entry-point groups begin.
+GROUPS = "fedbench."
 _PLUGIN = "fedbench_plugin_"
+#: SHA-256 of every plugin file that this process has imported, by the name of its module.
+_DIGESTS: dict[str, str] = {}
 
 
 class Registry(Generic[T]):
@@ -48,6 +56,7 @@ class Registry(Generic[T]):
         self._loaded: dict[str, T] = dict(things or {})
         self._targets = dict(targets or {})
         self._pick = pick
+        self._brought: dict[str, str] = {}
         self._scanned = False
 
     def names(self) -> list[str]:
@@ -69,26 +78,46 @@ class Registry(Generic[T]):
                     f"{did_you_mean(name, self.names())}; "
                     f"known: {', '.join(self.names())}"
                 )
-            module, _, attribute = self._targets[name].partition(":")
-            found = importlib.import_module(module)
-            if attribute or self._pick is None:
-                self._loaded[name] = cast(T, getattr(found, attribute or name))
+            target = self._targets[name]
+            if self._pick is not None and ":" not in target:
+                self._loaded[name] = self._pick(importlib.import_module(target), name)
             else:
-                self._loaded[name] = self._pick(found, name)
+                self._loaded[name] = imported(target if ":" in target else f"{target}:{name}")
         return self._loaded[name]
 
-    def add(self, name: str, thing: T) -> None:
+    def add(self, name: str, thing: T, by: ModuleType | None = None) -> None:
         """Register a thing under a new name.
+
+        Args:
+            name: Nobody else's.
+            thing: Is registered once, however often it is added.
+            by: The plugin that brings it; by default the module of a class.
 
         Raises:
             SettingsError: Another thing has that name already.
         """
-        self._scan()
-        if self._loaded.get(name) is thing:
-            return
         if name in self.names():
+            if self.get(name) is thing:
+                return
             raise SettingsError(f"there is a {self.kind} {name!r} already; rename yours")
         self._loaded[name] = thing
+        self._brought[name] = by.__name__ if by else str(getattr(thing, "__module__", ""))
+
+    def brought_by_others(self, thing: object, module: ModuleType) -> bool:
+        """Say whether a thing that a module shows is registered, and not by that module."""
+        return any(
+            known is thing and self._brought.get(name) != module.__name__
+            for name, known in self._loaded.items()
+        )
+
+    def plugins(self, name: str) -> dict[str, str]:
+        """Return the digest of the plugin file that brought a name, by kind and name; or nothing.
+
+        Cells and caches hash it, so that an edited file is another thing. Installed code is known
+        by the versions of its things.
+        """
+        digest = _DIGESTS.get(self._brought.get(name, ""))
+        return {} if digest is None else {f"{self.kind} {name}": digest}
 
     def _scan(self) -> None:
         """Add what other distributions declare, once."""
@@ -104,6 +133,20 @@ class Registry(Generic[T]):
             self._targets[point.name] = point.value
 
 
+def imported(target: str | T) -> T:
+    """Return a thing that is given as ``module:attribute``, or as it is.
+
+    Args:
+        target: A thing of one's own file is given as it is, for a plugin's module has no name that
+            could be written down; one of an installed module as ``module:attribute``, so that the
+            module is imported when it is needed and not before.
+    """
+    if not isinstance(target, str):
+        return target
+    module, _, attribute = target.partition(":")
+    return cast(T, getattr(importlib.import_module(module), attribute))
+
+
 def import_plugin(target: str) -> ModuleType:
     """Import a third party's code.
 
@@ -111,7 +154,7 @@ def import_plugin(target: str) -> ModuleType:
         target: A path that ends in ``.py``, or a module's dotted name.
 
     Raises:
-        SettingsError: There is no such file or module.
+        SettingsError: There is no such file or module, or it fails when it is imported.
     """
     return _import_file(Path(target)) if target.endswith(".py") else _import_module(target)
 
@@ -119,16 +162,37 @@ def import_plugin(target: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise SettingsError(f"there is no plugin file {path}")
-    name = f"{_PLUGIN}{path.stem}"
-    if name in sys.modules and sys.modules[name].__file__ == str(path.resolve()):
+    place = path.resolve()
+    # Files of one name in several folders are several modules, the same in every process.
+    name = f"{_PLUGIN}{place.stem}_{_sha256(str(place).encode())[:12]}"
+    source = place.read_bytes()
+    if name in sys.modules:
+        if _DIGESTS[name] != _sha256(source):
+            log.warning("plugin %s was edited after it was imported; start anew to use it", path)
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    spec = importlib.util.spec_from_file_location(name, place)
     if spec is None or spec.loader is None:
         raise SettingsError(f"{path} cannot be imported as a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        # What is hashed is what is run: compiled from the same bytes, from no stale bytecode.
+        exec(compile(source, place, "exec", dont_inherit=True), module.__dict__)
+    except Exception as error:
+        del sys.modules[name]
+        raise SettingsError(_fault(path, place, error)) from error
+    _DIGESTS[name] = _sha256(source)
     return module
+
+
+def _fault(path: Path, place: Path, error: Exception) -> str:
+    """Say what went wrong when a plugin was imported, and at which of its lines."""
+    if isinstance(error, SyntaxError) and error.filename == str(place):
+        return f"plugin {path}, line {error.lineno}: {error.msg}; mend the file"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(place)]
+    where = f", line {lines[-1]}" if lines else ""
+    return f"plugin {path}{where}: {type(error).__name__}: {error}; mend the file"
 
 
 def _import_module(name: str) -> ModuleType:
@@ -142,14 +206,16 @@ def _import_module(name: str) -> ModuleType:
 
 
 def plugin_digest(thing: object) -> str | None:
-    """Return the SHA-256 of the plugin file that defines a class, or None for installed code.
+    """Return the SHA-256 of the plugin file that defines a class or function, or None for others.
 
-    An edited plugin is another method: its cells are computed again.
+    It is that of the file as it was imported. An edited plugin is another method: its cells are
+    computed again. Installed code has a version instead.
     """
-    if not thing.__module__.startswith(_PLUGIN):
-        return None
-    source = sys.modules[thing.__module__].__file__
-    return hashlib.sha256(Path(str(source)).read_bytes()).hexdigest()
+    return _DIGESTS.get(getattr(thing, "__module__", ""))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def describe(thing: object) -> str:

@@ -1,4 +1,4 @@
-"""Seeds, safe files, the registry and plugins."""
+"""Seeds, safe files and the registry."""
 
 import random
 import threading
@@ -12,7 +12,6 @@ from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError, StoreError, did_you_mean
 from fedbench.files import move_aside, sweep_parts, write_atomic
 from fedbench.methods import METHODS
-from fedbench.plugins import load_plugin
 from fedbench.registry import Registry
 
 
@@ -144,37 +143,3 @@ def test_every_built_in_name_resolves_to_a_thing_of_that_name():
     for registry in (METHODS, DATASETS, MODELS, SCHEMES):
         for name in registry.names():
             assert registry.get(name).name == name
-
-
-def test_a_plugin_file_adds_its_methods(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text(
-        "from fedbench.methods.local import Local\n"
-        "class Mine(Local):\n    name = 'mine_of_a_test'\n"
-    )
-    try:
-        assert load_plugin(str(path)) == ["mine_of_a_test"]
-        assert load_plugin(str(path)) == ["mine_of_a_test"]
-        assert METHODS.get("mine_of_a_test").rounds(None) == 0
-    finally:
-        METHODS._loaded.pop("mine_of_a_test", None)
-
-
-@pytest.mark.parametrize(("content", "words"), [(None, "no plugin file"), ("x = 1", "no method")])
-def test_a_plugin_without_a_method_is_refused(tmp_path, content, words):
-    path = tmp_path / "empty.py"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(SettingsError, match=words):
-        load_plugin(str(path))
-    with pytest.raises(SettingsError, match="no plugin module"):
-        load_plugin("no_such_module_anywhere")
-
-
-def test_a_plugin_cannot_take_a_built_in_name(tmp_path):
-    path = tmp_path / "thief.py"
-    path.write_text(
-        "from fedbench.methods.local import Local\nclass Thief(Local):\n    name = 'fedavg'\n"
-    )
-    with pytest.raises(SettingsError, match="already"):
-        load_plugin(str(path))

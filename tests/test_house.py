@@ -25,7 +25,7 @@ MAY = {  # who may import whom, besides itself and what is open to all
     "federation": BELOW_CONFIG | {"config"},
     "synthesis": BELOW_CONFIG | {"config", "federation"},
     "methods": BELOW_CONFIG | {"config", "federation", "synthesis"},
-    "plugins": {"config", "federation", "methods"},
+    "plugins": BELOW_CONFIG | {"config", "federation", "methods"},
     "bench": BELOW_CONFIG | {"config", "federation", "methods", "plugins"},
     "report": {"bench"},
 }

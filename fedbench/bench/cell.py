@@ -24,10 +24,9 @@ from fedbench.bench.environment import PeakMemory, available_cores, environment,
 from fedbench.bench.harness import Harness
 from fedbench.bench.holdouts import check_hold_outs
 from fedbench.bench.logs import CellLog, log_path
-from fedbench.bench.lookup import data_sources, newer_record, resource_sources
+from fedbench.bench.lookup import data_sources, newer_record
 from fedbench.bench.reasons import free_memory, is_memory, reason, trace
 from fedbench.bench.records import Record, keep_record, record_path, stamp
-from fedbench.bench.resources import load_resource
 from fedbench.bench.running import BusyError, Heartbeat, running_path
 from fedbench.bench.runtime import Runtime
 from fedbench.bench.stores import store_of
@@ -44,7 +43,7 @@ from fedbench.federation.context import Context, ImageShape, Progress
 from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.loop import Federation
 from fedbench.federation.population import Population
-from fedbench.federation.resources import Resource, parse_name
+from fedbench.federation.resources import Folders, Resource, Scene, declared, digests
 from fedbench.federation.synthetic import SET, named_sets, save_outputs
 from fedbench.files import Lock, is_full, move_aside, write_atomic, writing
 from fedbench.methods import METHODS
@@ -178,14 +177,15 @@ def _compute(
     federation.run()
     folder = runtime.home / suite / "outputs"
     context.progress.enter("evaluation")
-    metrics, digests = harness.measure(federation, split.histogram.tolist(), folder)
+    metrics, outputs = harness.measure(federation, split.histogram.tolist(), folder)
     _finite(metrics["models"])
     with context.clock.side("server"):
         sets = named_sets(method.synthetic(federation.server))
-        digests |= save_outputs(method.outputs(federation.server), folder)
+        outputs |= save_outputs(method.outputs(federation.server), folder)
     names = method.resources(cell)
-    shared = sum(context.resource(name).pixels for name in names)
-    digests |= {name: each.save(folder) for name, each in sets.items()}
+    prices = [(found.pixels, found.size_bytes) for found in map(context.resource, names)]
+    shared = sum(pixels for pixels, _ in prices)
+    outputs |= {name: each.save(folder) for name, each in sets.items()}
     if SET in sets:  # others stand beside it for comparison
         shared += sets[SET].pixels
     if method.uses_budget:
@@ -199,7 +199,7 @@ def _compute(
             "classes": list(data.classes),
             "channels": data.channels,
             "size": data.size,
-            "resources": resource_sources(names, runtime.data),
+            "resources": digests(names, _folders(runtime)),
         },
         "partition": {
             "digest": split.digest,
@@ -210,10 +210,11 @@ def _compute(
         "curves": federation.curves,
         "ledger": federation.ledger.summary(cell.partition.clients),
         "shared_pixels": shared,
+        "resource_bytes": sum(size for _, size in prices),
         "label_bytes": sets[SET].label_bytes if SET in sets else 0,
         "resources": list(names),
         "privileges": _privileges(cell, names),
-        "outputs": digests,
+        "outputs": outputs,
         "evaluation_seconds": harness.seconds,
         "waiting_seconds": context.artefacts.waited,
     }
@@ -228,11 +229,12 @@ def _privileges(cell: Cell, resources: tuple[str, ...]) -> list[str]:
     given = []
     if cell.method.validation == "pooled":
         given.append("the clients' hold-outs, pooled at the server")
-    for name in resources:
-        kind, _, count = parse_name(name)
-        if kind == "unused":
-            given.append(f"{count} images of the clients' own data set, which no client holds")
-    return given
+    own = (declared(name).privilege() for name in resources)
+    return [*given, *(words for words in own if words is not None)]
+
+
+def _folders(runtime: Runtime) -> Folders:
+    return Folders(runtime.data, runtime.home)
 
 
 def _finite(models: dict[str, dict[str, Any]]) -> None:
@@ -282,12 +284,21 @@ def _context(
     }
     digest = hashlib.sha256(f"{data.fingerprint}|{split.digest}".encode()).hexdigest()
     names = METHODS.get(cell.method.name)(cell.method).resources(cell)
-    public = resource_sources(names, runtime.data)
+    public = digests(names, _folders(runtime))
     _begin_scratch(scratch, json.dumps([digest, numerics, public], sort_keys=True))
     store = store_of(runtime, numerics)
 
+    scene = Scene(
+        cell,
+        shape.channels,
+        shape.size,
+        shape.classes,
+        _folders(runtime),
+        read=lambda settings: load_data(settings, runtime),
+    )
+
     def resource(name: str) -> Resource:
-        return load_resource(name, cell, runtime, shape)
+        return declared(name).load(scene)
 
     return Context(
         cell=cell,

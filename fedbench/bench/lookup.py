@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from fedbench.bench.records import Record, find_record, record_path, stamp
 from fedbench.config import Cell
-from fedbench.data.pictures import source_digest
 from fedbench.data.settings import Data
 from fedbench.data.sources import Sources, locate
 from fedbench.data.specs import DATASETS
-from fedbench.errors import DataError
-from fedbench.federation.resources import parse_name
+from fedbench.federation.resources import Folders, digests
 from fedbench.files import move_aside
 
 log = logging.getLogger(__name__)
@@ -49,7 +45,7 @@ def record_of(
     if found is None or found[1].status != "ok":
         return None
     path, record = found
-    if _other_files(record, data, root):
+    if _other_files(record, data, Folders(root, home)):
         log.warning(
             "the data files of %s have changed since record %s; it is kept as %s, and the cell "
             "is computed again",
@@ -61,33 +57,13 @@ def record_of(
     return found
 
 
-def _other_files(record: Record, data: Data, root: Path) -> bool:
-    """Return whether data set, public data sets or pictures here are not those of a record."""
-    now = data_sources(data, root)
+def _other_files(record: Record, data: Data, folders: Folders) -> bool:
+    """Return whether the data set's files or those of resources here are not a record's."""
+    now = data_sources(data, folders.data)
     if now.found and record.data.get("sources") != now.digest:
         return True
     known = record.data.get("resources", {})
-    return any(known[name] != digest for name, digest in resource_sources(known, root).items())
-
-
-def resource_sources(names: Iterable[str], root: Path) -> dict[str, str]:
-    """Return a digest of the files behind each public resource, as far as they are here.
-
-    Args:
-        names: Of resources (see ``fedbench.bench.resources``).
-        root: The data root.
-    """
-    found = {}
-    for name in names:
-        kind, which, _ = parse_name(name)
-        if kind == "dataset":
-            sources = data_sources(Data(name=which), root)
-            if sources.found:
-                found[name] = sources.digest
-        elif kind == "picture":
-            with suppress(DataError):  # it is not here; nothing is known of it
-                found[name] = source_digest(which, root)
-    return found
+    return any(known[name] != digest for name, digest in digests(known, folders).items())
 
 
 def newer_record(

@@ -24,12 +24,9 @@ from typing import Any
 import pydantic
 
 import fedbench
-from fedbench.data.schemes import SCHEMES
-from fedbench.data.specs import DATASETS
 from fedbench.errors import UnwritableError
 from fedbench.files import write_atomic
-from fedbench.methods import METHODS
-from fedbench.models.families import MODELS
+from fedbench.registry import GROUPS
 
 #: A JSON object.
 Answer = dict[str, Any]
@@ -47,7 +44,7 @@ class Memo:
     def __init__(self, home: Path, plugins: list[str] | None = None) -> None:
         self._home = home
         self._ours = not plugins and not any(
-            entry_points(group=table.group) for table in (METHODS, DATASETS, SCHEMES, MODELS)
+            group.startswith(GROUPS) for group in entry_points().groups
         )
 
     def recall(self, question: object) -> Answer | None:

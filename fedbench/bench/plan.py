@@ -15,6 +15,9 @@ from fedbench.bench.planfile import Entry, Excluded, Plan
 from fedbench.bench.suite import Suite, Tree, merge
 from fedbench.config import Cell, parse
 from fedbench.errors import SettingsError
+from fedbench.federation.resources import Folders
+from fedbench.federation.resources import why_not as why_not_resources
+from fedbench.files import data_root, home
 from fedbench.methods import METHODS
 from fedbench.training.recipe import Student
 
@@ -67,7 +70,10 @@ def skip_reason(cell: Cell) -> str | None:
             return reason
     if (reason := why_none(cell)) is not None:
         return reason
-    return METHODS.get(cell.method.name)(cell.method).skip(cell)
+    method = METHODS.get(cell.method.name)(cell.method)
+    if (reason := method.skip(cell)) is not None:
+        return reason
+    return why_not_resources(method.resources(cell), cell, Folders(data_root(), home()))
 
 
 def planned(cell: Cell) -> Planned:

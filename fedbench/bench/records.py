@@ -62,10 +62,12 @@ class Record(Settings):
     """Bytes, rounds and seconds."""
     shared_pixels: int = 0
     """Pixels of the shared or synthetic set, and of public images held beforehand."""
+    resource_bytes: int = 0
+    """Bytes of resources that are no images, such as the weights of a network."""
     label_bytes: int = 0
     """Bytes of the shared set's soft labels, which no budget in pixels counts; 0 for class ids."""
     resources: list[str] = Field(default_factory=list)
-    """Public resources used."""
+    """What the server had beside uploads."""
     privileges: list[str] = Field(default_factory=list)
     """What the method was given that others were not."""
     outputs: dict[str, str] = Field(default_factory=dict)

@@ -23,7 +23,9 @@ Set = Annotated[
 ]
 Plugin = Annotated[
     list[str] | None,
-    typer.Option(help="A Python file or module with your own methods; may be repeated."),
+    typer.Option(
+        help="A Python file or module with methods, data sets or more of your own; may be repeated."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never download data.")]

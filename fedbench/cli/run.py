@@ -153,11 +153,14 @@ class Wish:
 
 def finished(wish: Wish, means: Runtime, memo: Memo) -> tuple[Path, Record] | None:
     """Return a good record of a wish that was granted before, without importing its method."""
-    from fedbench.bench.lookup import record_of, resource_sources
+    from fedbench.bench.lookup import record_of
     from fedbench.data.settings import Data
+    from fedbench.federation.resources import Folders, digests
 
     known = memo.recall(asdict(wish))
-    if known is None or known["resources"] != resource_sources(known["resources"], means.data):
+    if known is None:
+        return None
+    if known["resources"] != digests(known["resources"], Folders(means.data, means.home)):
         return None
     data = Data.model_validate(known["data"])
     found = record_of(means.home, SUITE, known["cell_id"], data, means.data)
@@ -174,10 +177,10 @@ def build_cell(wish: Wish, means: Runtime, memo: Memo) -> Cell:
     Raises:
         SettingsError: A setting is wrong, or no method is named.
     """
-    from fedbench.bench.lookup import resource_sources
     from fedbench.bench.plan import planned
     from fedbench.bench.suite import merge
     from fedbench.config import parse
+    from fedbench.federation.resources import Folders, digests
 
     tree = wish.tree
     name = tree.get("method", {}).get("name")
@@ -201,7 +204,7 @@ def build_cell(wish: Wish, means: Runtime, memo: Memo) -> Cell:
             "cell_id": cell.cell_id,
             "data": cell.data.model_dump(mode="json"),
             # Whether a cell can run may depend on a picture, so its digest is asked for again.
-            "resources": resource_sources(names, means.data),
+            "resources": digests(names, Folders(means.data, means.home)),
             "warnings": list(entry.warnings),
         }
         memo.keep(asdict(wish), answer)

@@ -180,10 +180,10 @@ def _selected(path: Path, record: Record) -> _Selected:
 def _picture(record: Record) -> Tensor:
     """Read the image that a cell's crops come from."""
     from fedbench.data.pictures import read_picture, source_digest
-    from fedbench.federation.resources import parse_name
+    from fedbench.federation.resources import declared
 
     (name,) = record.resources
-    _, which, pixels = parse_name(name)
+    which, pixels = declared(name).which, declared(name).count
     known = record.data.get("resources", {}).get(name)
     if known is not None and source_digest(which, data_root()) != known:
         raise DataError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -20,6 +19,7 @@ from fedbench.data.sources import Sources, locate
 from fedbench.data.specs import DATASETS
 from fedbench.data.subset import stratified
 from fedbench.errors import DataError
+from fedbench.registry import imported
 
 if TYPE_CHECKING:
     from fedbench.data.settings import Data
@@ -124,8 +124,7 @@ def _decoded(
 def _read(sources: Sources, size: int | None, say: Progress) -> Decoded:
     """Decode the files and check what the reader gave, so that a plug-in's fault is found here."""
     assert sources.layout is not None
-    module, _, function = sources.layout.reader.partition(":")
-    reader = cast(Reader, getattr(importlib.import_module(module), function))
+    reader = cast(Reader, imported(sources.layout.reader))
     say(f"{sources.name}: decoding {sources.folder or ''} (once; kept in the cache)")
     decoded = reader(sources, size, say)
     for name, split in (("training", decoded.train), ("test", decoded.test)):

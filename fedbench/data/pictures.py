@@ -1,4 +1,4 @@
-"""One shared picture by name: a built-in photograph, noise, or a file of yours.
+"""One shared picture by name: a built-in photograph, noise, a plugin's, or a file of yours.
 
 Data sets are many small images with labels (``fedbench.data.load``); a picture is one large image
 without any. Sizes are known at plan time, without torch; pixels are read when a method runs. A
@@ -10,49 +10,119 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from fedbench.errors import DataError, SettingsError, did_you_mean
+from fedbench.errors import DataError, SettingsError
+from fedbench.registry import Registry
 from fedbench.seeding import numpy_generator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-NOISE = "noise"
-#: (height, width) in pixels of the photographs that come with scikit-learn.
-PHOTOS = {"china": (427, 640), "flower": (427, 640)}
-#: (height, width) of noise without a budget, and its aspect ratio with one.
-_NOISE_SIZE = (427, 640)
-#: Raised when noise under one name gets other pixels.
-_NOISE_VERSION = 1
+#: Height and width in pixels of a drawn picture without a budget, and its aspect ratio with one.
+_DRAWN_SIZE = (427, 640)
 #: Percent of a budget's pixels that a picture must have: 2560x1920 (S1's street) serves 5,000,000.
 _ENOUGH = 90
 _ON_ITS_SIDE = range(5, 9)  # values of EXIF's orientation that swap height and width
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that has a name: a file that comes with it, or one that is drawn at any size.
+
+    Attributes:
+        name: Its name in settings, without a dot: names with one are those of files.
+        title: What it is, in one line.
+        file: The image file, or a function that finds it.
+        draw: Called as ``(height, width, channels)``; returns (height, width, channels) uint8, the
+            same for the same arguments on every machine.
+        size: Height and width in pixels of the file, where they are known without reading it.
+        source: Where it comes from.
+        version: Of what is drawn: raised when it gets other pixels.
+    """
+
+    name: str
+    title: str
+    file: Path | Callable[[], Path] | None = None
+    draw: Callable[[int, int, int], NDArray[np.uint8]] | None = None
+    size: tuple[int, int] | None = None
+    source: str = ""
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.file is None) == (self.draw is None):
+            raise SettingsError(f"picture {self.name!r} has to have either `file` or `draw`")
+        if Path(self.name).suffix:
+            raise SettingsError(
+                f"picture {self.name!r} is called like a file; give it a name without a dot"
+            )
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None where it is drawn."""
+        return self.file() if callable(self.file) else self.file
+
+
+def _photo(name: str) -> Picture:
+    """Return a photograph that comes with scikit-learn."""
+
+    def find() -> Path:
+        # `sklearn.datasets.load_sample_image` reads this file too, after a second of imports.
+        found = importlib.util.find_spec("sklearn")
+        assert found is not None  # a dependency of ours
+        assert found.origin is not None
+        return Path(found.origin).parent / "datasets" / "images" / f"{name}.jpg"
+
+    return Picture(
+        name,
+        f"the photograph {name}.jpg of scikit-learn",
+        file=find,
+        size=(427, 640),
+        source="https://scikit-learn.org/stable/modules/generated/"
+        "sklearn.datasets.load_sample_images.html",
+    )
+
+
+def _noise(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return uniform noise."""
+    source = numpy_generator(0, "picture", NOISE.name, NOISE.version)
+    values = np.frombuffer(source.bytes(height * width * channels), dtype=np.uint8)
+    return values.reshape(height, width, channels)
+
+
+CHINA = _photo("china")
+FLOWER = _photo("flower")
+NOISE = Picture("noise", "uniform noise in every pixel", draw=_noise)
+
+PICTURES: Registry[Picture] = Registry(
+    "picture", "fedbench.pictures", {each.name: each for each in (CHINA, FLOWER, NOISE)}
+)
 
 
 def picture_size(name: str, root: Path) -> tuple[int, int] | None:
     """Return a picture's height and width in pixels, from its header alone.
 
     Args:
-        name: ``china``, ``flower``, ``noise``, or a file's path, absolute or below the data root.
+        name: One of ``PICTURES``, or a file's path, absolute or below the data root.
         root: The data root.
 
     Returns:
-        None for ``noise``, which has any size, and for a file that is not there (yet).
+        None for one that is drawn at any size, and for a file that is not there (yet).
 
     Raises:
-        SettingsError: The name is neither built in nor a file's.
+        SettingsError: The name is neither a picture's nor a file's.
         DataError: The file is there and is not an image.
     """
-    if name in PHOTOS:
-        return PHOTOS[name]
+    if (known := _named(name)) is not None and known.size is not None:
+        return known.size
     path = _place(name, root)
     if path is None or not path.exists():
         return None
@@ -65,7 +135,7 @@ def fitted(size: tuple[int, int] | None, pixels: int | None) -> tuple[int, int]:
     """Return the largest size of the same shape within a budget.
 
     Args:
-        size: Height and width of the picture; None for noise, which is 2:3.
+        size: Height and width of the picture; None for a drawn one, which is 2:3.
         pixels: The budget, at least 1; None for the picture as it is.
 
     Returns:
@@ -73,7 +143,7 @@ def fitted(size: tuple[int, int] | None, pixels: int | None) -> tuple[int, int]:
         picture's own; their product is at most ``pixels``. A side may be 0 where not even one
         pixel of each row fits (see ``too_small``).
     """
-    height, width = size or _NOISE_SIZE
+    height, width = size or _DRAWN_SIZE
     if pixels is None or (size is not None and height * width <= pixels):
         return height, width
     scale = math.sqrt(pixels / (height * width))
@@ -100,11 +170,11 @@ def too_small(name: str, size: tuple[int, int] | None, pixels: int | None, crop:
             f"picture {name!r} has {width}x{height} pixels, and crops are {crop}x{crop}; choose "
             f"a picture whose smaller side has at least {crop}"
         )
-    short, long = sorted(size or _NOISE_SIZE)
+    short, long = sorted(size or _DRAWN_SIZE)
     needed = f"{crop * -(-crop * long // short):,} pixels would do"
     if pixels is not None and pixels < crop * crop:
         return f"a budget of {pixels:,} pixels is less than one crop of {crop}x{crop}; {needed}"
-    if size is None and name != NOISE:
+    if size is None and not _is_drawn(name):
         return None
     if size is not None and (reason := _scarce(name, size, pixels)) is not None:
         return reason
@@ -130,51 +200,59 @@ def read_picture(name: str, root: Path, *, pixels: int | None, channels: int) ->
         channels: 3 for RGB, 1 for luma (ITU-R 601).
 
     Returns:
-        (channels, H, W) uint8 of the size that ``fitted`` says. Noise is uniform in [0, 255] and
-        the same on every machine.
+        (channels, H, W) uint8 of the size that ``fitted`` says.
 
     Raises:
-        SettingsError: The name is neither built in nor a file's.
-        DataError: No such file, not an image, damaged, or too few pixels for the budget.
+        SettingsError: The name is neither a picture's nor a file's.
+        DataError: No such file, not an image, damaged, or too few pixels for the budget; or what is
+            drawn has another shape.
     """
     import torch
 
     path = _place(name, root)
-    values = _noise(pixels, channels) if path is None else _read(name, path, pixels, channels)
+    values = _drawn(name, pixels, channels) if path is None else _read(name, path, pixels, channels)
     return torch.from_numpy(values.transpose(2, 0, 1).copy())
 
 
 def source_digest(name: str, root: Path) -> str:
-    """Return the SHA-256, in hex, of the file behind a picture; for noise, of its version.
+    """Return the SHA-256, in hex, of the file behind a picture; of a drawn one, of its version.
 
     Raises:
-        SettingsError: The name is neither built in nor a file's.
+        SettingsError: The name is neither a picture's nor a file's.
         DataError: No such file, or it cannot be read.
     """
     path = _place(name, root)
     if path is None:
-        return hashlib.sha256(f"{NOISE} {_NOISE_VERSION}".encode()).hexdigest()
+        words = [f"{name} {PICTURES.get(name).version}", *PICTURES.plugins(name).values()]
+        return hashlib.sha256(" ".join(words).encode()).hexdigest()
     with _reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _place(name: str, root: Path) -> Path | None:
-    """Return the file behind a picture; None for noise."""
-    if name == NOISE:
+def _named(name: str) -> Picture | None:
+    """Return the picture of that name; None for a file's path.
+
+    Raises:
+        SettingsError: The name is neither.
+    """
+    if Path(name).suffix:
         return None
-    if name in PHOTOS:
-        # `sklearn.datasets.load_sample_image` reads this file too, after a second of imports.
-        found = importlib.util.find_spec("sklearn")
-        assert found is not None  # a dependency of ours
-        assert found.origin is not None
-        return Path(found.origin).parent / "datasets" / "images" / f"{name}.jpg"
-    if not Path(name).suffix:
-        known = (*PHOTOS, NOISE)
+    try:
+        return PICTURES.get(name)
+    except SettingsError as error:
         raise SettingsError(
-            f"there is no picture {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}, "
-            "or the path of an image file such as photos/street.jpg"
-        )
-    return root / name
+            f"{error}, or the path of an image file such as photos/street.jpg"
+        ) from error
+
+
+def _is_drawn(name: str) -> bool:
+    return (known := _named(name)) is not None and known.draw is not None
+
+
+def _place(name: str, root: Path) -> Path | None:
+    """Return the file behind a picture; None for a drawn one."""
+    known = _named(name)
+    return root / name if known is None else known.path
 
 
 @contextmanager
@@ -185,7 +263,7 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError(
             f"there is no picture {path}; put it there, set FEDBENCH_DATA to the folder that "
-            f"holds it, or use a built-in one ({', '.join(PHOTOS)}, {NOISE})"
+            f"holds it, or use one by name ({', '.join(PICTURES.names())})"
         ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
@@ -213,12 +291,18 @@ def _read(name: str, path: Path, pixels: int | None, channels: int) -> NDArray[n
     return np.asarray(upright).reshape(height, width, channels)
 
 
-def _noise(pixels: int | None, channels: int) -> NDArray[np.uint8]:
-    """Return uniform noise, (H, W, channels)."""
+def _drawn(name: str, pixels: int | None, channels: int) -> NDArray[np.uint8]:
+    """Return a drawn picture of a budget's size, (H, W, channels)."""
     height, width = fitted(None, pixels)
-    source = numpy_generator(0, "picture", NOISE, _NOISE_VERSION)
-    values = np.frombuffer(source.bytes(height * width * channels), dtype=np.uint8)
-    return values.reshape(height, width, channels)
+    draw = PICTURES.get(name).draw
+    assert draw is not None  # the caller found no file
+    values = draw(height, width, channels)
+    if values.shape != (height, width, channels) or values.dtype != np.uint8:
+        raise DataError(
+            f"picture {name!r} was drawn as {values.dtype} of shape {values.shape}; `draw` has to "
+            f"return uint8 of {(height, width, channels)}"
+        )
+    return values
 
 
 def _scarce(name: str, size: tuple[int, int], pixels: int | None) -> str | None:

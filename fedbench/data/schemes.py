@@ -7,16 +7,15 @@ when a partition is drawn.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from fedbench.data.settings import Partition
 from fedbench.errors import SettingsError
-from fedbench.registry import Registry
+from fedbench.registry import Registry, imported
 from fedbench.settings import validate
 
 if TYPE_CHECKING:
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
 
     from fedbench.data.partitioners.common import Indices, Rng
 
-    Partitioner = Callable[[np.ndarray, Partition, Rng, int], list[Indices]]
+    # The second argument has the type of the scheme's own settings.
+    Partitioner = Callable[[np.ndarray, Any, Rng, int], list[Indices]]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Scheme:
         name: The name in settings and tables.
         title: One line for lists.
         settings: Its settings. The default of their ``scheme`` is the scheme's name.
-        function: ``module:function``, called as ``(labels, settings, rng, classes)`` with settings
-            of that class; it returns one array of indices for each client.
+        function: The function, or ``module:function``, called as ``(labels, settings, rng,
+            classes)`` with settings of that class; it returns one array of indices for each client.
         source: Where it comes from.
         exact_union: Whether every image goes to some client; otherwise some may stay unassigned.
         version: Raised when the same seed gives another partition; part of the cell's id.
@@ -45,7 +45,7 @@ class Scheme:
     name: str
     title: str
     settings: type[Partition]
-    function: str
+    function: str | Partitioner
     source: str
     exact_union: bool = True
     version: int = 1
@@ -57,8 +57,7 @@ class Scheme:
 
     def load(self) -> Partitioner:
         """Import and return the function."""
-        module, _, attribute = self.function.partition(":")
-        return cast("Partitioner", getattr(importlib.import_module(module), attribute))
+        return imported(self.function)
 
 
 class Skewed(Partition):

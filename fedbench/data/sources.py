@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedbench.data.specs import DatasetSpec, Layout
+from fedbench.data.specs import DATASETS, DatasetSpec, Layout
 from fedbench.errors import DataError
 
 #: Part of every cache key: raised when the cache file's own form changes.
@@ -107,7 +107,7 @@ class Sources:
         """Return where the decoded images are or would be cached.
 
         The name holds a hash of the reader's version, the layout, the image size and the names,
-        sizes and times of the files.
+        sizes and times of the files; of a plugin's data set, of the plugin's file as well.
 
         Args:
             cache: The cache's folder.
@@ -120,7 +120,10 @@ class Sources:
             for file in self.files
         ]
         pixels = self.spec.size if size is None else size
-        key = json.dumps([CACHE_FORMAT, self.name, self.spec.version, layout, pixels, names])
+        parts = [CACHE_FORMAT, self.name, self.spec.version, layout, pixels, names]
+        if plugins := DATASETS.plugins(self.name):
+            parts.append(plugins)
+        key = json.dumps(parts)
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         return cache / "data" / f"{self.name}-{pixels}px-{digest}.safetensors"
 

@@ -1,12 +1,13 @@
 """What is known of each data set before a file is opened, and which files hold it.
 
 A ``DatasetSpec`` carries all that loading needs, so a third party adds a data set with one spec
-(entry-point group ``fedbench.datasets``) and one reader function. This module imports neither
-torch nor NumPy: `fedbench datasets` and a plan read it.
+and one reader function: in a plugin, or behind the entry-point group ``fedbench.datasets``. This
+module imports neither torch nor NumPy: `fedbench datasets` and a plan read it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,8 @@ class Layout:
     Attributes:
         name: A short name, such as ``parquet``.
         words: The arrangement in words, for help and errors.
-        reader: Who reads it: ``module:function``, imported when it is needed. The function has
-            the signature of ``fedbench.data.readers.Reader``.
+        reader: Who reads it: a function with the signature of ``fedbench.data.readers.Reader``, or
+            ``module:function``, imported when it is needed.
         places: Folders below the data root (or below `path`) where the files may lie, the
             preferred one first.
         files: For each part, the glob patterns that may match it, relative to the place; the
@@ -35,7 +36,7 @@ class Layout:
 
     name: str
     words: str
-    reader: str
+    reader: str | Callable[..., object]  # a Reader, whose type needs torch and this module
     places: tuple[str, ...] = ("",)
     files: tuple[tuple[str, tuple[str, ...]], ...] = ()
     suffixes: tuple[str, ...] = ()

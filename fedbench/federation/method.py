@@ -26,12 +26,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fedbench.config import Cell, MethodConfig
 from fedbench.data.specs import DATASETS
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, SettingsError
+from fedbench.federation.resources import declared
 from fedbench.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -145,8 +147,20 @@ class Method(ABC):
         return ()
 
     def resources(self, cell: Cell) -> tuple[str, ...]:
-        """Return the public images that it uses, named in the record (see ``bench.resources``)."""
+        """Return the resources that it uses, by name (see ``federation.resources``).
+
+        The record names them. Asked of every cell, those that ``skip`` refuses included: their ids
+        need it.
+        """
         return ()
+
+    def plugins(self, cell: Cell) -> dict[str, str]:
+        """Return the digests of the plugin files behind its resources, part of the cell's id."""
+        found: dict[str, str] = {}
+        for name in self.resources(cell):
+            with suppress(SettingsError):  # such a cell is skipped
+                found |= declared(name).plugins()
+        return found
 
     def rounds(self) -> int:
         """Return the number of communication rounds; 0 for methods that never communicate."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fedbench.config import Cell
+from fedbench.config import Cell, family_plugins
 from fedbench.data import dsa
 from fedbench.data.dataset import Split
 from fedbench.data.stream import Columns, Stream
@@ -28,6 +28,7 @@ from fedbench.federation.trail import Trail
 from fedbench.models.inference import Inference
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
+from fedbench.registry import plugin_digest
 from fedbench.seeding import Name, derive, generator
 from fedbench.training.recipe import Recipe
 
@@ -330,6 +331,7 @@ class Work:
         """
         clock, side, journal = self._context.clock, self._side, self._context.journal
         asked = {"settings": dict(settings), "origin": {} if public else self._origin()}
+        asked |= self._plugins(build)
         key = self._context.artefacts.key(name, asked)
         outer = self._place
         # Noise must not tell which worker of which cell has built what all of them share.
@@ -358,6 +360,12 @@ class Work:
         if not found.shared and journal.due:
             journal.save()
         return found
+
+    def _plugins(self, build: Callable[[], Mapping[str, Tensor]]) -> dict[str, Any]:
+        """Return the digests of the plugin files that define the networks or what builds."""
+        digest = plugin_digest(build)
+        found = family_plugins(self.cell) | ({} if digest is None else {"build": digest})
+        return {"plugins": found} if found else {}
 
     def _origin(self) -> dict[str, Any]:
         return {

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
 from fedbench.errors import ModelError
 from fedbench.models.families import MODELS
 from fedbench.models.settings import Model, why_not
+from fedbench.registry import imported
 from fedbench.seeding import isolated
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def build(
     if (reason := why_not(model, size)) is not None:
         raise ModelError(reason)
     family = MODELS.get(model.name)
-    module, _, attribute = family.build.partition(":")
-    make = cast("Callable[..., Net]", getattr(importlib.import_module(module), attribute))
+    make: Callable[..., Net] = imported(family.build)
     options = {option: getattr(model, option) for option in family.options}
     with isolated(seed):
         net = make(channels=channels, size=size, classes=classes, **options)

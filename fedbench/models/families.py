@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fedbench.registry import Registry
+
+if TYPE_CHECKING:
+    from fedbench.models.net import Net
 
 #: From this height on, `dense_cnn` is the network that DENSE uses for 32x32 pixels; below, the one
 #: that it uses for 28x28.
@@ -45,7 +48,7 @@ class Family:
     Attributes:
         name: Its name in settings.
         title: What it is, in one line.
-        build: ``module:callable``, imported when a network is built. The callable takes the
+        build: The callable, or ``module:callable``, imported when a network is built. It takes the
             keywords ``channels``, ``size`` and ``classes`` and each of ``options``, and returns a
             ``fedbench.models.net.Net``.
         min_size: Height in pixels of the smallest image it takes, or a function of the settings.
@@ -60,7 +63,7 @@ class Family:
 
     name: str
     title: str
-    build: str
+    build: str | Callable[..., Net]
     min_size: int | Callable[[Options], int]
     batch_norm: bool | Callable[[Options, int], bool]
     source: str

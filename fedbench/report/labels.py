@@ -14,7 +14,8 @@ Flat = dict[str, str | int | float]
 
 #: Neither is what a row is: rows are means over seeds, and a preset is a name for its settings.
 NOT_IDENTITY = ("seed", "method.preset")
-#: Settings that may differ between rows of one block. The number of draws changes no partition.
+#: Settings that may differ between rows of one block. The number of draws changes no partition, and
+#: what a method brings by plugins (`versions.plugin`, `versions.plugins`) is its own.
 OF_ROWS = (
     *("method.", "student.", "evaluation.", "budget.", "partition.max_tries"),
     *("versions.method", "versions.plugin"),

@@ -1,7 +1,7 @@
 """Kept answers: found again, and never when they could be wrong."""
 
 import os
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
@@ -83,13 +83,14 @@ def test_a_changed_source_file_makes_all_answers_old_and_the_next_one_deletes_th
     assert len(kept(tmp_path)) == 1
 
 
-def test_where_third_parties_have_a_say_nothing_is_kept_or_found(memo, tmp_path, monkeypatch):
+@pytest.mark.parametrize("group", ["fedbench.methods", "fedbench.pictures"])
+def test_where_third_parties_have_a_say_nothing_is_kept_or_found(
+    memo, tmp_path, monkeypatch, group
+):
     memo.keep(QUESTION, ANSWER)
     assert Memo(tmp_path, ["mine.py"]).recall(QUESTION) is None
-    point = EntryPoint("mine", "mine:Mine", "fedbench.methods")
-    monkeypatch.setattr(
-        module, "entry_points", lambda group: [point] if group == point.group else []
-    )
+    point = EntryPoint("mine", "mine:Mine", group)
+    monkeypatch.setattr(module, "entry_points", lambda: EntryPoints([point]))
     stranger = Memo(tmp_path)
     assert stranger.recall(QUESTION) is None
     stranger.keep("another", ANSWER)

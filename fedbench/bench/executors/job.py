@@ -131,6 +131,14 @@ def work(
     with heavy_imports():
         from fedbench.bench.cell import run_cell
 
+    if (now := entry.cell.cell_id) != entry.cell_id:
+        return failure(
+            entry,
+            job,
+            f"to a worker this is cell {now}: a plugin file was edited since the sweep began; "
+            "sweep again",
+            "",
+        )
     if (found := finished(entry, job)) is not None:
         return found
     means = replace(job.runtime, show=show, say=log.info, capture=True)
