@@ -123,7 +123,8 @@ def watched(tiny, runtime, compute, monkeypatch):
         data = load_data(cell.data, runtime)
         drawn = split(data.train.labels.numpy(), cell.partition, cell.seed, len(data.classes))
         images = torch.cat([data.train.images, data.test.images])
-        gallery = Gallery(images, *data.constants(cell.data.normalisation))
+        scale = data.normalisation(cell.data.normalisation)
+        gallery = Gallery(images, scale.mean, scale.std)
         assert len(gallery.names) == len(images)  # no two are equal, so each has one owner
         own, apart = (
             [gallery.names_of(data.train.images[torch.from_numpy(k)]) for k in part]
@@ -197,8 +198,8 @@ class Greedy(Local):
         return 1
 
     def client_update(self, client, received, round):
-        shape = client.shape
-        mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (shape.mean, shape.std))
+        scale = client.shape.normalisation
+        mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (scale.mean, scale.std))
         return Message("weights", {"body.0.weight": (client.data.images / 255 - mean) / std})
 
 
