@@ -31,7 +31,7 @@ from fedbench.files import move_aside, write_atomic
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 #: Seconds of clients' work that a kill may cost beside the stage in hand.  # fedbench: a commit
 #: after each client of a tiny cell would take as long as the client.
 _PACE = 1.0
@@ -80,6 +80,8 @@ class Progress:
         begun: Whether ``setup`` is done.
         rounds: Rounds whose ``aggregate`` has returned.
         curves: Points observed so far.
+        again: Points that were taken back and will be observed again, with their places in the
+            curves; what has been committed since then is not to come before them.
         pooled: Whether the clients' hold-outs are at the server already.
         charged: Artefacts that have been charged, each with its worker.
         server: The server's state after the last round.
@@ -96,6 +98,7 @@ class Progress:
     begun: bool = False
     rounds: int = 0
     curves: list[dict[str, Any]] = field(default_factory=list)
+    again: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     pooled: bool = False
     charged: set[str] = field(default_factory=set)
     server: Ref | None = None
@@ -155,6 +158,7 @@ class Progress:
             for place, each in whole["series"].items()
         }
         whole["server"] = whole["server"] and Ref(**whole["server"])
+        whole["again"] = [(place, point) for place, point in whole["again"]]
         return cls(**{**whole, "charged": set(whole["charged"])})
 
 
@@ -191,7 +195,7 @@ class Journal:
         note = json.dumps({"progress": self.now.to_json(), "ledger": self._clock.ledger.to_json()})
         digest = hashlib.sha256(note.encode()).hexdigest()
         write_atomic(self._path, f"{_FORMAT} {digest}\n{note}")
-        self.shelf.sweep()
+        self.shelf.sweep(self.now.refs())
         self._saved = time.monotonic()
         self._cost = self._saved - began
 
@@ -221,9 +225,14 @@ class Journal:
         return data
 
     def observe(self, point: dict[str, Any]) -> None:
-        """Add a point to the curves."""
-        self.now.unsettled.append({"curve": len(self.now.curves)})
-        self.now.curves.append(point)
+        """Add a point to the curves; one that was taken back gets its place and bytes again."""
+        now, place = self.now, len(self.now.curves)
+        known = next((each for each in now.again if _named(each[1]) == _named(point)), None)
+        if known is not None:
+            now.again.remove(known)
+            place, point = known
+        now.unsettled.append({"curve": place})
+        now.curves.insert(place, point)
 
     def pool(self) -> None:
         """Note that the clients' hold-outs are at the server."""
@@ -255,21 +264,36 @@ class Journal:
         Args:
             work: Does it; told whether it is called again, after damage was found.
         """
-        now = self.now
         try:
-            if now.entry:
-                self._verify_phase()
-            else:
-                mark = self._clock.ledger.mark()
-                now.entry = {"ledger": mark, "curves": len(now.curves), "pooled": now.pooled}
+            self._enter_phase()
             work(False)
         except DamagedError as error:
-            log.warning("%s; what was done of the round is done again", error)
-            self._leave_phase()
-            self._clock.ledger.roll_back(now.entry["ledger"])
-            del now.curves[now.entry["curves"] :]
-            now.pooled = now.entry["pooled"]
+            self._start_over(error)
             work(True)
+
+    def last_phase(self) -> None:
+        """Begin what follows the last round, or go on with it; anew if a file is damaged."""
+        try:
+            self._enter_phase()
+        except DamagedError as error:
+            self._start_over(error)
+
+    def _enter_phase(self) -> None:
+        now = self.now
+        if now.entry:
+            self._verify_phase()
+        else:
+            mark = self._clock.ledger.mark()
+            now.entry = {"ledger": mark, "curves": len(now.curves), "pooled": now.pooled}
+
+    def _start_over(self, error: DamagedError) -> None:
+        """Take back all that was done of the phase in hand."""
+        now = self.now
+        log.warning("%s; what was done of the round is done again", error)
+        self._leave_phase()
+        self._clock.ledger.roll_back(now.entry["ledger"])
+        del now.curves[now.entry["curves"] :]
+        now.pooled = now.entry["pooled"]
 
     def _verify_phase(self) -> None:
         now = self.now
@@ -288,7 +312,7 @@ class Journal:
             elif "pooled" in item:
                 now.pooled = False
         for place in sorted((item["curve"] for item in items if "curve" in item), reverse=True):
-            del now.curves[place]
+            now.again.append((place, now.curves.pop(place)))
 
     def stage(self, client: int, state: Mapping[str, Tensor]) -> None:
         """Keep a client's state as its work left it; it counts from the round's end on.
@@ -328,7 +352,7 @@ class Journal:
         now = self.now
         self.shelf.discard(ref for sent in now.uploads.values() for ref in sent)
         self.shelf.discard(ref for ref in now.staged.values() if ref is not None)
-        now.uploads, now.staged, now.unsettled = {}, {}, []
+        now.uploads, now.staged, now.unsettled, now.again = {}, {}, [], []
         self.forget("")
 
     def forget(self, place: str) -> None:
@@ -347,6 +371,12 @@ class Journal:
         self._clock.settle()
         spent = self.now.building.get(key, 0.0)
         self._open_builds[key] = (self._clock.ledger.seconds[side] - spent, side)
+
+    def break_off_build(self, key: str) -> None:
+        """Note what an artefact has taken until its building failed."""
+        self._clock.settle()
+        start, side = self._open_builds.pop(key)
+        self.now.building[key] = self._clock.ledger.seconds[side] - start
 
     def end_build(self, key: str) -> float:
         """Return the seconds that an artefact has taken, over all attempts, and forget them.
@@ -381,3 +411,7 @@ class Journal:
             if self._path.exists():
                 move_aside(self._path)
             return None
+
+
+def _named(point: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(point.get(name) for name in ("name", "step", "round"))

@@ -36,17 +36,24 @@ def unpack(thing: Plain, packed: object, device: torch.device) -> None:
         thing: Changed in place.
         packed: From ``pack``.
         device: For tensors that were on a device.
+
+    Raises:
+        TypeError: It was something else.
     """
     if isinstance(thing, nn.Module):
         _unpack_module(thing, cast("Mapping[str, Any]", packed), device)
-    elif isinstance(thing, torch.Generator):
+        return
+    if isinstance(thing, torch.Generator):
         thing.set_state(cast(Tensor, packed))
-    elif isinstance(thing, dict):
-        value = cast("dict[str, object]", _unpack_value(packed, device))
+        return
+    value = _unpack_value(packed, device)
+    if isinstance(thing, dict) and isinstance(value, dict):
         thing.clear()
         thing.update(value)
+    elif isinstance(thing, list) and isinstance(value, list):
+        thing[:] = value
     else:
-        thing[:] = cast("list[object]", _unpack_value(packed, device))
+        raise TypeError(f"it was a {type(value).__name__} and is a {type(thing).__name__}")
 
 
 def _pack_module(module: nn.Module) -> dict[str, Any]:
@@ -80,23 +87,30 @@ def _pack_value(value: object, name: str) -> tuple[object, ...]:
     if isinstance(value, nn.Parameter):
         raise FedbenchError(f"keep[{name!r}] holds a parameter; keep the module that it belongs to")
     if isinstance(value, Tensor):
-        return "tensor", value.detach().cpu().clone(), value.device.type != "cpu"
+        # An image that is optimised has to be one after a kill as well.
+        learns = value.requires_grad and value.is_leaf
+        return "tensor", value.detach().cpu().clone(), value.device.type != "cpu", learns
     if isinstance(value, dict):
+        for key in value:
+            _pack_value(key, name)
         return "dict", {key: _pack_value(each, name) for key, each in value.items()}
     if isinstance(value, list):
         return "list", [_pack_value(each, name) for each in value]
-    if value is None or isinstance(value, str | int | float | bool):
+    # Exactly these: NumPy's float64 is a `float`, and is not read back.
+    if value is None or type(value) in (str, int, float, bool):
         return "value", value
     raise FedbenchError(
         f"keep[{name!r}] holds a {type(value).__name__}, which a kill would lose; keep modules, "
-        "generators, trails, and dictionaries and lists of tensors, numbers, texts and truth values"
+        "generators, trails, and dictionaries and lists of tensors, texts, truth values and plain "
+        "numbers (float(x), int(x))"
     )
 
 
 def _unpack_value(packed: object, device: torch.device) -> object:
     match packed:
-        case ("tensor", Tensor() as value, there):
-            return value.to(device) if there else value
+        case ("tensor", Tensor() as value, there, learns):
+            value = value.to(device) if there else value
+            return value.requires_grad_() if learns else value
         case ("dict", dict() as items):
             return {key: _unpack_value(each, device) for key, each in items.items()}
         case ("list", list() as values):

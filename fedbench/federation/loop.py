@@ -24,6 +24,7 @@ from fedbench.federation.method import Method, Upload
 from fedbench.federation.population import Population
 from fedbench.federation.server import Server
 from fedbench.federation.shelf import Ref
+from fedbench.federation.stages import versions
 from fedbench.federation.state import plain
 from fedbench.federation.work import count_right
 from fedbench.models.inference import unhooked
@@ -96,6 +97,7 @@ class Federation:
 
     def final_models(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the server's final models by name; what it takes to make them is charged."""
+        self._journal.last_phase()
         self.server.enter("models", self._last_round)
         models = iter(self.method.models(self.server))
         while True:
@@ -136,9 +138,11 @@ class Federation:
         if again:
             self.server.state = self._journal.server_state()
         self.server.enter(f"round-{round}", round)
-        uploads = self._uploads(round, chosen)
+        uploads = self._uploads(round, chosen, self.server.path)
         with self.context.clock.side("server"):
-            self.method.aggregate(self.server, uploads, round)
+            # Without `close`: what reads them by `yield from` would close them for those that
+            # follow, and these clients would not work.
+            self.method.aggregate(self.server, map(_itself, uploads), round)
         for _ in uploads:  # clients whose uploads the method did not read have worked all the same
             pass
 
@@ -148,20 +152,36 @@ class Federation:
             self.server.state = plain(self.server.state, "server.state")
             self._journal.end_phase(self.server.state)
 
-    def _uploads(self, round: int, chosen: list[int]) -> Iterator[Upload]:
+    def _uploads(self, round: int, chosen: list[int], place: str) -> Iterator[Upload]:
         clock, sent = self.context.clock, self._journal.now.uploads
         for k in chosen:
+            if self.server.path != place:
+                raise FedbenchError(
+                    f"uploads are read inside {self.server.path}, which a resumed cell leaves out "
+                    "where it is done, and then others would be read there; read them before"
+                )
             info = self.population.infos[k]
             if k not in sent:
                 with self._journal.settling():
                     with clock.side("server"):
-                        message = self.method.broadcast(self.server, info, round)
-                        received = self._send("down", k, message)
+                        received = self._send("down", k, self._broadcast(info, round))
                     self._let_work(info, received, round)
             with clock.side("harness"):
                 if self._journal.due:
                     self._journal.save()
             yield Upload(info, self._unpack(sent[k]))
+
+    def _broadcast(self, info: ClientInfo, round: int) -> Message | None:
+        """Ask what a client is sent; it is not asked again once the client's upload is kept."""
+        state, before = self.server.state, versions(self.server.state)
+        with self.server.apart(f"broadcast {info.id}"):
+            message = self.method.broadcast(self.server, info, round)
+        if self.server.state is not state or versions(state) != before:
+            raise FedbenchError(
+                f"method {self.method.name!r} changes server.state in `broadcast`, where a kill "
+                "would lose that; do it in `setup` or `aggregate`"
+            )
+        return message
 
     def _let_work(self, info: ClientInfo, received: Message | None, round: int) -> None:
         """Let a client work, charge what it sends, and keep that and its state on the disk."""
@@ -252,3 +272,7 @@ class Federation:
             self._journal.charge("up", "validation", client, Message("images", images))
         with self.context.clock.side("server"):
             return count_right(self.context, model, hold_out)
+
+
+def _itself(upload: Upload) -> Upload:
+    return upload

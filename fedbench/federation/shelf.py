@@ -104,11 +104,18 @@ class Shelf:
         """Delete files once the commit that no longer names them is written."""
         self._stale.extend(ref.name for ref in refs)
 
-    def sweep(self) -> None:
-        """Delete what was discarded; called when a commit has been written."""
+    def sweep(self, named: Iterable[Ref] = ()) -> None:
+        """Delete what was discarded; called when a commit has been written.
+
+        Args:
+            named: What that commit names. It stays: a series is committed with files that its step
+                in hand, or a later series, has discarded since.
+        """
+        names = {ref.name for ref in named}
         for name in self._stale:
-            (self._folder / name).unlink(missing_ok=True)
-        self._stale.clear()
+            if name not in names:
+                (self._folder / name).unlink(missing_ok=True)
+        self._stale = [name for name in self._stale if name in names]
 
     def open(self, known: Iterable[Ref]) -> None:
         """Begin where another process ended: delete what its last commit does not name.
@@ -117,6 +124,8 @@ class Shelf:
         """
         names = {ref.name for ref in known}
         if not self._folder.is_dir():
+            if self._folder.is_symlink() or self._folder.exists():
+                move_aside(self._folder)
             return
         for path in self._folder.iterdir():
             if path.name not in names and ".damaged-" not in path.name:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -122,26 +123,30 @@ def stages(
     series = journal.now.series.setdefault(path, Series())
     if series.done:
         _restore(journal, series, keep, device)
-    before, start = _versions(state), journal.tally
+    before, start = versions(state), journal.tally
     for step in range(series.done, count):
         yield step
-        if _versions(state) != before:
+        if versions(state) != before:
             raise FedbenchError(
                 f"the worker's state changed inside the stages {path}, where a kill would lose "
                 "that; put what the steps change into `keep`, and into the state after the loop"
             )
         if step + 1 == count or journal.affordable:
             journal.settle(start)
-            _commit(journal, series, step + 1, keep)
+            _commit(journal, path, series, step + 1, keep)
             start = journal.tally
 
 
-def _commit(journal: Journal, series: Series, done: int, keep: Mapping[str, Kept]) -> None:
+def _commit(
+    journal: Journal, path: str, series: Series, done: int, keep: Mapping[str, Kept]
+) -> None:
     trails = {name: thing for name, thing in keep.items() if isinstance(thing, Trail)}
     payload: dict[str, object] = {
         name: kept.pack(thing, name) for name, thing in keep.items() if not isinstance(thing, Trail)
     }
     payload[""] = {name: len(trail) for name, trail in trails.items()}
+    for step in range(series.done, done):  # what happened inside does not happen again
+        journal.forget(f"{path}/{step}")
     old, content = series.kept, io.BytesIO()
     torch.save(payload, content)
     series.done, series.kept = done, journal.shelf.put(content.getvalue())
@@ -161,19 +166,23 @@ def _restore(
     """
     assert series.kept is not None  # a step was committed
     place = journal.shelf.verified(series.kept)
-    payload = torch.load(place, map_location="cpu", weights_only=True)
+    try:
+        payload = torch.load(place, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise DamagedError(f"what {place} keeps cannot be read: {error}") from error
     lengths = payload.pop("")
     if {*payload, *lengths} != set(keep):
         raise DamagedError(f"what was kept is {sorted({*payload, *lengths})}, not {sorted(keep)}")
     files = iter(series.files)
     trails = {name: _verified(journal, files, length) for name, length in lengths.items()}
     for name, thing in keep.items():
-        if isinstance(thing, Trail):
+        if isinstance(thing, Trail) and name in trails:
             thing.restore(trails[name])
             continue
+        # A dictionary that is a list now, a module that is a generator: the code has changed.
         try:
-            kept.unpack(thing, payload[name], device)
-        except (RuntimeError, KeyError) as error:
+            kept.unpack(cast(kept.Plain, thing), payload[name], device)
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedError(f"what was kept as {name!r} does not fit it: {error}") from error
 
 
@@ -184,7 +193,8 @@ def _verified(journal: Journal, files: Iterator[Ref], count: int) -> list[Ref]:
     return refs
 
 
-def _versions(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+def versions(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Return what differs as soon as a state's tensors are replaced or written into."""
     return {
         name: (id(value), 0 if value.is_inference() else value._version)
         for name, value in state.items()

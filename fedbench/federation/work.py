@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,7 +19,7 @@ from fedbench.config import Cell, family_plugins
 from fedbench.data import dsa
 from fedbench.data.dataset import Split
 from fedbench.data.stream import Columns, Stream
-from fedbench.errors import ModelError
+from fedbench.errors import FedbenchError, ModelError
 from fedbench.federation.artefacts import Artefact
 from fedbench.federation.context import Context, ImageShape
 from fedbench.federation.ledger import Side
@@ -64,6 +65,21 @@ class Work:
         self.round = round
         path = "/".join([phase, *(str(name) for name in self._scope)])
         self._place = Place(path, derive(self.cell.seed, "noise", path))
+
+    @contextmanager
+    def apart(self, name: str) -> Iterator[None]:
+        """Tell the block's work apart from other work of the phase, in which it may not happen.
+
+        Args:
+            name: Occurs once a phase.
+        """
+        outer = self._place
+        path = f"{outer.path}/{name}"
+        self._place = Place(path, derive(self.cell.seed, "noise", path))
+        try:
+            yield
+        finally:
+            self._place = outer
 
     @property
     def path(self) -> str:
@@ -217,9 +233,15 @@ class Work:
         path, seed = outer.next(f"stages {name}")
         context.progress.enter(name, count)
         try:
-            for step in stages(context.journal, path, count, keep, self.state, self.device):
+            state = self.state
+            for step in stages(context.journal, path, count, keep, state, self.device):
                 self._place = Place(f"{path}/{step}", derive(seed, step))
                 yield step
+                if self.state is not state:
+                    raise FedbenchError(
+                        f"the worker's state was replaced inside the stages {path}, where a kill "
+                        "would lose that; set it after the loop"
+                    )
                 context.progress.enter(name, count)
                 context.progress.advance(step + 1, count)
         finally:
@@ -322,6 +344,9 @@ class Work:
             try:
                 with clock.side(side):
                     return build()
+            except BaseException:
+                journal.break_off_build(key)
+                raise
             finally:
                 self._place = outer
 

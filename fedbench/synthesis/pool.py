@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedbench.data.normalisation import Normalisation
 from fedbench.errors import TrainingError
+from fedbench.federation.shelf import Ref
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.trail import Trail
 
@@ -47,6 +48,7 @@ class ImagePool:
         self._trail, self._normalisation, self._device = trail, normalisation, device
         self._space, self._limit = space, limit
         self._open: list[dict[str, Tensor]] = []
+        self._refs: tuple[Ref, ...] = ()
 
     def __len__(self) -> int:
         return sum(len(chunk["images"]) for chunk in self._opened())
@@ -102,6 +104,7 @@ class ImagePool:
         if gone:
             self._trail.drop(gone)
             del self._open[:gone]
+            self._refs = self._trail.refs
 
     def take(self, places: Tensor) -> tuple[Tensor, ...]:
         """Return images, labels, clients and classes at (n,) int64 places, on the device.
@@ -136,8 +139,10 @@ class ImagePool:
 
     def _opened(self) -> list[dict[str, Tensor]]:
         """Return the chunks, mapped once: reading a batch touches most of them."""
-        if len(self._open) > len(self._trail):  # a kill took some back
+        refs = self._trail.refs
+        if self._refs != refs[: len(self._refs)]:  # a kill took some back
             self._open = []
+        self._refs = refs
         for place in range(len(self._open), len(self._trail)):
             chunk = self._trail[place]
             self._open.append({name: chunk[name] for name in ("images", *self.columns)})

@@ -72,6 +72,6 @@ def search(
         trial = study.ask()
         suggest(trial)
         space = {key: distribution_to_json(each) for key, each in trial.distributions.items()}
-        value = objective(dict(trial.params))
+        value = float(objective(dict(trial.params)))  # NumPy's numbers cannot be kept
         kept.append({"params": dict(trial.params), "space": space, "value": value})
     return [Tried(each["params"], each["value"]) for each in kept]

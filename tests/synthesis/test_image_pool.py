@@ -167,3 +167,20 @@ def test_faults_are_named():
         pool.add(batch(2)[0], torch.arange(3))
     with pytest.raises(TrainingError, match="no image yet"):
         ImagePool(trail(), SCALE, CPU).take(torch.arange(1))
+
+
+def test_a_pool_that_holds_images_before_it_is_restored_shows_what_was_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(journals, "_SHARE", math.inf)
+
+    def run():
+        journal = Journal(tmp_path, Clock(Ledger()))
+        kept = Trail(journal.shelf)
+        pool = ImagePool(kept, SCALE, CPU, limit=8)
+        images, labels = batch(4)
+        pool.add(images, labels)
+        for step in stages(journal, "grow", 2, {"pool": kept}, {}, CPU):
+            images, labels = batch(4, 4 * (step + 1))
+            pool.add(images, labels)
+        return pool.take(torch.arange(len(pool)))[1].tolist()
+
+    assert run() == run() == list(range(4, 12))
