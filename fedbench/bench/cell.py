@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import time
 from dataclasses import replace
@@ -285,7 +286,8 @@ def _context(
     digest = hashlib.sha256(f"{data.fingerprint}|{split.digest}".encode()).hexdigest()
     names = METHODS.get(cell.method.name)(cell.method).resources(cell)
     public = digests(names, _folders(runtime))
-    _begin_scratch(scratch, json.dumps([digest, numerics, public], sort_keys=True))
+    stamp = json.dumps([digest, numerics, public], sort_keys=True)
+    _begin_scratch(scratch, stamp, anew=runtime.refresh)
     store = store_of(runtime, numerics)
 
     scene = Scene(
@@ -314,10 +316,18 @@ def _context(
     )
 
 
-def _begin_scratch(scratch: Path, stamp: str) -> None:
-    """Empty a cell's scratch folder unless it is of the same data, resources and numerics."""
+def _begin_scratch(scratch: Path, stamp: str, *, anew: bool) -> None:
+    """Empty a cell's scratch folder unless it is of the same data, resources and numerics.
+
+    Args:
+        scratch: The folder.
+        stamp: What it has to be of.
+        anew: Empty it in any case: what an earlier attempt has done is not to count.
+    """
     place = scratch / "stamp.json"
-    if scratch.exists() and _content(place) != stamp.encode():
+    if anew and scratch.is_dir() and not scratch.is_symlink():
+        shutil.rmtree(scratch)
+    if os.path.lexists(scratch) and _content(place) != stamp.encode():
         log.warning(
             "data, public images, device, threads or torch have changed since %s began, or its "
             "stamp is damaged; it starts over",

@@ -50,6 +50,11 @@ class Epochs(ABC, Generic[B]):
         """This object: where Lightning looks for ``set_epoch``."""
         return self
 
+    @property
+    def next_epoch(self) -> int:
+        """The epoch that iterating gives next, from 0."""
+        return self._next
+
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next, from 0."""
         self._next = epoch

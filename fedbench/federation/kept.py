@@ -8,17 +8,18 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from fedbench.data.epochs import Epochs
 from fedbench.errors import FedbenchError
 
 #: What is written with the stage itself.
-Plain = nn.Module | torch.Generator | dict[str, Any] | list[Any]
+Plain = nn.Module | torch.Generator | Epochs[Any] | dict[str, Any] | list[Any]
 
 
 def pack(thing: Plain, name: str) -> object:
     """Return what ``torch.load`` reads back without running code.
 
     Args:
-        thing: A module, a generator, a dictionary or a list.
+        thing: A module, a generator, a stream of epochs, a dictionary or a list.
         name: What it is called, for errors.
 
     Raises:
@@ -26,6 +27,8 @@ def pack(thing: Plain, name: str) -> object:
     """
     if isinstance(thing, nn.Module):
         return _pack_module(thing)
+    if isinstance(thing, Epochs):
+        return thing.next_epoch
     return thing.get_state() if isinstance(thing, torch.Generator) else _pack_value(thing, name)
 
 
@@ -45,6 +48,9 @@ def unpack(thing: Plain, packed: object, device: torch.device) -> None:
         return
     if isinstance(thing, torch.Generator):
         thing.set_state(cast(Tensor, packed))
+        return
+    if isinstance(thing, Epochs):
+        thing.set_epoch(int(cast(int, packed)))
         return
     value = _unpack_value(packed, device)
     if isinstance(thing, dict) and isinstance(value, dict):
@@ -101,8 +107,8 @@ def _pack_value(value: object, name: str) -> tuple[object, ...]:
         return "value", value
     raise FedbenchError(
         f"keep[{name!r}] holds a {type(value).__name__}, which a kill would lose; keep modules, "
-        "generators, trails, and dictionaries and lists of tensors, texts, truth values and plain "
-        "numbers (float(x), int(x))"
+        "generators, streams, trails, and dictionaries and lists of tensors, texts, truth values "
+        "and plain numbers (float(x), int(x))"
     )
 
 

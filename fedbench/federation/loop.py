@@ -24,7 +24,7 @@ from fedbench.federation.method import Method, Upload
 from fedbench.federation.population import Population
 from fedbench.federation.server import Server
 from fedbench.federation.shelf import Ref
-from fedbench.federation.stages import versions
+from fedbench.federation.stages import glance, unchanged
 from fedbench.federation.state import plain
 from fedbench.federation.work import count_right
 from fedbench.models.inference import unhooked
@@ -173,10 +173,10 @@ class Federation:
 
     def _broadcast(self, info: ClientInfo, round: int) -> Message | None:
         """Ask what a client is sent; it is not asked again once the client's upload is kept."""
-        state, before = self.server.state, versions(self.server.state)
+        state, before = self.server.state, glance(self.server.state)
         with self.server.apart(f"broadcast {info.id}"):
             message = self.method.broadcast(self.server, info, round)
-        if self.server.state is not state or versions(state) != before:
+        if self.server.state is not state or not unchanged(state, before):
             raise FedbenchError(
                 f"method {self.method.name!r} changes server.state in `broadcast`, where a kill "
                 "would lose that; do it in `setup` or `aggregate`"

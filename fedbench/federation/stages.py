@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 #: What steps may keep.
 Kept = kept.Plain | Trail
+Glance = list[tuple[str, Tensor, int]]
 
 
 class Place:
@@ -123,10 +124,10 @@ def stages(
     series = journal.now.series.setdefault(path, Series())
     if series.done:
         _restore(journal, series, keep, device)
-    before, start = versions(state), journal.tally
+    before, start = glance(state), journal.tally
     for step in range(series.done, count):
         yield step
-        if versions(state) != before:
+        if not unchanged(state, before):
             raise FedbenchError(
                 f"the worker's state changed inside the stages {path}, where a kill would lose "
                 "that; put what the steps change into `keep`, and into the state after the loop"
@@ -193,9 +194,20 @@ def _verified(journal: Journal, files: Iterator[Ref], count: int) -> list[Ref]:
     return refs
 
 
-def versions(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """Return what differs as soon as a state's tensors are replaced or written into."""
-    return {
-        name: (id(value), 0 if value.is_inference() else value._version)
-        for name, value in state.items()
-    }
+def glance(state: Mapping[str, Tensor]) -> Glance:
+    """Return what ``unchanged`` compares a state with later.
+
+    The tensors are held, because the place in memory of one that is gone may be given again.
+    """
+    return [(name, value, _writes(value)) for name, value in state.items()]
+
+
+def unchanged(state: Mapping[str, Tensor], before: Glance) -> bool:
+    """Return whether no tensor of a state was added, removed, replaced or written into since."""
+    return len(state) == len(before) and all(
+        state.get(name) is value and _writes(value) == writes for name, value, writes in before
+    )
+
+
+def _writes(value: Tensor) -> int:
+    return 0 if value.is_inference() else value._version

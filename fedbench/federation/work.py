@@ -219,9 +219,10 @@ class Work:
         Args:
             name: Tells series apart; several of one name are told apart by their order.
             count: Steps in all, from 0.
-            keep: By name: modules (with the optimisers that ``keep_optimizer`` goes on with),
-                ``torch.Generator``, ``Trail``, and dictionaries and lists of tensors and plain
-                values, which are filled in place.
+            keep: By name: modules (a LightningModule with the optimisers that ``keep_optimizer``
+                goes on with; its network alone would come back without them),
+                ``torch.Generator``, a ``Stream`` that is iterated by hand, ``Trail``, and
+                dictionaries and lists of tensors and plain values, which are filled in place.
 
         Yields:
             0 to ``count - 1``, less what is done.

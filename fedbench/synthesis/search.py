@@ -9,6 +9,7 @@ estimator: Bergstra et al., NeurIPS 2011.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,13 +49,14 @@ def search(
         name: Tells searches apart.
         count: Trials.
         suggest: Asks a trial for each setting, such as ``trial.suggest_float("lr", ...)``.
-        objective: Returns the value of some settings, by name.
+        objective: Returns the value of some settings, by name; NaN for a trial that has failed.
 
     Returns:
         All trials in their order.
     """
     import optuna
     from optuna.distributions import distribution_to_json, json_to_distribution
+    from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # progress is shown by the stages
     kept: list[dict[str, Any]] = []
@@ -64,9 +66,13 @@ def search(
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for each in kept:
             known = {key: json_to_distribution(text) for key, text in each["space"].items()}
+            failed = math.isnan(each["value"])  # such as of a training that diverged
             study.add_trial(
                 optuna.trial.create_trial(
-                    params=each["params"], distributions=known, value=each["value"]
+                    params=each["params"],
+                    distributions=known,
+                    state=TrialState.FAIL if failed else TrialState.COMPLETE,
+                    value=None if failed else each["value"],
                 )
             )
         trial = study.ask()

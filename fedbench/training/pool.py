@@ -66,6 +66,8 @@ class TrainerPool:
 
     def __init__(self, device: str, precision: Precision) -> None:
         self.device, self.precision = torch.device(device), precision
+        if self.device.type == "cuda" and self.device.index is None:
+            self.device = torch.device("cuda", torch.cuda.current_device())
         self._free: list[Trainer] = []
         if self.device.type == "cuda":
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False

@@ -182,7 +182,7 @@ def give_past(module: nn.Module, past: Past) -> None:
 
 
 def past_state(module: nn.Module) -> dict[str, Any] | None:
-    """Return how far a module's training has come, as plain values and tensors on the CPU.
+    """Return how far a module's training has come, as plain values and tensors.
 
     Returns:
         What ``restore_past`` takes; None for a module that no fit has trained.

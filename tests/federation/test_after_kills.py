@@ -1,5 +1,6 @@
 """What a kill at an unlucky moment, or a step that fails, must not change."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -298,3 +299,36 @@ def test_uploads_are_not_read_inside_stages_which_a_kill_skips(registered, runti
     record = run_cell(tiny("nested"), runtime, suite="test")
     assert record.status == "failed"
     assert "uploads are read inside round-0/server/stages each#1/0" in record.reason
+
+
+def test_force_does_not_go_on_with_an_earlier_attempt(registered, runtime, tiny):
+    worked = []
+
+    class Mortal(Method):
+        name = "mortal"
+
+        def rounds(self):
+            return 2
+
+        def aggregate(self, server, uploads, round):
+            list(uploads)
+            worked.append(round)
+            if len(worked) == 2:
+                raise RuntimeError("killed")
+
+        def models(self, server):
+            yield "global", server.build(server.cell.models[0])
+
+    registered(Mortal)
+    cell = tiny("mortal")
+    assert run_cell(cell, runtime, suite="test").status == "failed"
+    forced = dataclasses.replace(runtime, refresh=True)
+    assert run_cell(cell, forced, suite="test").status == "ok"
+    assert worked == [0, 1, 0, 1]
+
+
+def test_a_dangling_link_in_the_scratch_folders_place_is_moved_aside(compute, runtime, tiny):
+    place = runtime.home / "test" / "scratch" / tiny("local").cell_id
+    place.parent.mkdir(parents=True)
+    place.symlink_to("nowhere")
+    compute("local")

@@ -8,6 +8,8 @@ from torch import nn
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
+from fedbench.data.normalisation import Normalisation
+from fedbench.data.stream import Columns, Stream
 from fedbench.errors import FedbenchError
 from fedbench.federation import journal as journals
 from fedbench.federation import kept
@@ -118,6 +120,34 @@ def test_quick_steps_are_committed_together_and_no_charge_is_counted_twice(tmp_p
     clock = Clock(Ledger())
     Journal(tmp_path, clock)
     assert clock.ledger.traffic == {}
+
+
+def test_a_stream_that_is_iterated_by_hand_goes_on_with_its_next_epoch(tmp_path):
+    def stream():
+        images = torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1)
+        scale = Normalisation((0.5,), (0.5,))
+        return Stream(Columns(images), batch_size=4, seed=3, normalisation=scale)
+
+    def seen(kept):
+        return [batch[0].flatten().tolist() for batch in kept["stream"]]
+
+    calm, stormy = [], []
+    keep = {"stream": stream()}
+    run(opened(tmp_path / "calm"), 4, keep, lambda step: calm.append(seen(keep)))
+    for die_at in (2, None):
+        keep = {"stream": stream()}
+
+        def body(step, keep=keep, die_at=die_at):
+            if step == die_at:
+                raise Killed
+            stormy.append(seen(keep))
+
+        try:
+            run(opened(tmp_path / "stormy"), 4, keep, body)
+        except Killed:
+            assert die_at == 2
+    assert stormy == calm
+    assert calm[0] != calm[2]
 
 
 def test_a_series_that_is_done_yields_nothing_and_restores_its_end(tmp_path):
