@@ -67,13 +67,14 @@ assert "__getattr__" not in vars(torchmetrics)
 
 
 @pytest.mark.slow
-def test_every_module_of_torchmetrics_can_be_imported_on_its_own():
+def test_modules_of_torchmetrics_can_be_imported_on_their_own():
+    """One in fifteen of the tested version's, because all of them take minutes."""
     python(
         """
 import importlib, os, pathlib
 import fedbench, lightning, torchmetrics
 root = pathlib.Path(torchmetrics.__file__).parent
-for path in root.rglob("*.py"):
+for path in sorted(root.rglob("*.py"))[::15]:
     name = ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
     child = os.fork()
     if not child:

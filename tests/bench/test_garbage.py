@@ -55,7 +55,7 @@ def place(tmp_path):
     keep(home, "old", model="olds")
     keep(home, "skipped")
     for name in ("done", "failed", "open", "old"):
-        put(home / "s" / "scratch" / name / "commit.safetensors", "12345")
+        put(home / "s" / "scratch" / name / "journal.json", "12345")
         put(home / "s" / "logs" / f"{name}.log")
     for name in ("named", "olds", "unnamed"):
         put(home / "s" / "outputs" / f"{name}.safetensors")

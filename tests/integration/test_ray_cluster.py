@@ -184,7 +184,7 @@ def until(found, seconds=200.0):
 
 
 def records(home):
-    return {path.stem: path.read_bytes() for path in home.glob("test/records/*")}
+    return {path.stem: path.read_bytes() for path in home.glob("test/records/*.json")}
 
 
 def test_two_nodes_give_the_numbers_of_one_process(cluster, tiny, runtime, home, odd):
