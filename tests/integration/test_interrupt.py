@@ -65,8 +65,7 @@ def records(place):
 
 def commits(place):
     return {
-        path.parent.name: path.stat().st_mtime_ns
-        for path in place.glob("scratch/*/journal.json")
+        path.parent.name: path.stat().st_mtime_ns for path in place.glob("scratch/*/journal.json")
     }
 
 
