@@ -37,14 +37,23 @@ class Row:
     target: str = ""
 
 
+def settle(device: torch.device | str) -> None:
+    """Wait until a GPU has done what it was asked for; a CPU always has."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def interleave(
-    variants: Mapping[str, Callable[[], object]], repeats: int
+    variants: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device | str = "cpu",
 ) -> dict[str, list[float]]:
     """Time variants in turn, after one untimed turn.
 
     Args:
         variants: What to call, by name.
         repeats: Timed turns; the order rotates, so that none always follows the same other.
+        device: What they compute on: a call ends when it has done its work.
 
     Returns:
         Seconds of each call, by name.
@@ -54,8 +63,10 @@ def interleave(
     for turn in range(-1, repeats):
         start = turn % len(names)
         for name in names[start:] + names[:start]:
+            settle(device)
             began = time.perf_counter()
             variants[name]()
+            settle(device)
             if turn >= 0:
                 seconds[name].append(time.perf_counter() - began)
     return seconds
@@ -73,10 +84,19 @@ def excess_ms(seconds: Mapping[str, list[float]], one: str, other: str) -> float
     )
 
 
-def report(title: str, rows: list[Row], file: Path | None) -> None:
+def card(device: torch.device | str) -> str:
+    """Return a GPU's name, or ``cpu``."""
+    kind = torch.device(device).type
+    return torch.cuda.get_device_name(device) if kind == "cuda" else kind
+
+
+def report(
+    title: str, rows: list[Row], file: Path | None, device: torch.device | str = "cpu"
+) -> None:
     """Print a table, and write it as JSON with where it was measured."""
     load = os.getloadavg()[0]
-    table = Table(title=title, caption=f"{torch.get_num_threads()} thread(s), load {load:.1f}")
+    where = f"{card(device)}, {torch.get_num_threads()} thread(s), load {load:.1f}"
+    table = Table(title=title, caption=where)
     for column in ("what", "value", "target"):
         table.add_column(column)
     for row in rows:
@@ -87,6 +107,7 @@ def report(title: str, rows: list[Row], file: Path | None) -> None:
             "torch": torch.__version__,
             "python": platform.python_version(),
             "processor": platform.machine(),
+            "device": card(device),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "load": load,
