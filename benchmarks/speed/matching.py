@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from timing import Row, interleave, ratio, report, settle
@@ -41,9 +41,11 @@ from fedbench.synthesis.matching import (
     class_moments,
 )
 from fedbench.training.pool import TrainerPool
+from fedbench.training.recipe import Precision
 
 CLASSES, CHANNELS, SIZE, REAL = 10, 3, 32, 100
 LR = 20.0
+PRECISIONS: tuple[Precision, ...] = ("32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Setting:
         self.labels = torch.arange(CLASSES).repeat_interleave(ipc)
         self.embedding = Embedding(self.model, CHANNELS, SIZE, CLASSES, device, dsa.OPS)
         self.targets = [class_moments(self.embedding, seed, self.real) for seed in range(steps)]
-        self.pools = {name: TrainerPool(str(device), name) for name in ("32-true", "bf16-mixed")}
+        self.pools = {name: TrainerPool(str(device), name) for name in PRECISIONS}
 
     def reference(self, *, real: bool, steps: int | None = None) -> Tensor:
         """Take steps as the reference codes do, with the real images or with given means."""
@@ -117,7 +119,7 @@ class Setting:
         self,
         *,
         real: bool,
-        precision: Literal["32-true", "bf16-mixed"] = "32-true",
+        precision: Precision = "32-true",
         chunk: int | None = None,
         steps: int | None = None,
         embedding: Embedding | None = None,
@@ -191,15 +193,10 @@ def server(setting: Setting, repeats: int) -> list[Row]:
 def compiled(setting: Setting, repeats: int, backend: str) -> list[Row]:
     """Compare the server's part with and without ``torch.compile``."""
     rows = []
-    for precision in ("32-true", "bf16-mixed"):
+    for precision in PRECISIONS:
         embedding = Compiled.of(setting.embedding, backend)
-
-        def fast(precision=precision, embedding=embedding) -> Tensor:  # type: ignore[no-untyped-def]
-            return setting.ours(real=False, precision=precision, embedding=embedding)
-
-        def plain(precision=precision) -> Tensor:  # type: ignore[no-untyped-def]
-            return setting.ours(real=False, precision=precision)
-
+        plain = partial(setting.ours, real=False, precision=precision)
+        fast = partial(plain, embedding=embedding)
         settle(setting.device)
         began = time.perf_counter()
         fast()
@@ -219,7 +216,7 @@ def chunks(setting: Setting, repeats: int) -> list[Row]:
     ipc = len(setting.labels) // CLASSES
     sizes = sorted({ipc, 2 * ipc, 64, len(setting.labels)})
     rows = []
-    for precision in ("32-true", "bf16-mixed"):
+    for precision in PRECISIONS:
         seconds = interleave(
             {
                 str(size): lambda size=size, precision=precision: setting.ours(  # type: ignore[misc]

@@ -1,8 +1,9 @@
 """Which memory format trains each family fastest, by precision: what ``models.families`` declares.
 
 A step is forward, backward and SGD. All variants of a family take turns. Figures are of the
-processor's time, which other work on the machine lengthens least; on a GPU, of the clock. ``last`` has convolution weights
-in channels_last, and images as they come, because a convolution of such weights gives such maps.
+processor's time, which other work on the machine lengthens least; on a GPU, of the clock. ``last``
+has convolution weights in channels_last, and images as they come, because a convolution of such
+weights gives such maps.
 
 Run ``python benchmarks/speed/memory_format.py``; it asserts nothing.
 """

@@ -13,10 +13,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
 
 
 class DamagedLoadError(Exception):
@@ -219,7 +223,7 @@ def _check(path: Path, expected: str) -> None:
         raise DamagedLoadError(f"{path} is damaged: its digest is {found}, not {expected}")
 
 
-def _copy(stream: Any, target: Path, count: int, whole: Any) -> tuple[int, str]:
+def _copy(stream: BinaryIO, target: Path, count: int, whole: _Hash) -> tuple[int, str]:
     """Copy so many bytes into a new file; return their number and their digest."""
     target.parent.mkdir(parents=True, exist_ok=True)
     own = hashlib.sha256()
@@ -231,7 +235,7 @@ def _copy(stream: Any, target: Path, count: int, whole: Any) -> tuple[int, str]:
     return count, own.hexdigest()
 
 
-def _blocks(stream: Any, count: int) -> Iterator[bytes]:
+def _blocks(stream: BinaryIO, count: int) -> Iterator[bytes]:
     while count:
         block = stream.read(min(count, _BLOCK))
         if not block:
