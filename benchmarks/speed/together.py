@@ -39,6 +39,7 @@ def parts(words: Sequence[str]) -> Iterator[list[str]]:
 def run(words: list[str], file: Path) -> None:
     """Be a benchmark: in a process group of its own, with its workers."""
     os.setpgrp()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     place = FOLDER / f"{words[0]}.py"
     sys.argv = [str(place), *words[1:], "--json", str(file)]
     runpy.run_path(str(place), run_name="__main__")
@@ -49,12 +50,14 @@ def attempt(words: list[str], file: Path, limit: float) -> dict[str, str | float
     began = time.perf_counter()
     process = multiprocessing.get_context("fork").Process(target=run, args=(words, file))
     process.start()
-    process.join(limit)
-    late = process.is_alive()
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        if process.is_alive():
-            os.killpg(process.pid, sign)
-            process.join(_GRACE)
+    try:
+        process.join(limit)
+        late = process.is_alive()
+    finally:
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            if process.is_alive():
+                os.killpg(process.pid, sign)
+                process.join(_GRACE)
     status = "too long" if late else "ok" if process.exitcode == 0 else "failed"
     seconds = time.perf_counter() - began
     print(f"== {words[0]}: {status} after {seconds:.1f} s", flush=True)
@@ -72,6 +75,7 @@ def main() -> None:
     import fedbench.bench.cell
     import fedbench.training.classifier  # noqa: F401  # what nearly all of them import
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes the benchmark in hand along
     found = []
     for words in parts(sys.argv[cut:]):
         found.append(attempt(words, options.out / f"{words[0]}.json", options.limit))

@@ -177,6 +177,17 @@ def unpack(loads: Path, store: Path) -> Manifest | None:
     return manifest
 
 
+def tree_digest(folder: Path) -> str:
+    """Return the SHA-256 over names and bytes of all files of a package's folder."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            name = path.relative_to(folder).as_posix()
+            own = hashlib.sha256(path.read_bytes()).hexdigest()
+            whole.update(f"{name} {own}\n".encode())
+    return whole.hexdigest()
+
+
 def place(store: Path, item: Item) -> Path:
     """Return where an item's whole file is, or will be."""
     return store / item.group / item.name
