@@ -113,11 +113,11 @@ def parts(means: Means) -> dict[str, Part]:
 
 def smoke(means: Means) -> Iterator[Step]:
     """Yield the tests of a card, and every method twice on it."""
-    report = means.work / "tests.xml"
+    some = ("-m", "cuda and not slow", "-k", "peak or messages") if means.toy else ("-m", "cuda")
     yield Step(
         "tests",
-        (sys.executable, "-m", "pytest", "-m", "cuda", "-p", "no:cacheprovider",
-         "--junitxml", str(report), "tests/cuda"),
+        (sys.executable, "-m", "pytest", *some, "--device", means.device, "-p", "no:cacheprovider",
+         "--junitxml", str(means.work / "tests.xml"), "tests/cuda"),
     )  # fmt: skip
     wish = ["beta=0.5", "method=fedavg,collabdm"] if means.toy else ["beta=0.5"]
     yield Step(

@@ -54,7 +54,7 @@ def askers(resolution: str) -> dict[str, tuple[str, set[str]]]:
         resolution: Pins, each followed by ``# via`` and names, on that line or on the next ones.
 
     Returns:
-        For each package its pin and the packages that ask for it; an empty name stands for us.
+        For each package its pin and the packages that ask for it, besides us.
     """
     found: dict[str, tuple[str, set[str]]] = {}
     name = ""
@@ -65,23 +65,29 @@ def askers(resolution: str) -> dict[str, tuple[str, set[str]]]:
             found[name] = pin, set()
             continue
         word = line.strip().lstrip("#").strip().removeprefix("via").strip()
-        if word and not word.startswith("-c "):
-            found[name][1].add("" if word.startswith("-r ") or word == "-" else name_of(word))
+        if word and not word.startswith("-"):  # our own list, or the constraints
+            found[name][1].add(name_of(word))
     return found
 
 
-def needed(packages: Mapping[str, tuple[str, set[str]]], installed: set[str]) -> list[str]:
-    """Return the pins of what is not there, and not asked for by what is there alone."""
+def needed(
+    packages: Mapping[str, tuple[str, set[str]]], wanted: Iterable[str], installed: set[str]
+) -> list[str]:
+    """Return the pins of what is not there, and not asked for by what is there alone.
+
+    Args:
+        packages: As ``askers`` returns them.
+        wanted: Requirements of our own.
+        installed: Names of what is there.
+    """
+    ours = {name_of(text) for text in wanted}
     kept: set[str] = set()
-    changed = True
-    while changed:
-        more = {
-            name
-            for name, (_, by) in packages.items()
-            if name not in installed | kept and by & ({""} | kept)
-        }
+    while more := {
+        name
+        for name, (_, by) in packages.items()
+        if name not in installed | kept and (name in ours or by & kept)
+    }:
         kept |= more
-        changed = bool(more)
     return sorted(packages[name][0] for name in kept)
 
 
@@ -97,22 +103,27 @@ def download(pins: Iterable[str], folder: Path) -> list[Path]:
         word for name in [*platforms, "manylinux2014_x86_64"] for word in ("--platform", name)
     ]
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+        sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check",
         "--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON,
         *places, "--dest", str(folder),
     ]  # fmt: skip
+    patterns = {pin: _pattern(pin) for pin in pins}
+    absent = [pin for pin, pattern in patterns.items() if _found(folder, pattern) is None]
+    if absent:
+        subprocess.run([*command, *absent], check=True)
     wheels = []
-    for pin in pins:
-        name, _, version = pin.partition("==")
-        pattern = f"{name.partition('[')[0].replace('-', '_')}-{version}-*.whl"
-        there = _found(folder, pattern)
-        if there is None:
-            subprocess.run([*command, pin], check=True)
-            there = _found(folder, pattern)
-        if there is None:
+    for pin, pattern in patterns.items():
+        wheel = _found(folder, pattern)
+        if wheel is None:
             raise SystemExit(f"{pin} was downloaded, but {folder} has no {pattern}")
-        wheels.append(there)
+        wheels.append(wheel)
     return wheels
+
+
+def _pattern(pin: str) -> str:
+    """Return the form of a pin's file name."""
+    name, _, version = pin.partition("==")
+    return f"{name.partition('[')[0].replace('-', '_')}-{version}-*.whl"
 
 
 def _found(folder: Path, pattern: str) -> Path | None:
@@ -183,13 +194,15 @@ def main() -> None:
     parser.add_argument("--no-data", action="store_true", help="leave the data out")
     options = parser.parse_args()
     installed = installed_names(options.installed)
-    base = needed(askers(resolve(requirements())), installed)
+    wanted = requirements()
+    base = needed(askers(resolve(wanted)), wanted, installed)
     files = [("wheels", path.name, path) for path in download(base, WHEELS)]
     if not options.no_data:
         names = [name for line in read_table(TABLE) for name in line.data]
         files += data_files(names, data_root())
     if not options.no_ray:
-        every = needed(askers(resolve([*requirements(), *RAY])), installed)
+        wanted += RAY
+        every = needed(askers(resolve(wanted)), wanted, installed)
         beyond = [pin for pin in every if pin not in base]
         files += [("ray", path.name, path) for path in download(beyond, WHEELS)]
     room = int(options.limit * _MIB) - tree_bytes(ROOT) - _MIB  # one for the manifest and names

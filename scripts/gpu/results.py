@@ -126,10 +126,10 @@ def lines(summary: Json) -> Iterator[str]:
         yield from (f"- {name}" for name in found["failed"])
     if (twice := summary["twice"]) is not None:
         yield from _table(
-            ("twice, the second time by " + twice["second"], "status", "differences", "MB"),
+            ("twice", "status", "differences", "MB"),
             (
                 (r["method"], r["status"], r["differences"], _mb(r["peak_device_memory_bytes"]))
-                for r in twice["rows"]
+                for r in twice
             ),
         )
     for board in summary["speed"]:

@@ -2,9 +2,8 @@
 
     python scripts/gpu/twice.py benchmarks/digits.yaml --device cuda --json twice.json
 
-The first time two workers share the device; the second time cells come from Ray with half of it
-each, where Ray is installed, or else from one worker. Exits with 1 if a cell fails, or if numbers
-differ although no record withdraws the promise (``deterministic: false``).
+The first time two workers share the device, the second time one has it. Exits with 1 if a cell
+fails, or if numbers differ although no record withdraws the promise (``deterministic: false``).
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fedbench.bench.compare import compare
-from fedbench.bench.executors import Executor, execute
+from fedbench.bench.executors import execute
 from fedbench.bench.order import read_order
 from fedbench.bench.plan import Planned
 from fedbench.bench.records import Record
@@ -29,19 +27,14 @@ from fedbench.files import data_root
 Table = list[dict[str, Any]]
 
 
-def compute(
-    cells: Sequence[Planned], home: Path, device: str, workers: int, executor: Executor
-) -> dict[str, Record]:
+def compute(cells: Sequence[Planned], home: Path, device: str, workers: int) -> dict[str, Record]:
     """Return the records of cells by id, computed in a home of their own."""
     means = Runtime(home=home, data=data_root(), device=device, offline=True)
-    records = execute(
-        cells, means, suite="twice", profile=None, workers=workers, executor=executor,
-        gpus_per_cell=0.5,
-    )  # fmt: skip
+    records = execute(cells, means, suite="twice", profile=None, workers=workers)
     found = {}
     for record in records:
         label, peak = record.method_label(), record.peak_device_memory_bytes or 0
-        print(f"{executor}: {label}: {record.status}, {peak / 1e6:.0f} MB on the device")
+        print(f"{workers} workers: {label}: {record.status}, {peak / 1e6:.0f} MB on the device")
         if record.status != "ok":
             print(record.traceback)
         found[record.cell_id] = record
@@ -83,7 +76,6 @@ def main() -> None:
     parser.add_argument("--device", required=True)
     parser.add_argument("--json", type=Path, required=True, help="write the table to this file")
     options = parser.parse_args()
-    again: Executor = "ray" if find_spec("ray") else "local"
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder) / "first", Path(folder) / "second"
         order = read_order(
@@ -91,10 +83,10 @@ def main() -> None:
             wishes=parse_only(options.only),
         )  # fmt: skip
         cells = [order.cells[name] for name in order.cells if name in order.chosen]
-        one = compute(cells, first, options.device, 2, "local")
-        other = compute(cells, second, options.device, 2 if again == "ray" else 1, again)
+        one = compute(cells, first, options.device, 2)
+        other = compute(cells, second, options.device, 1)
         rows = table(cells, one, other)
-    options.json.write_text(json.dumps({"second": again, "rows": rows}, indent=1) + "\n")
+    options.json.write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
         print(f"{row['method']}: {row['status']}, {row['differences']} differences")
     if any(row["status"] != "ok" for row in rows):
