@@ -99,7 +99,10 @@ class Setting:
         images = self.start.to(self.device, copy=True).requires_grad_()
         optimizer = torch.optim.SGD([images], lr=LR)
         for seed in range(steps or self.steps):
-            net = build(self.model, channels=CHANNELS, size=SIZE, classes=CLASSES, seed=seed)
+            net = build(
+                self.model, channels=CHANNELS, size=SIZE, classes=CLASSES, seed=seed,
+                device=self.device.type,
+            )  # fmt: skip
             net.to(self.device)
             loss = torch.zeros((), device=self.device)
             for label in range(CLASSES):

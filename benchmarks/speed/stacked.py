@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from timing import Row, interleave, ratio, report
+from timing import Row, interleave, ratio, report, save
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
@@ -121,7 +121,7 @@ def rows(crowd: Crowd, name: str, repeats: int, device: str) -> list[Row]:
 def main() -> None:
     """Measure every combination that was asked for and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--counts", type=int, nargs="+", default=[10, 30])
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 128])
@@ -134,15 +134,21 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if torch.device(options.device).type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # as the trainer pool has it
-    table = []
+    table: list[Row] = []
+    title = "Stacked training"
     for count in options.counts:
         for width in options.widths:
             for batch in options.batches:
-                crowd = Crowd(count, width, batch, options.steps, options.device, options.size)
                 name = f"{count} ConvNets, width {width}, batch {batch}"
-                table += rows(crowd, name, options.repeats, options.device)
-                del crowd
-    report("Stacked training", table, options.json, options.device)
+                try:
+                    crowd = Crowd(count, width, batch, options.steps, options.device, options.size)
+                    table += rows(crowd, name, options.repeats, options.device)
+                except torch.OutOfMemoryError:
+                    table.append(
+                        Row(f"{name}: stacked", 0.0, "x", "the card's memory is too small")
+                    )
+                save(title, table, options.json, options.device)
+    report(title, table, options.json, options.device)
 
 
 if __name__ == "__main__":

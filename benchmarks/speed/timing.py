@@ -102,15 +102,26 @@ def report(
     for row in rows:
         table.add_row(row.name, f"{row.value:.3g} {row.unit}", row.target)
     Console().print(table)
-    if file is not None:
-        machine = {
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "processor": platform.machine(),
-            "device": card(device),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "load": load,
-        }
-        content = {"title": title, "machine": machine, "rows": [asdict(row) for row in rows]}
-        file.write_text(json.dumps(content, indent=2) + "\n")
+    save(title, rows, file, device)
+
+
+def save(
+    title: str, rows: list[Row], file: Path | None, device: torch.device | str = "cpu"
+) -> None:
+    """Write a table as JSON with where it was measured, if there is a file for it.
+
+    Benchmarks that may be stopped save what they have after each of their parts.
+    """
+    if file is None:
+        return
+    machine = {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "processor": platform.machine(),
+        "device": card(device),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+    }
+    content = {"title": title, "machine": machine, "rows": [asdict(row) for row in rows]}
+    file.write_text(json.dumps(content, indent=2) + "\n")

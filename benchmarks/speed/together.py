@@ -36,6 +36,12 @@ def parts(words: Sequence[str]) -> Iterator[list[str]]:
             part = []
 
 
+def driver_loaded() -> bool:
+    """Return whether this process has the driver of a GPU in hand, which no fork survives."""
+    maps = Path("/proc/self/maps")
+    return maps.exists() and "libcuda.so" in maps.read_text()
+
+
 def run(words: list[str], file: Path) -> None:
     """Be a benchmark: in a process group of its own, with its workers."""
     os.setpgrp()
@@ -48,7 +54,9 @@ def run(words: list[str], file: Path) -> None:
 def attempt(words: list[str], file: Path, limit: float) -> dict[str, str | float]:
     """Run a benchmark and return what became of it."""
     began = time.perf_counter()
-    process = multiprocessing.get_context("fork").Process(target=run, args=(words, file))
+    process = multiprocessing.get_context("spawn" if driver_loaded() else "fork").Process(
+        target=run, args=(words, file)
+    )
     process.start()
     try:
         process.join(limit)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -104,6 +106,27 @@ def bare(net: nn.Module, split: Split) -> None:
         optimizer.step()
 
 
+@contextmanager
+def loosened(*, tf32: bool) -> Iterator[None]:
+    """Let torch choose kernels that do not repeat themselves, or that round to TF32 as well."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    strict = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    cudnn.deterministic, cudnn.benchmark = False, True
+    cudnn.allow_tf32 = matmul.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+        torch.use_deterministic_algorithms(strict)
+
+
+def loose(net: nn.Module, split: Split, *, tf32: bool) -> None:
+    with loosened(tf32=tf32):
+        bare(net, split)
+
+
 def new_trainer(net: nn.Module, batches: object, steps: int, device: str) -> None:
     with hushed():
         trainer = Trainer(
@@ -136,6 +159,8 @@ def epoch(repeats: int, count: int, width: int, device: str) -> list[Row]:
             "usual": lambda: new_trainer(net(), photos, len(photos), device),
             "bf16": lambda: through_pool(pools["bf16-mixed"], net(), split),
             "last": lambda: through_pool(pools["32-true"], net(last=True), split),
+            "free": lambda: loose(net(), split, tf32=False),
+            "tf32": lambda: loose(net(), split, tf32=True),
             "bf16 last": lambda: through_pool(pools["bf16-mixed"], net(last=True), split),
         },
         repeats,
@@ -146,9 +171,12 @@ def epoch(repeats: int, count: int, width: int, device: str) -> list[Row]:
         Row("pool's throughput / bare loop's", ratio(seconds, "pool", "bare"), "x", ">= 0.95"),
         Row("pool's / DataLoader, PIL and a new Trainer", ratio(seconds, "pool", "usual"), "x"),
         Row("bf16-mixed's / fp32's, both through the pool", ratio(seconds, "bf16", "pool"), "x"),
+        Row("bare loop, any kernels / those that repeat themselves", ratio(seconds, "free", "bare"),
+            "x"),
+        Row("bare loop, any kernels and TF32 / the same", ratio(seconds, "tf32", "bare"), "x"),
         Row("fp32 in channels_last / as built", ratio(seconds, "last", "pool"), "x"),
         Row("bf16-mixed in channels_last / as built", ratio(seconds, "bf16 last", "bf16"), "x"),
-    ]
+    ]  # fmt: skip
 
 
 def fixed(repeats: int, device: str) -> list[Row]:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Needed by W&B's mirror alone, which no part of the lane uses.
 UNUSED = ("wandb",)
 #: What the tests under the marker ``cuda`` need.
-TESTS = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100")
+TESTS = ("pytest>=8.2", "pytest-timeout>=2.3")
 
 
 def requirements() -> list[str]:

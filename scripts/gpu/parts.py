@@ -135,7 +135,7 @@ def speed(means: Means) -> Iterator[Step]:
     yield Step(
         "benchmarks",
         (sys.executable, str(SPEED / "together.py"), "--out", str(means.work / "speed"),
-         "--limit", "90", *words),
+         "--limit", "100", *words),
     )  # fmt: skip
 
 

@@ -197,14 +197,14 @@ def main() -> None:
     wanted = requirements()
     base = needed(askers(resolve(wanted)), wanted, installed)
     files = [("wheels", path.name, path) for path in download(base, WHEELS)]
-    if not options.no_data:
-        names = [name for line in read_table(TABLE) for name in line.data]
-        files += data_files(names, data_root())
     if not options.no_ray:
         wanted += RAY
         every = needed(askers(resolve(wanted)), wanted, installed)
         beyond = [pin for pin in every if pin not in base]
         files += [("ray", path.name, path) for path in download(beyond, WHEELS)]
+    if not options.no_data:
+        names = [name for line in read_table(TABLE) for name in line.data]
+        files += data_files(names, data_root())
     room = int(options.limit * _MIB) - tree_bytes(ROOT) - _MIB  # one for the manifest and names
     if room < _MIB:
         raise SystemExit(f"--limit {options.limit:g} leaves no room beside the checkout; raise it")

@@ -51,8 +51,8 @@ def install(manifest: Manifest, store: Path) -> None:
         wheels = [str(place(store, item)) for item in items]
         subprocess.run(
             [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-             "--root-user-action=ignore", "--no-index", "--no-deps", "--no-cache-dir", "--upgrade",
-             "--target", str(store / "site"), *wheels],
+             "--root-user-action=ignore", "--no-index", "--no-deps", "--no-cache-dir",
+             "--no-compile", "--upgrade", "--target", str(store / "site"), *wheels],
             check=True,
         )  # fmt: skip
         done.touch()
