@@ -164,9 +164,8 @@ def numerics(device: torch.device, precision: str, threads: int) -> dict[str, st
         "torch": torch.__version__,
     }
     if device.type == "cuda":
-        # Kernels and their order of sums are chosen by the card's model, and by cuDNN.
+        # Kernels and their order of sums are chosen by the card's model.
         found["card"] = torch.cuda.get_device_name(device)
-        found["cudnn"] = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
     return found
 
 
