@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from timing import Row, interleave, ratio, report
+from timing import Row, interleave, ratio, ready, report
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -115,10 +115,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    device = str(ready(options.device))
     table, model = [], Model(name=options.model, width=options.width)
     for count, batch_size in ((5000, 32), (266, 64)):
-        table += rows(model, count, batch_size, options.steps, options.repeats, options.device)
-    report("Distillation through the pool", table, options.json, options.device)
+        table += rows(model, count, batch_size, options.steps, options.repeats, device)
+    report("Distillation through the pool", table, options.json, device)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from timing import Row, interleave, report
+from timing import Row, interleave, ready, report
 from torch.nn import functional
 
 from fedbench.bench.cell import run_cell
@@ -251,12 +251,13 @@ def main() -> None:
         record = compute(many(args.peak), args.home, args.threads)
         print(record.peak_memory_bytes)
         return
+    device = str(ready(args.device))
     with tempfile.TemporaryDirectory() as folder:
         home = args.home or Path(folder)
-        rows = client_round(home, args.threads, args.repeats, args.device, args.rounds)
+        rows = client_round(home, args.threads, args.repeats, device, args.rounds)
         if not args.only_round:
             rows += others(home, args.threads, args.repeats)
-        report("Federation", rows, args.json, args.device)
+        report("Federation", rows, args.json, device)
 
 
 if __name__ == "__main__":

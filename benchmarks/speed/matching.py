@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from timing import Row, interleave, ratio, report, settle
+from timing import Row, finish, interleave, ratio, ready, report
 from torch import Tensor
 
 from fedbench.bench.cell import run_cell
@@ -200,10 +200,10 @@ def compiled(setting: Setting, repeats: int, backend: str) -> list[Row]:
         embedding = Compiled.of(setting.embedding, backend)
         plain = partial(setting.ours, real=False, precision=precision)
         fast = partial(plain, embedding=embedding)
-        settle(setting.device)
+        finish(setting.device)
         began = time.perf_counter()
         fast()
-        settle(setting.device)
+        finish(setting.device)
         first = time.perf_counter() - began
         seconds = interleave({"compiled": fast, "plain": plain}, repeats, setting.device)
         rows += [
@@ -316,7 +316,7 @@ def main() -> None:
         print(peak(int(options.peak[0]), int(options.peak[1]), Path(options.peak[2])))
         return
     torch.set_num_threads(options.threads)
-    setting = Setting(options.width, options.ipc, torch.device(options.device), options.steps)
+    setting = Setting(options.width, options.ipc, ready(options.device), options.steps)
     rows = [
         *server(setting, options.repeats),
         *chunks(setting, options.repeats),
@@ -325,7 +325,7 @@ def main() -> None:
         *([] if options.no_memory else memory()),
     ]
     title = f"Distribution matching, ConvNet of width {options.width}, ipc {options.ipc}"
-    report(title, rows, options.json, options.device)
+    report(title, rows, options.json, setting.device)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timing import Row, report, settle
+from timing import Row, finish, ready, report
 from torch.nn import functional
 
 from fedbench.models.factory import build
@@ -90,10 +90,10 @@ def throughput(name: str, repeats: int, device: str) -> dict[tuple[str, str], fl
     found: dict[tuple[str, str], list[float]] = {key: [] for key in variants}
     for turn in range(-1, repeats):
         for key, run in variants.items():
-            settle(device)
+            finish(device)
             began = clock()
             run()
-            settle(device)
+            finish(device)
             if turn >= 0:
                 found[key].append(batch / (clock() - began))
     return {key: statistics.median(values) for key, values in found.items()}
@@ -107,9 +107,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    device = str(ready(options.device))
     rows = []
     for name in options.only:
-        speeds = throughput(name, options.repeats, options.device)
+        speeds = throughput(name, options.repeats, device)
         for precision in PRECISIONS:
             plain, last = speeds[precision, "contiguous"], speeds[precision, "last"]
             rows += [
@@ -118,7 +119,7 @@ def main() -> None:
                 Row(f"{name}, {precision}: channels_last / contiguous", last / plain, "x"),
             ]
             print(f"{name:18} {precision:11} {plain:7.0f} {last:7.0f} {last / plain:.2f}")
-    report("Memory format", rows, options.json, options.device)
+    report("Memory format", rows, options.json, device)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from timing import Row, interleave, ratio, report, save
+from timing import Row, interleave, ratio, ready, report, save
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
@@ -132,8 +132,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if torch.device(options.device).type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # as the trainer pool has it
+    device = str(ready(options.device))
     table: list[Row] = []
     title = "Stacked training"
     for count in options.counts:
@@ -141,14 +140,14 @@ def main() -> None:
             for batch in options.batches:
                 name = f"{count} ConvNets, width {width}, batch {batch}"
                 try:
-                    crowd = Crowd(count, width, batch, options.steps, options.device, options.size)
-                    table += rows(crowd, name, options.repeats, options.device)
+                    crowd = Crowd(count, width, batch, options.steps, device, options.size)
+                    table += rows(crowd, name, options.repeats, device)
                 except torch.OutOfMemoryError:
                     table.append(
                         Row(f"{name}: stacked", 0.0, "x", "the card's memory is too small")
                     )
-                save(title, table, options.json, options.device)
-    report(title, table, options.json, options.device)
+                save(title, table, options.json, device)
+    report(title, table, options.json, device)
 
 
 if __name__ == "__main__":

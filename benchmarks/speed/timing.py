@@ -19,6 +19,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from fedbench.bench.environment import resolve_device
+from fedbench.training.determinism import settle
+
 
 @dataclass(frozen=True)
 class Row:
@@ -37,7 +40,14 @@ class Row:
     target: str = ""
 
 
-def settle(device: torch.device | str) -> None:
+def ready(name: str) -> torch.device:
+    """Return a device, settled as a cell settles it: kernels repeat themselves, without TF32."""
+    device = torch.device(resolve_device(name))
+    settle(device)
+    return device
+
+
+def finish(device: torch.device | str) -> None:
     """Wait until a GPU has done what it was asked for; a CPU always has."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
@@ -63,10 +73,10 @@ def interleave(
     for turn in range(-1, repeats):
         start = turn % len(names)
         for name in names[start:] + names[:start]:
-            settle(device)
+            finish(device)
             began = time.perf_counter()
             variants[name]()
-            settle(device)
+            finish(device)
             if turn >= 0:
                 seconds[name].append(time.perf_counter() - began)
     return seconds

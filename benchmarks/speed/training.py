@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from lightning import Trainer
-from timing import Row, excess_ms, interleave, ratio, report
+from timing import Row, excess_ms, interleave, ratio, ready, report
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -216,9 +216,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows = fixed(10 * options.repeats, options.device)
-    rows += epoch(options.repeats, options.images, options.width, options.device)
-    report("Training through the pool", rows, options.json, options.device)
+    device = str(ready(options.device))
+    rows = fixed(10 * options.repeats, device)
+    rows += epoch(options.repeats, options.images, options.width, device)
+    report("Training through the pool", rows, options.json, device)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def table(cells: Sequence[Planned], one: dict[str, Record], other: dict[str, Rec
         first, second = one[entry.cell_id], other[entry.cell_id]
         failed = [record for record in (first, second) if record.status != "ok"]
         gaps = [] if failed else compare(first, second)
-        promised = first.model_dump().get("deterministic", True)
+        promised = first.deterministic
         rows.append(
             {
                 "method": first.method_label(),
