@@ -283,7 +283,7 @@ def test_the_card_runs_what_the_toy_runs(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_all_parts_run_on_a_cpu(tmp_path):
     out = tmp_path / "out"
     done = subprocess.run(
