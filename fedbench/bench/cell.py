@@ -145,10 +145,10 @@ def _attempt(
 ) -> Record:
     """Return the record of a computation, whichever way it ends."""
     start, memory, on_gpu = time.perf_counter(), PeakMemory(), device.startswith("cuda")
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
     starved = False
     try:
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(device)
         found = _compute(cell, runtime, labels["suite"], torch.device(device), threads)
         record = Record(status="ok", **labels, **found)
     except UnwritableError:
