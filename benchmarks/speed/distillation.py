@@ -98,7 +98,7 @@ def rows(
     found = []
     for augment, teachers in (("none", "a table of logits"), ("flip_crop", "five networks")):
         task = Task(model, count, batch_size, steps, augment, device)
-        seconds = interleave({"pool": task.through_pool, "bare": task.bare}, repeats, device)
+        seconds = interleave({"pool": task.through_pool, "bare": task.bare}, repeats)
         name = f"{model.label}, {count} images, batch {batch_size}, {teachers}: pool / bare loop"
         found.append(Row(name, ratio(seconds, "pool", "bare"), "x", ">= 0.95"))
     return found
@@ -119,7 +119,7 @@ def main() -> None:
     table, model = [], Model(name=options.model, width=options.width)
     for count, batch_size in ((5000, 32), (266, 64)):
         table += rows(model, count, batch_size, options.steps, options.repeats, device)
-    report("Distillation through the pool", table, options.json, device)
+    report("Distillation through the pool", table, options.json)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,6 @@ def client_round(home: Path, threads: int, repeats: int, device: str, rounds: in
     seconds = interleave(
         {"fedbench": through_fedbench, "bare": bare, "new Trainers": new_trainers},
         repeats,
-        device,
     )
     charged = [
         1000 * (ledger["client_seconds"] + ledger["server_seconds"]) / rounds
@@ -257,7 +256,7 @@ def main() -> None:
         rows = client_round(home, args.threads, args.repeats, device, args.rounds)
         if not args.only_round:
             rows += others(home, args.threads, args.repeats)
-        report("Federation", rows, args.json, device)
+        report("Federation", rows, args.json)
 
 
 if __name__ == "__main__":

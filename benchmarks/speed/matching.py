@@ -172,7 +172,6 @@ def server(setting: Setting, repeats: int) -> list[Row]:
             "server bf16": lambda: setting.ours(real=False, precision="bf16-mixed"),
         },
         repeats,
-        setting.device,
     )
 
     def per_step(name: str) -> float:
@@ -200,12 +199,12 @@ def compiled(setting: Setting, repeats: int, backend: str) -> list[Row]:
         embedding = Compiled.of(setting.embedding, backend)
         plain = partial(setting.ours, real=False, precision=precision)
         fast = partial(plain, embedding=embedding)
-        finish(setting.device)
+        finish()
         began = time.perf_counter()
         fast()
-        finish(setting.device)
+        finish()
         first = time.perf_counter() - began
-        seconds = interleave({"compiled": fast, "plain": plain}, repeats, setting.device)
+        seconds = interleave({"compiled": fast, "plain": plain}, repeats)
         rows += [
             Row(f"server's part, {precision}, torch.compile ({backend}): times as fast",
                 ratio(seconds, "compiled", "plain"), "x"),
@@ -228,7 +227,6 @@ def chunks(setting: Setting, repeats: int) -> list[Row]:
                 for size in sizes
             },
             repeats,
-            setting.device,
         )
         rows += [
             Row(f"server's part, {precision}, chunks of {size}: times as fast as one class",
@@ -248,7 +246,6 @@ def client(setting: Setting, repeats: int) -> list[Row]:
             "bound bf16": lambda: setting.forward(bf16=True),
         },
         repeats,
-        setting.device,
     )
     images = setting.steps * CLASSES * REAL
     rows = []
@@ -325,7 +322,7 @@ def main() -> None:
         *([] if options.no_memory else memory()),
     ]
     title = f"Distribution matching, ConvNet of width {options.width}, ipc {options.ipc}"
-    report(title, rows, options.json, setting.device)
+    report(title, rows, options.json)
 
 
 if __name__ == "__main__":

@@ -90,10 +90,10 @@ def throughput(name: str, repeats: int, device: str) -> dict[tuple[str, str], fl
     found: dict[tuple[str, str], list[float]] = {key: [] for key in variants}
     for turn in range(-1, repeats):
         for key, run in variants.items():
-            finish(device)
+            finish()
             began = clock()
             run()
-            finish(device)
+            finish()
             if turn >= 0:
                 found[key].append(batch / (clock() - began))
     return {key: statistics.median(values) for key, values in found.items()}
@@ -119,7 +119,7 @@ def main() -> None:
                 Row(f"{name}, {precision}: channels_last / contiguous", last / plain, "x"),
             ]
             print(f"{name:18} {precision:11} {plain:7.0f} {last:7.0f} {last / plain:.2f}")
-    report("Memory format", rows, options.json, device)
+    report("Memory format", rows, options.json)
 
 
 if __name__ == "__main__":

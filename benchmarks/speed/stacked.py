@@ -101,14 +101,14 @@ class Crowd:
         return error / step
 
 
-def rows(crowd: Crowd, name: str, repeats: int, device: str) -> list[Row]:
+def rows(crowd: Crowd, name: str, repeats: int) -> list[Row]:
     """Compare the two ways, once they are known to do the same."""
     ways: dict[str, Callable[[], object]] = {
         "stacked": crowd.stacked,
         "one by one": crowd.one_by_one,
     }
     gap = crowd.gap()
-    seconds = interleave(ways, repeats, device)
+    seconds = interleave(ways, repeats)
     apart = 1000 * statistics.median(seconds["one by one"]) / (crowd.steps * len(crowd.nets))
     return [
         Row(f"{name}: gap after a step", gap, "of the step", "<= 1e-4"),
@@ -141,13 +141,13 @@ def main() -> None:
                 name = f"{count} ConvNets, width {width}, batch {batch}"
                 try:
                     crowd = Crowd(count, width, batch, options.steps, device, options.size)
-                    table += rows(crowd, name, options.repeats, device)
+                    table += rows(crowd, name, options.repeats)
                 except torch.OutOfMemoryError:
                     table.append(
                         Row(f"{name}: stacked", 0.0, "x", "the card's memory is too small")
                     )
-                save(title, table, options.json, device)
-    report(title, table, options.json, device)
+                save(title, table, options.json)
+    report(title, table, options.json)
 
 
 if __name__ == "__main__":

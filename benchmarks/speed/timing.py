@@ -47,23 +47,21 @@ def ready(name: str) -> torch.device:
     return device
 
 
-def finish(device: torch.device | str) -> None:
-    """Wait until a GPU has done what it was asked for; a CPU always has."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
+def finish() -> None:
+    """Wait until a card has done what this process asked of it; a CPU always has."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def interleave(
     variants: Mapping[str, Callable[[], object]],
     repeats: int,
-    device: torch.device | str = "cpu",
 ) -> dict[str, list[float]]:
-    """Time variants in turn, after one untimed turn.
+    """Time variants in turn, after one untimed turn. On a card a call ends with its work.
 
     Args:
         variants: What to call, by name.
         repeats: Timed turns; the order rotates, so that none always follows the same other.
-        device: What they compute on: a call ends when it has done its work.
 
     Returns:
         Seconds of each call, by name.
@@ -73,10 +71,10 @@ def interleave(
     for turn in range(-1, repeats):
         start = turn % len(names)
         for name in names[start:] + names[:start]:
-            finish(device)
+            finish()
             began = time.perf_counter()
             variants[name]()
-            finish(device)
+            finish()
             if turn >= 0:
                 seconds[name].append(time.perf_counter() - began)
     return seconds
@@ -94,14 +92,16 @@ def excess_ms(seconds: Mapping[str, list[float]], one: str, other: str) -> float
     )
 
 
-def card(device: torch.device | str) -> str:
-    """Return a GPU's name, or ``cpu``."""
+def card(device: torch.device | str | None) -> str:
+    """Return a card's name, or ``cpu``; None is what this process has computed on."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_initialized() else "cpu"
     kind = torch.device(device).type
     return torch.cuda.get_device_name(device) if kind == "cuda" else kind
 
 
 def report(
-    title: str, rows: list[Row], file: Path | None, device: torch.device | str = "cpu"
+    title: str, rows: list[Row], file: Path | None, device: torch.device | str | None = None
 ) -> None:
     """Print a table, and write it as JSON with where it was measured."""
     load = os.getloadavg()[0]
@@ -116,7 +116,7 @@ def report(
 
 
 def save(
-    title: str, rows: list[Row], file: Path | None, device: torch.device | str = "cpu"
+    title: str, rows: list[Row], file: Path | None, device: torch.device | str | None = None
 ) -> None:
     """Write a table as JSON with where it was measured, if there is a file for it.
 

@@ -164,7 +164,6 @@ def epoch(repeats: int, count: int, width: int, device: str) -> list[Row]:
             "bf16 last": lambda: through_pool(pools["bf16-mixed"], net(last=True), split),
         },
         repeats,
-        device,
     )
     return [
         Row("local epoch through the pool", statistics.median(seconds["pool"]), "s"),
@@ -197,7 +196,6 @@ def fixed(repeats: int, device: str) -> list[Row]:
             "new": lambda: new_trainer(net(), loader(split), 5, device),
         },
         repeats,
-        device,
     )
     return [
         Row("5 steps, bare loop", 1000 * statistics.median(seconds["bare"]), "ms"),
@@ -219,7 +217,7 @@ def main() -> None:
     device = str(ready(options.device))
     rows = fixed(10 * options.repeats, device)
     rows += epoch(options.repeats, options.images, options.width, device)
-    report("Training through the pool", rows, options.json, device)
+    report("Training through the pool", rows, options.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,12 +116,8 @@ def parts(means: Means) -> dict[str, Part]:
 
 def smoke(means: Means) -> Iterator[Step]:
     """Yield the tests of a card, and every method twice on it."""
-    some = ("-m", "cuda and not slow", "-k", "peak or messages") if means.toy else ("-m", "cuda")
-    yield Step(
-        "tests",
-        (sys.executable, "-m", "pytest", *some, "--device", means.device, "-p", "no:cacheprovider",
-         "--junitxml", str(means.work / "tests.xml"), "tests/cuda"),
-    )  # fmt: skip
+    yield _tests(means, "tests", "tests/cuda", "cuda", "peak or messages")
+    yield _tests(means, "baselines", "tests/golden", "baseline", "fedcgs")
     few = "method=fedavg(one_shot),collabdm"
     wish = ["beta=0.5", few] if means.toy else ["beta=0.5"]
     yield Step(
@@ -129,6 +125,16 @@ def smoke(means: Means) -> Iterator[Step]:
         (sys.executable, str(FOLDER / "twice.py"), "benchmarks/digits.yaml", "--device",
          means.device, "--json", str(means.work / "twice.json"),
          *(word for place in wish for word in ("--only", place))),
+    )  # fmt: skip
+
+
+def _tests(means: Means, name: str, folder: str, mark: str, few: str) -> Step:
+    """Return the tests of a folder that have a mark; a few of the quick ones for a toy."""
+    some = (f"{mark} and not slow", "-k", few) if means.toy else (mark,)
+    return Step(
+        name,
+        (sys.executable, "-m", "pytest", "-m", *some, "--device", means.device,
+         "-p", "no:cacheprovider", "--junitxml", str(means.work / f"{name}.xml"), folder),
     )  # fmt: skip
 
 
@@ -150,7 +156,7 @@ def _jobs() -> Iterator[list[str]]:
     yield ["card"]
     yield ["stacked"]
     yield ["federation", "--only-round", "--repeats", "3"]
-    yield from ([name] for name in _later())
+    yield from _where_there({"inversion": ("--repeats", "3"), "trajectories": ("--no-memory",)})
     formats = ["convnet-w32", "convnet-w128", "dense_cnn", "resnet8", "resnet18"]
     yield ["memory_format", "--repeats", "5", "--only", *formats]
     yield ["distillation"]
@@ -169,13 +175,21 @@ def _toy_jobs() -> Iterator[list[str]]:
         "--steps", "1", "--repeats", "1",
     ]  # fmt: skip
     yield ["federation", "--only-round", "--rounds", "2", "--repeats", "2"]
+    yield from _where_there(
+        {
+            "inversion": ("--repeats", "1", "--small"),
+            "trajectories": (
+                "--repeats", "1", "--steps", "2", "--width", "4", "--no-memory", "--no-experts",
+            ),
+        }
+    )  # fmt: skip
     yield ["memory_format", "--repeats", "1", "--only", "dense_cnn of 28x28"]
     yield ["distillation", "--repeats", "1", "--steps", "2", "--width", "4"]
 
 
-def _later() -> Iterable[str]:
-    """Return the benchmarks of inversion and of trajectories, where the checkout has them."""
-    return [name for name in ("inversion", "trajectories") if (SPEED / f"{name}.py").exists()]
+def _where_there(jobs: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:
+    """Yield the benchmarks that the checkout has."""
+    yield from ([name, *words] for name, words in jobs.items() if (SPEED / f"{name}.py").exists())
 
 
 def paper(means: Means) -> Iterator[Step]:

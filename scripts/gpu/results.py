@@ -31,7 +31,7 @@ def collect(out: Path, work: Path, home: Path, machine: Json, outcomes: Sequence
     summary = {
         "machine": machine,
         "steps": [asdict(outcome) for outcome in outcomes],
-        "tests": tests(work / "tests.xml"),
+        "tests": {path.stem: tests(path) for path in sorted(work.glob("*.xml"))},
         "twice": _json(work / "twice.json"),
         "speed": [_json(path) for path in sorted((work / "speed").glob("*.json"))],
         "cells": list(cells(home)),
@@ -42,10 +42,8 @@ def collect(out: Path, work: Path, home: Path, machine: Json, outcomes: Sequence
     return summary
 
 
-def tests(report: Path) -> Json | None:
-    """Return the counts of a JUnit report, and the names of what failed; None without one."""
-    if not report.exists():
-        return None
+def tests(report: Path) -> Json:
+    """Return the counts of a JUnit report, and the names of what failed."""
     suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
     names = ("tests", "failures", "errors", "skipped")
     counts = {name: sum(int(suite.get(name, 0)) for suite in suites) for name in names}
@@ -120,10 +118,11 @@ def lines(summary: Json) -> Iterator[str]:
             for s in summary["steps"]
         ),
     )
-    if (found := summary["tests"]) is not None:
+    for name, found in summary["tests"].items():
         passed = found["tests"] - found["failures"] - found["errors"] - found["skipped"]
-        yield f"\n{passed} tests passed, {found['skipped']} skipped, {len(found['failed'])} failed"
-        yield from (f"- {name}" for name in found["failed"])
+        skipped, failed = found["skipped"], found["failed"]
+        yield f"\n{name}: {passed} passed, {skipped} skipped, {len(failed)} failed"
+        yield from (f"- {each}" for each in failed)
     if (twice := summary["twice"]) is not None:
         yield from _table(
             ("twice", "status", "differences", "MB"),
