@@ -165,7 +165,7 @@ def test_wheels_are_installed_beside_the_machines_own(tmp_path):
     words = [str(LANE / "run.py"), "--loads", str(tmp_path / "loads"), "--store", str(store)]
     said = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
     assert "wheels: 1 of 1 files have arrived" in said.stdout
-    assert (store / "site" / "lanetoy.py").read_text() == "ANSWER = 42\n"
+    assert (store / "packed" / "site" / "lanetoy.py").read_text() == "ANSWER = 42\n"
 
 
 def test_the_commit_is_named_only_where_the_code_is_that_commits(tmp_path, monkeypatch):

@@ -127,10 +127,11 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Unpack, run and collect. Exits with 1 if a step failed; one whose time was over has not."""
     began, wish = time.monotonic(), options()
-    manifest = unpack(wish.loads, wish.store)
+    packed = wish.store / "packed"  # apart from records, which outlive another packing
+    manifest = unpack(wish.loads, packed)
     if manifest is not None:
-        install(manifest, wish.store)
-        for group, (whole, count) in arrived(manifest, wish.store).items():
+        install(manifest, packed)
+        for group, (whole, count) in arrived(manifest, packed).items():
             print(f"{group}: {whole} of {count} files have arrived")
     work, home = wish.store / "work", wish.store / ("toy" if wish.toy else "home")
     known = parts(Means(wish.device, wish.toy, work))
@@ -144,7 +145,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     if wish.resume is not None:
         print(f"{restore_records(wish.resume, home)} files of {wish.resume} restored")
-    around = environment(manifest, wish.store, home)
+    around = environment(manifest, packed, home)
     facts = machine(wish.device, around)
     runner = Runner(wish.out / "log.txt", around, began + wish.limit)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
