@@ -52,6 +52,14 @@ def test_files_are_cut_where_a_load_is_full(loads):
         assert (loads / number / "manifest.json").exists()
 
 
+def test_which_load_completes_what(loads):
+    assert list(prepare.summary(read_manifest(loads / "1" / "manifest.json"))) == [
+        "1: 0.0 MiB, with which wheels are whole",
+        "2: 0.0 MiB",
+        "3: 0.0 MiB, with which data are whole",
+    ]
+
+
 @pytest.mark.parametrize("order", ["123", "312", "231"])
 def test_loads_arrive_one_by_one_in_any_order(loads, tmp_path, order):
     store = tmp_path / "store"

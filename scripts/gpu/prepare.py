@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from needs import ROOT, name_of, requirements
-from pack import pack, tree_digest
+from pack import Manifest, pack, tree_digest
 from parts import TABLE, read_table
 
 from fedbench.bench.lookup import data_sources
@@ -182,6 +182,21 @@ def installed_names(path: Path) -> set[str]:
     return {name_of(line) for line in lines if line.strip()}
 
 
+def summary(manifest: Manifest) -> Iterator[str]:
+    """Yield a line for each load: its size, and which groups are whole once it has arrived."""
+    last: dict[str, int] = {}
+    for item in manifest.items:
+        ends = [piece.load for piece in item.pieces]
+        last[item.group] = max([last.get(item.group, 1), *ends])
+    sizes: dict[int, int] = {}
+    for piece in (piece for item in manifest.items for piece in item.pieces):
+        sizes[piece.load] = sizes.get(piece.load, 0) + piece.size
+    for load, size in sorted(sizes.items()):
+        whole = [group for group, end in last.items() if end == load]
+        end = f", with which {' and '.join(whole)} are whole" if whole else ""
+        yield f"{load}: {size / _MIB:.1f} MiB{end}"
+
+
 def main() -> None:
     """Pack, and say what to carry."""
     parser = argparse.ArgumentParser(
@@ -211,12 +226,8 @@ def main() -> None:
     commit = commit_of(ROOT)
     facts = {"commit": commit, "code": tree_digest(ROOT / "fedbench"), "python": PYTHON}
     manifest = pack(files, options.out, limit=room, facts=facts)
-    loads = sorted({piece.load for item in manifest.items for piece in item.pieces})
-    for load in loads:
-        held = [(i, p) for i in manifest.items for p in i.pieces if p.load == load]
-        groups = ", ".join(dict.fromkeys(item.group for item, _ in held))
-        size = sum(piece.size for _, piece in held) / _MIB
-        print(f"{options.out / str(load)}: {size:.1f} MiB ({groups})")
+    for line in summary(manifest):
+        print(f"{options.out}/{line}")
     if commit is None:
         print("fedbench has changes that are not committed: records will name no commit")
 
