@@ -76,7 +76,7 @@ def test_want_of_memory_on_a_card_names_it_and_the_peak():
 def test_what_a_card_cannot_repeat_names_the_way_out():
     error = RuntimeError("grid_sampler does not have a deterministic implementation, but you set")
     assert "`deterministic = False`" in reason(error)
-    assert "docs/gpu.md" in reason(error)
+    assert "docs/cards.md" in reason(error)
 
 
 def test_a_card_is_lost_when_it_does_not_even_finish_nothing(monkeypatch):
