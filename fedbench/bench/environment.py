@@ -84,14 +84,16 @@ def package_versions() -> dict[str, str]:
 def commit() -> dict[str, Any]:
     """Return the commit of the checkout that fedbench is imported from, and whether it is dirty.
 
-    Both are None outside a checkout.
+    Outside a checkout they are those of FEDBENCH_COMMIT, which whoever has copied the files there
+    sets after comparing them with that commit (see scripts/gpu); None without it.
     """
     folder = Path(fedbench.__file__).parent.parent
     try:
         head = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--", "fedbench")
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
+        stated = os.environ.get("FEDBENCH_COMMIT") or None
+        return {"commit": stated, "dirty": False if stated else None}
     return {"commit": head, "dirty": bool(changed)}
 
 
