@@ -28,8 +28,8 @@ _LESS = (
 #: What torch says of an operation that a card cannot repeat.
 _UNREPEATABLE = "does not have a deterministic implementation"
 _WITHDRAW = (
-    "compute it another way (docs/cards.md has those that we met), or say `deterministic = False` in "
-    "the method's class, which its records then say as well"
+    "compute it another way (docs/cards.md has those that we met), or say `deterministic = False` "
+    "in the method's class, which its records then say as well"
 )
 
 

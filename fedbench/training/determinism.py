@@ -2,8 +2,8 @@
 
 A CPU with a fixed number of threads repeats itself. On a card some operations add up in whatever
 order their blocks come. Most of them have a slower form that does not, which torch takes when it is
-asked to; those without one are an error, so that nobody is promised what is not kept. `docs/cards.md`
-lists both kinds, as far as this code reaches them.
+asked to; those without one are an error, so that nobody is promised what is not kept.
+`docs/cards.md` lists both kinds, as far as this code reaches them.
 """
 
 from __future__ import annotations
