@@ -47,7 +47,7 @@ class PublicImages(ResourceKind):
     def digest(self, folders: Folders) -> str | None:
         """Return that of the data set's files."""
         sources = locate(DATASETS.get(self.which), folders.data)
-        return sources.digest if sources.found else None
+        return sources.digest(folders.cache) if sources.found else None
 
     def plugins(self) -> dict[str, str]:
         """Return the data set's as well."""

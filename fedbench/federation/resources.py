@@ -58,6 +58,11 @@ class Folders:
     data: Path
     home: Path
 
+    @property
+    def cache(self) -> Path:
+        """Where decoded images and what is known of data files lie."""
+        return self.home / "cache"
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -124,7 +129,7 @@ class ResourceKind(ABC):
         return None
 
     def digest(self, folders: Folders) -> str | None:
-        """Return a digest of the files that it comes from, or None where they are not here.
+        """Return a digest of the content it comes from, or None where that is not here.
 
         A record of other files is computed again. What is drawn from the cell's own data has none.
         """
