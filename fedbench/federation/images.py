@@ -49,6 +49,10 @@ class PublicImages(ResourceKind):
         sources = locate(DATASETS.get(self.which), folders.data)
         return sources.digest(folders.cache) if sources.found else None
 
+    def data(self, cell: Cell) -> Data:
+        """Return the data set, at the size of the cell's images."""
+        return Data(name=self.which, image_size=cell.data.size)
+
     def plugins(self) -> dict[str, str]:
         """Return the data set's as well."""
         public = {f"public {what}": by for what, by in DATASETS.plugins(self.which).items()}

@@ -135,6 +135,10 @@ class ResourceKind(ABC):
         """
         return None
 
+    def data(self, cell: Cell) -> Data | None:
+        """Return the settings of the public data set that it is read from, or None."""
+        return None
+
     def privilege(self) -> str | None:
         """Return in words what the method is given with it that others are not, or None."""
         return None
