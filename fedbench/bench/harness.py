@@ -104,6 +104,7 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
         return {
             **{name: chosen[name] for name in (*names, "per_class")},
             "worst_client": chosen["worst_client"],
+            **({"never": chosen["never"]} if "never" in chosen else {}),
         }
     rows = list(models.values())
     summary = {name: sum(row[name] for row in rows) / len(rows) for name in names}
