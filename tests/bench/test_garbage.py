@@ -32,6 +32,8 @@ def keep(home, cell_id, status="ok", **outputs):
         suite="s",
         settings={"method": {"name": "x"}},
         versions={},
+        metrics={"accuracy": 0.5},
+        partition={"histogram": [[1]]},
         outputs=outputs,
     )
     write_record(record_path(home, "s", cell_id), record)
