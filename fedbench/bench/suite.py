@@ -245,7 +245,7 @@ def inspect_suite(path: Path) -> tuple[Suite | None, Located, list[Problem]]:
         SettingsError: There is no such file.
     """
     try:
-        located = read_located(path.read_text())
+        located = read_located(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SettingsError(f"there is no suite file {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
