@@ -86,5 +86,5 @@ def runtime(
         threads=threads,
         offline=offline,
         refresh=refresh,
-        say=lambda line: stderr.print(line),
+        say=lambda line: stderr.print(line, markup=False),
     )

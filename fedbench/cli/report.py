@@ -119,7 +119,12 @@ def make_report(
         stderr.print(str(outcome), highlight=False, markup=False)
     if board.failed:
         stderr.print(f"{len(board.failed)} failed cells have no row; runs.csv says why")
-    stdout.print(f"records: {folder}/records, report: {target}", highlight=False, soft_wrap=True)
+    stdout.print(
+        f"records: {folder}/records, report: {target}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     return board
 
 
