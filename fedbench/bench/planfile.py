@@ -124,7 +124,7 @@ def read_plan(path: Path) -> Plan:
             f"there is no plan {path}; run `fedbench sweep` first, or set FEDBENCH_HOME to the "
             "folder that holds the results"
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(
             f"{path} is no plan ({error}); the next `fedbench sweep` of the suite writes it anew"
         ) from error

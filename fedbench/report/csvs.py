@@ -22,6 +22,10 @@ DIGITS = {
 }
 
 
+#: How a spreadsheet's formulas begin.
+_FORMULA = ("=", "+", "@", "\t", "\r")
+
+
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Value]]) -> str:
     """Return a CSV file's text: a head line, then one line a row.
 
@@ -48,7 +52,9 @@ def plain(name: str, value: Value) -> str:
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
-    return str(value)
+    text = str(value)
+    # A spreadsheet would run it as a formula; text that begins so is none of our numbers.
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def signless_zero(text: str) -> str:
