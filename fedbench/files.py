@@ -122,11 +122,14 @@ def _sync(path: Path) -> None:
 
 
 def move_aside(path: Path) -> Path:
-    """Rename a damaged file to ``NAME.damaged-N`` beside its place and return the new path."""
+    """Rename a damaged file to ``NAME.damaged-N`` beside its place and return the new path.
+
+    One that somebody else has moved meanwhile is gone, which is what was wanted.
+    """
     for number in range(10_000):
         target = path.with_name(f"{path.name}.damaged-{number}")
         if not target.exists():
-            with writing(target):
+            with writing(target), suppress(FileNotFoundError):
                 path.replace(target)
             return target
     raise StoreError(f"{path.parent} holds 10000 damaged copies of {path.name}; delete them")

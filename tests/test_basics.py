@@ -101,6 +101,8 @@ def test_damaged_files_are_kept_under_new_names(tmp_path):
         (tmp_path / "x.json").write_text(str(number))
         assert move_aside(tmp_path / "x.json").name == f"x.json.damaged-{number}"
     assert (tmp_path / "x.json.damaged-1").read_text() == "1"
+    move_aside(tmp_path / "x.json")  # somebody else was first
+    assert not (tmp_path / "x.json.damaged-3").exists()
 
 
 def test_only_old_parts_are_swept(tmp_path):
