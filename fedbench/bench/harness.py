@@ -7,18 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedbench.data.dataset import Split
 from fedbench.data.subset import stratified
 from fedbench.errors import FedbenchError
 from fedbench.evaluation.accuracy import Scores, score
-from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.context import Context
 from fedbench.federation.loop import Federation
 from fedbench.federation.method import MIRROR
-from fedbench.files import write_atomic
+from fedbench.federation.synthetic import save_outputs
 
 
 class Harness:
@@ -70,7 +68,7 @@ class Harness:
             scores = self.scores(model)
             mixes = [scores.on_mix(mix) for mix in histogram]
             models[name] = {**scores.to_json(), "worst_client": least(mixes), "on_mixes": mixes}
-            digests[name] = _keep(model, folder)
+            digests |= save_outputs({name: model.state_dict()}, folder)
         for info, model in federation.client_models():
             scores = self.scores(model)
             mix = scores.on_mix(histogram[info.id])
@@ -121,14 +119,3 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
         "worst_accuracy": min(accuracies),
         "own_mix": sum(mixes) / len(mixes) if mixes else None,
     }
-
-
-def _keep(model: nn.Module, folder: Path) -> str:
-    state: dict[str, Tensor] = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    digest = tensors_digest(state)
-    path = folder / f"{digest}.safetensors"
-    if not path.exists():
-        write_atomic(path, safetensors.torch.save(state), durable=True)
-    return digest
