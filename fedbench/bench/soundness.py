@@ -19,6 +19,8 @@ _TEXT = 100_000
 _KEY = 200
 #: Points of curves; the longest of ours has a few hundred.
 _POINTS = 100_000
+#: Threads of a process at most.
+_THREADS = 4096
 #: No count of bytes, pixels, rounds or seconds is larger.
 _LARGEST = 1e18
 #: Kinds of characters that end lines, move the cursor or turn the writing around.
@@ -89,6 +91,7 @@ def faults(values: Mapping[str, Any]) -> Iterator[str]:
         if not is_name(digest):
             yield f"outputs.{name}: {digest!r} cannot be part of a path"
     yield from _settings(values["settings"])
+    yield from _environment(values["environment"])
     if len(values["curves"]) > _POINTS:
         yield f"curves: {len(values['curves']):,} points, more than {_POINTS:,}"
     if values["status"] == "ok":
@@ -111,6 +114,15 @@ def _settings(settings: Mapping[str, Any], place: str = "settings") -> Iterator[
             yield "settings.method.name: missing"
         if not isinstance(settings.get("seed", 0), int):
             yield f"settings.seed: {settings['seed']!r} is no whole number"
+
+
+def _environment(where: Mapping[str, Any]) -> Iterator[str]:
+    """Refuse what no machine has: a computation is repeated with it."""
+    threads = where.get("threads", 1)
+    if not isinstance(threads, int) or not _within(threads, _THREADS):
+        yield f"environment.threads: {threads!r} is no whole number in [0, {_THREADS}]"
+    if not isinstance(where.get("device", ""), str):
+        yield f"environment.device: {where['device']!r} is no text"
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
