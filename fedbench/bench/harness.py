@@ -63,7 +63,8 @@ class Harness:
         Returns:
             The record's metrics, and digests of the models by name.
         """
-        models, digests = {}, {}
+        models: dict[str, dict[str, Any]] = {}
+        digests: dict[str, str] = {}
         for name, model in federation.final_models():
             scores = self.scores(model)
             mixes = [scores.on_mix(mix) for mix in histogram]

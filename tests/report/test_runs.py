@@ -8,7 +8,7 @@ import pytest
 from made_records import CLEAN, board_of, record
 
 from fedbench.report import runs
-from fedbench.report.csvs import plain
+from fedbench.report.csvs import to_csv
 
 
 def lines(text):
@@ -100,7 +100,7 @@ def test_times_are_of_good_records_only():
     assert [line["method"] for line in lines(runs.times_csv(board))] == ["a"]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "@x", "\tx"])
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-1+1", "@x", "\tx"])
 def test_text_is_no_formula_of_a_spreadsheet(text):
-    assert plain("method", text) == f"'{text}"
-    assert plain("accuracy", -0.5) == "-0.500000"
+    made = to_csv(["method", "accuracy", "n"], [{"method": text, "accuracy": -0.5, "n": "-3"}])
+    assert made == f"method,accuracy,n\n'{text},-0.500000,-3\n"
