@@ -50,7 +50,7 @@ class Evaluation(Settings):
 
     curve_size: int = Field(2000, ge=1)
     """Test images, stratified, on which points of curves are measured."""
-    ece_bins: int = Field(15, ge=2)  # Guo et al. 2017
+    ece_bins: int = Field(15, ge=2, le=10_000)  # Guo et al. 2017
     """Equal-width confidence bins of the expected calibration error."""
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedbench.errors import StoreError, UnwritableError
+from fedbench.errors import SettingsError, StoreError, UnwritableError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -27,16 +27,34 @@ _NO_FLOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTS
 
 
 def home() -> Path:
-    """Return the folder for everything that fedbench writes: ``$FEDBENCH_HOME``, or ``runs``."""
-    return Path(os.environ.get("FEDBENCH_HOME", "runs"))
+    """Return the folder for everything that fedbench writes: ``$FEDBENCH_HOME``, or ``runs``.
+
+    Raises:
+        SettingsError: It is a file.
+    """
+    return _folder("FEDBENCH_HOME", "runs")
 
 
 def data_root() -> Path:
     """Return the folder that holds data sets: ``$FEDBENCH_DATA``, or ``data``.
 
     It is only ever read, except by a download.
+
+    Raises:
+        SettingsError: It is a file.
     """
-    return Path(os.environ.get("FEDBENCH_DATA", "data"))
+    return _folder("FEDBENCH_DATA", "data")
+
+
+def _folder(variable: str, default: str) -> Path:
+    path = Path(os.environ.get(variable) or default)
+    if path.is_file():
+        raise SettingsError(
+            f"{variable} is {str(path)!r}, which is a file; set it to a folder, there or not"
+            if variable in os.environ
+            else f"{str(path)!r} is a file, and a folder is needed there; set {variable} to one"
+        )
+    return path
 
 
 def is_full(error: BaseException) -> bool:
@@ -104,11 +122,14 @@ def _sync(path: Path) -> None:
 
 
 def move_aside(path: Path) -> Path:
-    """Rename a damaged file to ``NAME.damaged-N`` beside its place and return the new path."""
+    """Rename a damaged file to ``NAME.damaged-N`` beside its place and return the new path.
+
+    One that somebody else has moved meanwhile is gone, which is what was wanted.
+    """
     for number in range(10_000):
         target = path.with_name(f"{path.name}.damaged-{number}")
         if not target.exists():
-            with writing(target):
+            with writing(target), suppress(FileNotFoundError):
                 path.replace(target)
             return target
     raise StoreError(f"{path.parent} holds 10000 damaged copies of {path.name}; delete them")

@@ -1,4 +1,6 @@
-"""Settings that several tests share."""
+"""Settings and small pieces that several tests share."""
+
+import signal
 
 #: A cell's data settings for the image folder of the fixture `pets`.
 PETS = {"name": "folder", "path": "pets", "train_size": None, "test_size": None, "image_size": 16}
@@ -12,6 +14,11 @@ TINY = {
     "student": {"epochs": 2, "batch_size": 16},
     "evaluation": {"curve_size": 30},
 }
+
+
+def hearing():
+    """Let a child hear Ctrl-C, which it inherits as ignored where tests run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class File:

@@ -10,7 +10,7 @@ import torch
 from fedbench import seeding
 from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError, StoreError, did_you_mean
-from fedbench.files import move_aside, sweep_parts, write_atomic
+from fedbench.files import data_root, home, move_aside, sweep_parts, write_atomic
 from fedbench.methods import METHODS
 from fedbench.registry import Registry
 
@@ -128,6 +128,8 @@ def test_damaged_files_are_kept_under_new_names(tmp_path):
         (tmp_path / "x.json").write_text(str(number))
         assert move_aside(tmp_path / "x.json").name == f"x.json.damaged-{number}"
     assert (tmp_path / "x.json.damaged-1").read_text() == "1"
+    move_aside(tmp_path / "x.json")  # somebody else was first
+    assert not (tmp_path / "x.json.damaged-3").exists()
 
 
 def test_only_old_parts_are_swept(tmp_path):
@@ -170,3 +172,15 @@ def test_every_built_in_name_resolves_to_a_thing_of_that_name():
     for registry in (METHODS, DATASETS, MODELS, SCHEMES):
         for name in registry.names():
             assert registry.get(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("variable", "find"), [("FEDBENCH_HOME", home), ("FEDBENCH_DATA", data_root)]
+)
+def test_a_folder_that_is_a_file_is_named(variable, find, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    with pytest.raises(SettingsError, match=f"{variable} is .*which is a file; set it to a folder"):
+        find()
+    monkeypatch.setenv(variable, str(tmp_path / "absent"))
+    assert find() == tmp_path / "absent"

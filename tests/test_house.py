@@ -192,6 +192,23 @@ def loaded(words, folder):
     return line.split()[1:]
 
 
+def test_text_files_name_their_encoding():
+    """The locale's own may be anything."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                assert _encoded(node), f"{path}: {ast.unparse(node)}"
+
+
+def _encoded(call):
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    words = [ast.unparse(argument) for argument in call.args]
+    text = name in ("read_text", "write_text") or (
+        name in ("open", "fdopen") and any(word in ("'w'", "'a'", "'r'") for word in words)
+    )
+    return not text or "'utf-8'" in words or any(each.arg == "encoding" for each in call.keywords)
+
+
 def test_committed_files_name_no_machine_and_no_registry():
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True

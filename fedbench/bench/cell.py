@@ -32,7 +32,7 @@ from fedbench.bench.environment import (
 from fedbench.bench.harness import Harness
 from fedbench.bench.holdouts import check_hold_outs
 from fedbench.bench.logs import CellLog, log_path
-from fedbench.bench.lookup import data_sources, newer_record
+from fedbench.bench.lookup import data_digest, newer_record
 from fedbench.bench.reasons import free_memory, is_memory, reason, trace
 from fedbench.bench.records import Record, keep_record, record_path, stamp
 from fedbench.bench.running import BusyError, Heartbeat, running_path
@@ -206,12 +206,13 @@ def _compute(
     return {
         "data": {
             "fingerprint": data.fingerprint,
-            "sources": data_sources(cell.data, runtime.data).digest,
+            "sources": data_digest(cell.data, _folders(runtime)),
             "train": len(data.train),
             "test": len(data.test),
             "classes": list(data.classes),
             "channels": data.channels,
             "size": data.size,
+            "notes": list(data.notes),
             "resources": digests(names, _folders(runtime)),
         },
         "partition": {

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 
-from fedbench.bench.lookup import data_sources
+from fedbench.bench.lookup import data_digest
 from fedbench.bench.runtime import Runtime
+from fedbench.config import Cell
 from fedbench.data.dataset import ImageData
 from fedbench.data.load import load
 from fedbench.data.settings import Data
+from fedbench.federation.resources import Folders, declared
+from fedbench.methods import METHODS
 
 
 def load_data(settings: Data, runtime: Runtime) -> ImageData:
     """Return a cell's data; the last ones used in this process are kept."""
-    sources = data_sources(settings, runtime.data).digest
-    return _load(
-        settings, sources, runtime.data, runtime.home / "cache", runtime.offline, runtime.say
-    )
+    folders = Folders(runtime.data, runtime.home)
+    sources = data_digest(settings, folders)
+    return _load(settings, sources, folders, runtime.offline, runtime.say)
+
+
+def needed(cell: Cell) -> list[Data]:
+    """Return the data sets that a cell reads: the clients', and those of public images."""
+    names = METHODS.get(cell.method.name)(cell.method).resources(cell)
+    public = (declared(name).data(cell) for name in names)
+    return [cell.data, *(settings for settings in public if settings is not None)]
 
 
 @lru_cache(maxsize=4)
 def _load(
-    settings: Data, sources: str, root: Path, cache: Path, offline: bool, say: Callable[[str], None]
+    settings: Data, sources: str | None, folders: Folders, offline: bool, say: Callable[[str], None]
 ) -> ImageData:
-    return load(settings, root=root, cache=cache, offline=offline, progress=say)
+    return load(settings, root=folders.data, cache=folders.cache, offline=offline, progress=say)

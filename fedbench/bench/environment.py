@@ -178,13 +178,13 @@ class PeakMemory:
     """
 
     def __init__(self) -> None:
-        with suppress(OSError), Path("/proc/self/clear_refs").open("w") as file:
+        with suppress(OSError), Path("/proc/self/clear_refs").open("w", encoding="ascii") as file:
             file.write("5")
 
     def read(self) -> int:
         """Return the peak in bytes."""
         with suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
+            for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -200,7 +200,7 @@ def _git(folder: Path, *words: str) -> str:
 @lru_cache(maxsize=1)
 def _processor() -> str:
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

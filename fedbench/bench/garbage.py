@@ -2,20 +2,24 @@
 
 Everything here can be computed, decoded or drawn again, or belongs to nothing any more. Records
 that a plan names are never among it, nor what a process has locked; while cells of a suite are in
-hand, what its sweep may read stays. Knows nothing of torch.
+hand, what its sweep may read stays. A home may be shared with others: only folders with a whole
+plan of ours, those that fedbench names itself, and names as we give them are looked at. Knows
+nothing of torch.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedbench.bench.planfile import plan_path, read_plan
+from fedbench.bench.planfile import is_whole, plan_path, read_plan
 from fedbench.bench.records import read_records
 from fedbench.bench.running import in_hand
 from fedbench.errors import UnwritableError
@@ -32,9 +36,17 @@ KINDS = {
     "outputs": "models and synthetic sets that no record names",
     "pictures": "pictures; `fedbench show` makes them again",
     "report": "reports; `fedbench report` makes them again",
+    "logs": "logs of cells that went well",
+    "locks": "lock files of cells that are finished",
+    "exports": "exports; `fedbench export` makes them again",
+    "wandb": "the mirror's files; the next mirrored sweep makes them again from the records",
+    "reproduced": "what `fedbench run --record` computed to compare with a record",
 }
-#: Folders below the home that are no suite's.
-_SHARED = ("artefacts", "cache", "partitions")
+#: Folders below the home that hold cells of no suite.
+_PLANLESS = ("run", "reproduced")
+_ALTERED = "its plan is damaged or was altered; the next sweep of it writes it anew"
+#: What a cell id and a digest look like.
+_ID, _DIGEST = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
 #: Seconds below which an unfinished file may still be being written.
 _YOUNG = 3600.0
 
@@ -116,6 +128,11 @@ class _Suite:
         """Return where the lock of a cell is."""
         return self.folder / "locks" / f"{cell_id}.lock"
 
+    def knows(self, name: str) -> bool:
+        """Return whether a name is that of a cell, past or present."""
+        known = name in self.states or name in (self.planned or {})
+        return known or _ID.fullmatch(name) is not None
+
     def unfinished(self) -> set[int]:
         """Return the seeds of the plan's cells that have no good record."""
         planned = self.planned or {}
@@ -142,15 +159,26 @@ def look(home: Path) -> Garbage:
     garbage = Garbage()
     suites = [_read(path) for path in sorted(home.glob("*")) if _is_suite(path)]
     for suite in suites:
-        garbage.items += [*_scratch(suite), *_parts(suite), *_pictures(suite)]
-        for kind, find in (("records", _records), ("outputs", _outputs), ("report", _report)):
+        garbage.items += [*_scratch(suite), *_parts(suite), *_pictures(suite), *_left(suite)]
+        for kind, find in (
+            ("records", _records),
+            ("outputs", _outputs),
+            ("report", _report),
+            ("wandb", _mirror),
+        ):
             _unless_busy(garbage, suite.busy, kind, suite.folder, find(suite))
-    busy = next((suite.busy for suite in suites if suite.busy), "")
+        if suite.folder.name == "reproduced":
+            _unless_busy(garbage, suite.busy, "reproduced", suite.folder, _reproduced(suite))
+    others = [path for path in sorted(home.glob("*")) if _may_be_a_suite(path)]
+    garbage.kept += [Kept("records", path, _ALTERED) for path in others if _has_plan(path)]
+    busy = next(filter(None, map(_busy, sorted(home.glob("*")))), "")
     unknown = next((suite.interrupted() for suite in suites if suite.interrupted()), "")
+    unknown = unknown or next((f"what {path} still needs is not known" for path in others), "")
     seeds = {seed for suite in suites for seed in suite.unfinished()}
     _unless_busy(garbage, busy or unknown, "artefacts", home / "artefacts", _artefacts(home, seeds))
     _unless_busy(garbage, busy, "cache", home / "cache", _cache(home))
-    garbage.items += [*_damaged(home), *_unfinished_files(home)]
+    ours = [*(suite.folder for suite in suites), home / "artefacts", home / "cache"]
+    garbage.items += [*_damaged(ours), *_unfinished_files(ours)]
     order = list(KINDS)
     garbage.items.sort(key=lambda item: (order.index(item.kind), str(item.path)))
     return garbage
@@ -190,6 +218,8 @@ def delete(items: Iterable[Item]) -> tuple[list[Item], list[Kept]]:
 
 def _delete(item: Item) -> bool:
     """Delete a thing and return whether nobody has it locked."""
+    if not item.path.exists() and not item.path.is_symlink():
+        return True  # somebody else has deleted it
     if item.lock is None:
         _remove(item.path)
         return True
@@ -206,7 +236,23 @@ def _delete(item: Item) -> bool:
 
 
 def _is_suite(path: Path) -> bool:
-    return path.name not in _SHARED and (_has_plan(path) or (path / "records").is_dir())
+    return is_whole(path / "plan.json") or (path.name in _PLANLESS and path.is_dir())
+
+
+def _may_be_a_suite(path: Path) -> bool:
+    """Return whether a folder that is none of ours for sure looks like a suite's."""
+    known = _is_suite(path) or path.name in ("artefacts", "cache", "partitions")
+    names = (entry.stem for part in ("records", "scratch") for entry in (path / part).glob("*"))
+    return not known and (_has_plan(path) or any(map(_ID.fullmatch, names)))
+
+
+def _busy(folder: Path) -> str:
+    """Return who computes a cell of a folder, in words; empty if nobody does."""
+    live = [cell for cell in in_hand(folder) if cell.live]
+    if not live:
+        return ""
+    one = live[0]
+    return f"cells of {folder.name} are in hand: {len(live)} (process {one.pid} on {one.host})"
 
 
 def _has_plan(folder: Path) -> bool:
@@ -214,11 +260,6 @@ def _has_plan(folder: Path) -> bool:
 
 
 def _read(folder: Path) -> _Suite:
-    live = [cell for cell in in_hand(folder) if cell.live]
-    busy = ""
-    if live:
-        one = live[0]
-        busy = f"cells of {folder.name} are in hand: {len(live)} (process {one.pid} on {one.host})"
     planned = None
     if _has_plan(folder):
         cells = read_plan(folder / "plan.json").cells
@@ -226,7 +267,7 @@ def _read(folder: Path) -> _Suite:
     records = [record for _, record in read_records(folder / "records")]
     states = {record.cell_id: str(record.status) for record in records}
     outputs = frozenset(digest for record in records for digest in record.outputs.values())
-    return _Suite(folder, busy, planned, states, outputs)
+    return _Suite(folder, _busy(folder), planned, states, outputs)
 
 
 def _unless_busy(
@@ -239,7 +280,7 @@ def _unless_busy(
 
 
 def _scratch(suite: _Suite) -> Iterator[Item]:
-    for path in sorted((suite.folder / "scratch").glob("*")):
+    for path in _own(suite, "scratch"):
         lock = suite.lock(path.name)
         if suite.states.get(path.name) == "ok":
             yield Item("scratch", path, _size(path), "its cell is finished", lock)
@@ -261,20 +302,50 @@ def _records(suite: _Suite) -> Iterator[Item]:
     named = {cell.cell_id for cell in read_plan(suite.folder / "plan.json").cells}
     for pattern in ("records/*.json", "records/*.failed", "logs/*.log"):
         for path in sorted(suite.folder.glob(pattern)):
-            if path.stem not in named:
+            if path.stem not in named and suite.knows(path.stem):
                 reason = "its cell is not in the suite's last plan"
                 yield Item("records", path, _size(path), reason, suite.lock(path.stem))
 
 
 def _outputs(suite: _Suite) -> Iterator[Item]:
     for path in sorted((suite.folder / "outputs").glob("*.safetensors")):
-        if path.stem not in suite.outputs:
+        if path.stem not in suite.outputs and _DIGEST.fullmatch(path.stem):
             yield Item("outputs", path, _size(path), "no record names it")
 
 
 def _pictures(suite: _Suite) -> Iterator[Item]:
-    for path in sorted((suite.folder / "pictures").glob("*")):
+    for path in _own(suite, "pictures"):
         yield Item("pictures", path, _size(path), "`fedbench show` makes it again")
+
+
+def _left(suite: _Suite) -> Iterator[Item]:
+    """Yield what cells leave beside their records."""
+    for path in _own(suite, "exports"):
+        yield Item("exports", path, _size(path), "`fedbench export` makes it again")
+    for kind, pattern in (("logs", "logs/*.log"), ("locks", "locks/*.lock")):
+        for path in sorted(suite.folder.glob(pattern)):
+            unplanned = suite.planned is not None and path.stem not in suite.planned
+            if suite.states.get(path.stem) == "ok" and not unplanned:
+                yield Item(kind, path, _size(path), "its cell is finished", suite.lock(path.stem))
+
+
+def _own(suite: _Suite, folder: str) -> list[Path]:
+    """Return what a folder of a suite holds under the names of cells."""
+    return [p for p in sorted((suite.folder / folder).glob("*")) if suite.knows(p.name)]
+
+
+def _mirror(suite: _Suite) -> Iterator[Item]:
+    path = suite.folder / "wandb"
+    if path.is_dir() and suite.planned is not None:
+        yield Item("wandb", path, _size(path), "made again from the records")
+
+
+def _reproduced(suite: _Suite) -> Iterator[Item]:
+    """Yield the records of comparisons; models and images go with `outputs` afterwards."""
+    for path in sorted((suite.folder / "records").glob("*.json")):
+        if suite.states.get(path.stem):
+            reason = "it was computed to be compared with a record elsewhere"
+            yield Item("reproduced", path, _size(path), reason, suite.lock(path.stem))
 
 
 def _report(suite: _Suite) -> Iterator[Item]:
@@ -307,31 +378,49 @@ def _seed_of(path: Path) -> int | None:
 
 
 def _cache(home: Path) -> Iterator[Item]:
-    for path in sorted((home / "cache").rglob("*.safetensors")):
+    for path in sorted((home / "cache" / "data").glob("*.safetensors")):
         name = path.name.rsplit("-", 2)[0]
         yield Item("cache", path, _size(path), KINDS["cache"], path.with_name(f"{name}.lock"))
+    for path in sorted((home / "cache" / "data").glob("*.hashes")):
+        yield Item("cache", path, _size(path), "hashes of data files; worked out again when needed")
+    for path in sorted((home / "cache" / "answers").glob("*")):
+        yield Item("cache", path, _size(path), "answers of the command line; worked out again")
 
 
-def _damaged(home: Path) -> Iterator[Item]:
-    for path in sorted(home.rglob("*.damaged-*")):
+def _damaged(ours: Iterable[Path]) -> Iterator[Item]:
+    for path in sorted(path for folder in ours for path in folder.rglob("*.damaged-*")):
         yield Item("damaged", path, _size(path), "it was damaged, and has been made again")
 
 
-def _unfinished_files(home: Path) -> Iterator[Item]:
+def _unfinished_files(ours: Iterable[Path]) -> Iterator[Item]:
     now = time.time()
-    for path in sorted(home.rglob(".*.part")):
-        if now - path.lstat().st_mtime > _YOUNG:
+    for path in sorted(path for folder in ours for path in folder.rglob(".*.part")):
+        with suppress(FileNotFoundError):  # it has been finished meanwhile
+            if now - path.lstat().st_mtime <= _YOUNG:
+                continue
             yield Item("parts", path, _size(path), "its process was killed while it wrote")
 
 
 def _size(path: Path) -> int:
+    """Return the bytes of a file or of all below a folder; what vanishes meanwhile has none."""
     if path.is_dir() and not path.is_symlink():
-        return sum(inner.lstat().st_size for inner in path.rglob("*") if not inner.is_dir())
-    return path.lstat().st_size
+        return sum(_size(inner) for inner in _listed(path))
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        with suppress(FileNotFoundError):  # its owner deletes it too
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

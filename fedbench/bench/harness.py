@@ -7,18 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedbench.data.dataset import Split
 from fedbench.data.subset import stratified
 from fedbench.errors import FedbenchError
 from fedbench.evaluation.accuracy import Scores, score
-from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.context import Context
 from fedbench.federation.loop import Federation
 from fedbench.federation.method import MIRROR
-from fedbench.files import write_atomic
+from fedbench.federation.synthetic import save_outputs
 
 
 class Harness:
@@ -65,12 +63,13 @@ class Harness:
         Returns:
             The record's metrics, and digests of the models by name.
         """
-        models, digests = {}, {}
+        models: dict[str, dict[str, Any]] = {}
+        digests: dict[str, str] = {}
         for name, model in federation.final_models():
             scores = self.scores(model)
             mixes = [scores.on_mix(mix) for mix in histogram]
             models[name] = {**scores.to_json(), "worst_client": least(mixes), "on_mixes": mixes}
-            digests[name] = _keep(model, folder)
+            digests |= save_outputs({name: model.state_dict()}, folder)
         for info, model in federation.client_models():
             scores = self.scores(model)
             mix = scores.on_mix(histogram[info.id])
@@ -104,6 +103,7 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
         return {
             **{name: chosen[name] for name in (*names, "per_class")},
             "worst_client": chosen["worst_client"],
+            **({"never": chosen["never"]} if "never" in chosen else {}),
         }
     rows = list(models.values())
     summary = {name: sum(row[name] for row in rows) / len(rows) for name in names}
@@ -120,14 +120,3 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
         "worst_accuracy": min(accuracies),
         "own_mix": sum(mixes) / len(mixes) if mixes else None,
     }
-
-
-def _keep(model: nn.Module, folder: Path) -> str:
-    state: dict[str, Tensor] = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    digest = tensors_digest(state)
-    path = folder / f"{digest}.safetensors"
-    if not path.exists():
-        write_atomic(path, safetensors.torch.save(state), durable=True)
-    return digest

@@ -8,7 +8,7 @@ from pathlib import Path
 from fedbench.bench.records import Record, find_record, record_path, stamp
 from fedbench.config import Cell
 from fedbench.data.settings import Data
-from fedbench.data.sources import Sources, locate
+from fedbench.data.sources import locate
 from fedbench.data.specs import DATASETS
 from fedbench.federation.resources import Folders, digests
 from fedbench.files import move_aside
@@ -16,9 +16,14 @@ from fedbench.files import move_aside
 log = logging.getLogger(__name__)
 
 
-def data_sources(settings: Data, root: Path) -> Sources:
-    """Return the data files that settings ask for, as far as they are here."""
-    return locate(DATASETS.get(settings.name), root, settings.path)
+def data_digest(settings: Data, folders: Folders) -> str | None:
+    """Return a digest of the content of the files that settings ask for; None if some lack.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    sources = locate(DATASETS.get(settings.name), folders.data, settings.path)
+    return sources.digest(folders.cache) if sources.found else None
 
 
 def good_record(home: Path, suite: str, cell: Cell, root: Path) -> tuple[Path, Record] | None:
@@ -59,8 +64,7 @@ def record_of(
 
 def _other_files(record: Record, data: Data, folders: Folders) -> bool:
     """Return whether the data set's files or those of resources here are not a record's."""
-    now = data_sources(data, folders.data)
-    if now.found and record.data.get("sources") != now.digest:
+    if data_digest(data, folders) not in (None, record.data.get("sources")):
         return True
     known = record.data.get("resources", {})
     return any(known[name] != digest for name, digest in digests(known, folders).items())

@@ -53,7 +53,7 @@ class Memo:
             return None
         path = self._path(question)
         try:
-            digest, _, text = path.read_text().partition("\n")
+            digest, _, text = path.read_text(encoding="utf-8").partition("\n")
         except (OSError, ValueError):
             return None
         answer: Answer | None = json.loads(text) if digest == _digest(path.name, text) else None

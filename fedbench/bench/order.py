@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedbench.bench.lookup import data_sources
+from fedbench.bench.lookup import data_digest
 from fedbench.bench.plan import Expansion, Planned, expand, to_file
 from fedbench.bench.planfile import Plan, plan_path, read_plan
 from fedbench.bench.records import Record, read_records
@@ -19,6 +19,7 @@ from fedbench.bench.selection import Wish, select
 from fedbench.bench.suite import Suite, Tree, read_suite
 from fedbench.data.settings import Data
 from fedbench.errors import SettingsError, StoreError
+from fedbench.federation.resources import Folders
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ def outdated(order: Order, home: Path, root: Path) -> set[str]:
             continue
         data = entry.cell.data
         if data not in digests:
-            sources = data_sources(data, root)
-            digests[data] = sources.digest if sources.found else None
+            digests[data] = data_digest(data, Folders(root, home))
         if digests[data] not in (None, record.data.get("sources")):
             found.add(record.cell_id)
     return found

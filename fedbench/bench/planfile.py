@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,8 +78,22 @@ def plan_path(home: Path, suite: str) -> Path:
 
 
 def write_plan(path: Path, plan: Plan) -> None:
-    """Write a plan as JSON."""
-    write_atomic(path, json.dumps(asdict(plan), indent=1) + "\n")
+    """Write a plan as JSON, with a digest of it."""
+    values = json.loads(json.dumps(asdict(plan)))
+    write_atomic(path, json.dumps({**values, "digest": _digest(values)}, indent=1) + "\n")
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a plan is there as it was written: nothing is deleted on another's word."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return bool(values.pop("digest") == _digest(values))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return False
+
+
+def _digest(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def read_plan(path: Path) -> Plan:
@@ -88,7 +103,10 @@ def read_plan(path: Path) -> Plan:
         StoreError: There is none, or it is damaged or foreign.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
+        stated = values.pop("digest", None)  # plans published before there was one have none
+        if stated not in (None, _digest(values)):
+            raise ValueError("its content does not match its digest")
         cells = tuple(
             Entry(
                 **{
@@ -106,7 +124,7 @@ def read_plan(path: Path) -> Plan:
             f"there is no plan {path}; run `fedbench sweep` first, or set FEDBENCH_HOME to the "
             "folder that holds the results"
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(
             f"{path} is no plan ({error}); the next `fedbench sweep` of the suite writes it anew"
         ) from error

@@ -11,12 +11,14 @@ import json
 import logging
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from fedbench.bench.former import of_today
+from fedbench.bench.soundness import cleaned, faults
 from fedbench.errors import StoreError
 from fedbench.files import move_aside, write_atomic
 from fedbench.settings import Settings, explain
@@ -24,6 +26,8 @@ from fedbench.settings import Settings, explain
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
+#: Of so many faults of one file each is named.
+_FAULTS = 3
 Status = Literal["ok", "failed", "skipped"]
 
 
@@ -136,11 +140,15 @@ def read_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
-        StoreError: The file is truncated, foreign, of another schema version, or may not be read.
+        StoreError: The file is truncated, foreign, of another schema version, holds what cannot be
+            (see ``soundness``), or may not be read.
         FileNotFoundError: There is none.
     """
     try:
-        record = Record.model_validate(json.loads(path.read_text()))
+        record = Record.model_validate(cleaned(json.loads(path.read_text(encoding="utf-8"))))
+        wrong = list(islice(faults(dict(record)), _FAULTS))
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return record.model_copy(update={"settings": of_today(record.settings)})
     except ValidationError as error:
         raise StoreError(f"{path} is not a record of schema {SCHEMA}: {explain(error)}") from error

@@ -91,7 +91,7 @@ def in_hand(folder: Path) -> list[InHand]:
     found = []
     for path in sorted((folder / "running").glob("*.json")):
         try:
-            found.append(InHand(**json.loads(path.read_text())))
+            found.append(InHand(**json.loads(path.read_text(encoding="utf-8"))))
         except FileNotFoundError:  # finished at this moment
             continue
         except (OSError, ValueError, TypeError) as error:

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from fedbench.bench.suite import find, resolve
+from fedbench.bench.located import read_value
+from fedbench.bench.suite import among, find, resolve
 from fedbench.errors import SettingsError, did_you_mean
 
 Settings = Mapping[str, Any]
@@ -31,7 +32,7 @@ class Wish:
 
     def meets(self, settings: Settings) -> bool:
         """Return whether a cell has one of the values."""
-        return any(value in self.values for value in _found(settings, self.name))
+        return any(among(value, self.values) for value in _found(settings, self.name))
 
 
 def parse_only(words: Iterable[str]) -> list[Wish]:
@@ -84,7 +85,7 @@ def _check(wish: Wish, there: Sequence[object], cells: Sequence[Settings], suite
             f"{did_you_mean(resolve(wish.name), names)}; try method, dataset, beta or seed"
         )
     for value in wish.values:
-        if value not in there:
+        if not among(value, there):
             known = list(dict.fromkeys(str(value) for value in there))
             raise SettingsError(
                 f"--only {wish.name}={value}: no cell of suite {suite!r} has that"
@@ -115,7 +116,7 @@ def _names(settings: Settings, prefix: str = "") -> Iterable[str]:
 def _scalar(text: str) -> object:
     """Read a value as YAML; what is none, or no scalar, is a text."""
     try:
-        value: object = yaml.safe_load(text)
+        value = read_value(text)
     except yaml.YAMLError:
         return text
     return text.replace(" ", "") if isinstance(value, dict | list | str) else value

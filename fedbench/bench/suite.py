@@ -18,7 +18,9 @@ settings at once. ``docs/suites.md`` is the users' page.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -66,6 +68,9 @@ def _without_seed(fixed: dict[str, Any]) -> dict[str, Any]:
     return fixed
 
 
+#: Bounds of what one suite may ask for; the largest of ours have 1,224 cells and 3 seeds.
+MOST_CELLS, MOST_SEEDS = 100_000, 10_000
+
 #: Settings of all cells; the seed is none of them.
 Fixed = Annotated[dict[str, Any], AfterValidator(_without_seed)]
 
@@ -86,14 +91,14 @@ class Profile(Settings):
     """Merged over the suite's `fixed`."""
     axes: Axes = Field(default_factory=dict)
     """Replace the suite's axes of the same place."""
-    seeds: int | None = Field(None, ge=1)
+    seeds: int | None = Field(None, ge=1, le=MOST_SEEDS)
     """Number of seeds, from 0."""
 
 
 class Suite(Settings):
     """What is measured."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)
     """Names the folder of its results."""
     title: str = ""
     """One line for the head of its pages."""
@@ -107,7 +112,7 @@ class Suite(Settings):
     """Sizes, by name."""
     profile: str = "quick"
     """The profile that is taken where none is named."""
-    seeds: int = Field(3, ge=1)
+    seeds: int = Field(3, ge=1, le=MOST_SEEDS)
     """Number of seeds, from 0, where the profile names none. An axis `seed` lists them instead."""
 
     @field_validator("name")
@@ -169,6 +174,12 @@ class Suite(Settings):
                 "cannot be chosen; use --only seed=... for some of them"
             )
         numbers = range(seeds or self.seeds) if named is None else named
+        total = math.prod([len(numbers), *(len(values) for values in axes.values())])
+        if total > MOST_CELLS:
+            raise SettingsError(
+                f"suite {self.name!r} has {total:,} combinations, more than {MOST_CELLS:,}; "
+                f"shorten its axes ({', '.join(axes)}), or make several suites"
+            )
         for (place, seed), *picked in product(
             enumerate(numbers), *(enumerate(values) for values in axes.values())
         ):
@@ -234,7 +245,7 @@ def inspect_suite(path: Path) -> tuple[Suite | None, Located, list[Problem]]:
         SettingsError: There is no such file.
     """
     try:
-        located = read_located(path.read_text())
+        located = read_located(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SettingsError(f"there is no suite file {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -311,7 +322,27 @@ def matches(tree: Mapping[str, Any], name: str, wanted: object) -> bool:
         wanted: A value, or several.
     """
     choice = wanted if isinstance(wanted, list) else [wanted]
-    return any(value in choice for value in find(tree, resolve(name).split(".")))
+    return any(among(value, choice) for value in find(tree, resolve(name).split(".")))
+
+
+def among(value: object, choice: Iterable[object]) -> bool:
+    """Return whether a value is one of several, as settings understand them.
+
+    A number equals its text, since settings take both; a truth value equals no number.
+    """
+    return any(_same(value, other) for other in choice)
+
+
+def _same(value: object, other: object) -> bool:
+    if isinstance(value, bool) or isinstance(other, bool):
+        return value is other
+    if isinstance(value, str) != isinstance(other, str):
+        number, text = (other, value) if isinstance(value, str) else (value, other)
+        if isinstance(number, int | float) and isinstance(text, str):
+            with suppress(ValueError):
+                return float(text) == number
+        return False
+    return value == other
 
 
 def find(tree: object, parts: list[str]) -> Iterator[object]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 
 from rich.console import Console
 from rich.markup import escape
+
+for _stream in (sys.stdout, sys.stderr):
+    # A terminal that cannot show a character shows its code; a report must not end over one.
+    if isinstance(_stream, io.TextIOWrapper):
+        _stream.reconfigure(errors="backslashreplace")
 
 #: On a pipe a table must not be cut to 80 columns.
 _WIDTH = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))

@@ -71,7 +71,8 @@ def _claim(folder: Path, record: Record) -> None:
     """
     place = folder / "record.json"
     if folder.exists() and any(folder.iterdir()):
-        known = json.loads(place.read_text()).get("outputs") if place.exists() else None
+        stated = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+        known = stated.get("outputs")
         if known != record.outputs:
             raise SettingsError(
                 f"{folder} holds other files, which would mix with these; give an empty folder "

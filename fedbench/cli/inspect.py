@@ -235,7 +235,7 @@ def partition(
     stdout.print(f"digest {drawn.digest[:16]}", highlight=False)
     path = svg or home() / "partitions" / f"{dataset}-{drawn.digest[:12]}.svg"
     partition_heatmap(histogram, data.classes, title, path)
-    stdout.print(f"heatmap: {path}", highlight=False, soft_wrap=True)
+    stdout.print(f"heatmap: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _counts(histogram: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Table:

@@ -38,6 +38,7 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
     Raises:
         SettingsError: A word has no `=`, or no place before it.
     """
+    from fedbench.bench.located import read_value
     from fedbench.bench.suite import nest
 
     found = []
@@ -49,7 +50,7 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
                 "as --set recipe.epochs=5"
             )
         try:
-            found.append(nest(place, yaml.safe_load(value)))
+            found.append(nest(place, read_value(value)))
         except yaml.YAMLError as error:
             raise SettingsError(f"--set {word!r}: the value is not YAML: {error}") from error
     return found
@@ -85,5 +86,5 @@ def runtime(
         threads=threads,
         offline=offline,
         refresh=refresh,
-        say=lambda line: stderr.print(line),
+        say=lambda line: stderr.print(line, markup=False),
     )

@@ -108,18 +108,23 @@ def make_report(
     board = read_board(folder)
     if paired is not None:
         check_reference(board.rows, paired)
-    for table in tables.to_terminal(board.rows, stdout.width, paired):
-        stdout.print(table, "")
-    stdout.print(tables.note(board.rows), style="dim", highlight=False)
     published = folder.parent.resolve() != home().resolve()
     target = out or (folder if published else folder / "report")
     made = build(folder, target, records=_link(target, folder), pdf=pdf, against=paired)
+    for table in tables.to_terminal(board.rows, stdout.width, paired):
+        stdout.print(table, "")
+    stdout.print(tables.note(board.rows), style="dim", highlight=False)
     if live is not None:
         outcome = live.finish(board, made.figures, made.comparisons)
         stderr.print(str(outcome), highlight=False, markup=False)
     if board.failed:
         stderr.print(f"{len(board.failed)} failed cells have no row; runs.csv says why")
-    stdout.print(f"records: {folder}/records, report: {target}", highlight=False, soft_wrap=True)
+    stdout.print(
+        f"records: {folder}/records, report: {target}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     return board
 
 

@@ -237,7 +237,7 @@ def show(record: Record, path: Path) -> None:
     settings = record.settings
     if record.status != "ok":
         stderr.print(f"[bold red]failed:[/] {escape(record.reason or '')}", highlight=False)
-        stderr.print(f"the traceback is in {path}", highlight=False)
+        stderr.print(f"the traceback is in {path}", highlight=False, markup=False)
         return
     metrics, ledger = record.metrics, record.ledger
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

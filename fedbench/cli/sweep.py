@@ -17,7 +17,7 @@ from fedbench.cli.crew import Crew, crew_of
 from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load_plugins, runtime
 from fedbench.cli.report import make_report, mirror_of
 from fedbench.cli.words import count, parse_duration
-from fedbench.errors import SettingsError, UnwritableError
+from fedbench.errors import DataError, SettingsError, UnwritableError
 from fedbench.files import home, sweep_parts
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fedbench.bench.records import Record
     from fedbench.bench.runtime import Runtime
     from fedbench.bench.survey import Survey
+    from fedbench.data.settings import Data
 
 #: Failed cells that are listed at the end.
 _MOST = 50
@@ -107,6 +108,7 @@ def sweep(
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
     survey = _survey(order, means, redo, crew)
     crew = crew.shared(survey.estimate)
+    _warn_of_exclusions(suite, order)
     _show(order, survey, crew)
     if dry_run:
         return
@@ -115,17 +117,19 @@ def sweep(
     with mirror_of(name, wandb) as live:
         write_plan(plan_path(means.home, name), order.plan)
         _clear(order, todo, means, force=force)
-        _prepare(todo, means)
+        ready = _prepare(todo, means)
         found = []
         go_on = _until(begun, limit)
-        with closing(_compute(todo, means, order, survey, crew, plugins, go_on)) as computed:
+        with closing(_compute(ready, means, order, survey, crew, plugins, go_on)) as computed:
             for record in computed:
                 found.append(record)
                 if live is not None:
                     live.add(record)
         delete(finished_scratch(means.home / name))
         make_report(name, live=live)
-    _end(survey, found, len(todo) - len(found), time_limit, force=force)
+    _end(survey, found, len(ready) - len(found), time_limit, force=force)
+    if len(ready) < len(todo):
+        raise typer.Exit(1)
 
 
 def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
@@ -149,6 +153,15 @@ def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
         card=crew.card,
         passes=passes,
     )
+
+
+def _warn_of_exclusions(path: Path, order: Order) -> None:
+    """Repeat what ``validate`` says of exclusions that leave nothing out."""
+    from fedbench.bench.checking import check
+
+    for problem in check(path).problems if order.suite.exclude else ():
+        if problem.harmless and problem.place.startswith("exclude"):
+            warn(problem.line(path))
 
 
 def _show(order: Order, survey: Survey, crew: Crew) -> None:
@@ -189,17 +202,38 @@ def _clear(order: Order, todo: Sequence[Planned], means: Runtime, *, force: bool
             good_record(means.home, order.suite.name, entry.cell, means.data)
 
 
-def _prepare(todo: Sequence[Planned], means: Runtime) -> None:
-    """Read each data set once before the workers need it: decoding is cached for them."""
-    from fedbench.bench.datasets import load_data
+def _prepare(todo: Sequence[Planned], means: Runtime) -> list[Planned]:
+    """Read each data set once before the workers need it, and leave out cells that lack theirs.
 
-    for settings in dict.fromkeys(entry.cell.data for entry in todo):
-        try:
-            load_data(settings, means)
-        except UnwritableError:
-            raise  # nothing else could be kept, either
-        except Exception as error:  # its cells fail, each with a record; others can do without it
-            warn(f"data set {settings.name} cannot be loaded: {error}")
+    Decoding is cached for the workers. A cell without its data is no failure of that cell: nothing
+    is recorded of it, and the same command computes it when the data are there.
+
+    Raises:
+        DataError: No cell has its data.
+    """
+    from fedbench.bench.datasets import load_data, needed
+
+    faults: dict[Data, str] = {}
+    asked: set[Data] = set()
+    ready = []
+    for entry in todo:
+        wanted = needed(entry.cell)
+        for settings in (each for each in wanted if each not in asked):
+            asked.add(settings)
+            try:
+                load_data(settings, means)
+            except UnwritableError:
+                raise  # nothing could be kept, either
+            except Exception as error:  # a plugin's reader may raise anything
+                faults[settings] = f"data set {settings.name} cannot be loaded: {error}"
+        if not faults.keys() & {*wanted}:
+            ready.append(entry)
+    words = "\n".join(dict.fromkeys(faults.values()))
+    if faults and not ready:
+        raise DataError(words)
+    if faults:
+        warn(f"{count(len(todo) - len(ready), 'cell')} cannot begin for want of data; {words}")
+    return ready
 
 
 def _compute(

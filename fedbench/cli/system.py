@@ -98,6 +98,8 @@ def _fetch(spec: DatasetSpec) -> None:
 
 def doctor(as_json: AsJson = False, plugin: Plugin = None) -> None:
     """Check versions, devices, data, write access and the W&B login."""
+    from rich.markup import escape
+
     load_plugins(plugin)
     found = [*_versions(), *_devices(), *_places(), *_data(), *_tracking()]
     if as_json:
@@ -107,7 +109,7 @@ def doctor(as_json: AsJson = False, plugin: Plugin = None) -> None:
     else:
         signs = {"ok": _OK, "bad": _BAD, "note": _NOTE}
         for name, state, detail in found:
-            stdout.print(f"{signs[state]} [bold]{name}[/] {detail}", highlight=False)
+            stdout.print(f"{signs[state]} [bold]{name}[/] {escape(detail)}", highlight=False)
     if any(state == "bad" for _, state, _ in found):
         raise typer.Exit(1)
 

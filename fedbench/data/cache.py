@@ -57,8 +57,10 @@ def _open(path: Path) -> tuple[Decoded, str]:
         with safe_open(path, "pt") as stream:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in _PARTS}
-        classes, notes = json.loads(metadata["classes"]), json.loads(metadata["notes"])
         stated = metadata["digest"]
+        if metadata["about"] != _about(stated, metadata["classes"], metadata["notes"]):
+            raise ValueError("its classes or notes do not match their digest")
+        classes, notes = json.loads(metadata["classes"]), json.loads(metadata["notes"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise DamagedError(f"{path} is damaged: {error!r}") from error
     decoded = Decoded(
@@ -107,10 +109,13 @@ def write(path: Path, decoded: Decoded) -> None:
         UnwritableError: The folder cannot be written or the disk is full.
     """
     tensors = dict(zip(_PARTS, _tensors(decoded), strict=True))
+    stated = digest(decoded)
+    classes, notes = json.dumps(decoded.classes), json.dumps(decoded.notes)
     metadata = {
-        "digest": digest(decoded),
-        "classes": json.dumps(decoded.classes),
-        "notes": json.dumps(decoded.notes),
+        "digest": stated,
+        "classes": classes,
+        "notes": notes,
+        "about": _about(stated, classes, notes),
     }
 
     def save(part: Path) -> None:
@@ -154,6 +159,11 @@ def digest(decoded: Decoded) -> str:
         total.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         total.update(tensor.numpy().data)
     return total.hexdigest()
+
+
+def _about(digest: str, classes: str, notes: str) -> str:
+    """Return a digest of what a file says beside its tensors."""
+    return hashlib.sha256(json.dumps([digest, classes, notes]).encode()).hexdigest()
 
 
 def _tensors(decoded: Decoded) -> tuple[torch.Tensor, ...]:

@@ -51,6 +51,7 @@ class ImageData:
         constants: Mean and deviation of its pixels.
         augment: What the recipe's ``standard`` means for these images.
         fingerprint: SHA-256 over the pixels and labels of both splits.
+        notes: What a user should know, such as files that are not read; one line each.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ImageData:
     constants: Normalisation
     augment: Kind
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:

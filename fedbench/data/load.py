@@ -52,8 +52,9 @@ def load(
     """
     say = progress or _silent
     spec = DATASETS.get(config.name)
-    decoded, digest = _decoded(spec, config, root, cache, offline, say)
-    for note in decoded.notes:
+    sources, (decoded, digest) = _decoded(spec, config, root, cache, offline, say)
+    notes = decoded.notes + sources.notes
+    for note in notes:
         say(f"{spec.name}: {note}")
     train = _subset(spec, decoded.train, config.train_size, config.subset_seed, "train")
     test = _subset(spec, decoded.test, config.test_size, config.subset_seed, "test")
@@ -68,6 +69,7 @@ def load(
         ),
         augment=spec.augment,
         fingerprint=_fingerprint(digest, config, decoded),
+        notes=notes,
     )
 
 
@@ -99,17 +101,18 @@ def _silent(_: str) -> None:
 
 def _decoded(
     spec: DatasetSpec, config: Data, root: Path, cache: Path, offline: bool, say: Progress
-) -> tuple[Decoded, str]:
-    """Return the whole data set at its size and its digest, from the cache where it is there."""
+) -> tuple[Sources, tuple[Decoded, str]]:
+    """Return the files, the whole data set at its size, and its digest; cached where it is."""
     size = None if config.image_size == spec.size else config.image_size
     sources = locate(spec, root, config.path, cache=cache, size=size)
+    sources.check()
     if sources.cached:
         try:
             stored = store.read(sources.cache_file(cache, size))
         except store.DamagedError:
             stored = None  # built again below, under the lock
         if stored is not None:
-            return stored
+            return sources, stored
     with store.locked(cache, spec.name, say):
         sources = locate(spec, root, config.path)
         if not sources.found and not sources.files and spec.torchvision and not offline:
@@ -117,8 +120,9 @@ def _decoded(
             sources = locate(spec, root, config.path)
         if not sources.found:
             raise DataError(sources.help)
+        sources.check()
         path = sources.cache_file(cache, size)
-        return store.open_or_build(path, lambda: _read(sources, size, say), say)
+        return sources, store.open_or_build(path, lambda: _read(sources, size, say), say)
 
 
 def _read(sources: Sources, size: int | None, say: Progress) -> Decoded:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
+from fedbench.data.modes import decoding, read_rgb
 from fedbench.errors import DataError, SettingsError
 from fedbench.registry import Registry
 from fedbench.seeding import numpy_generator
@@ -259,26 +260,23 @@ def _place(name: str, root: Path) -> Path | None:
 def _reading(path: Path) -> Iterator[None]:
     """Make one clear error of whatever is wrong with an image file."""
     try:
-        yield
+        with decoding():
+            yield
     except FileNotFoundError as error:
         raise DataError(
             f"there is no picture {path}; put it there, set FEDBENCH_DATA to the folder that "
             f"holds it, or use one by name ({', '.join(PICTURES.names())})"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DataError as error:
         raise DataError(
-            f"picture {path} cannot be read as an image: {error}; give a whole JPEG, PNG or other "
-            "image file that Pillow knows"
+            f"picture {path} {error}; give a whole JPEG, PNG or other image file that Pillow knows"
         ) from error
 
 
 def _read(name: str, path: Path, pixels: int | None, channels: int) -> NDArray[np.uint8]:
     """Return a file's image as (H, W, channels)."""
-    from fedbench.data.readers.folder import colour
-
-    with _reading(path), Image.open(path) as image:
-        image.load()
-        upright = colour(ImageOps.exif_transpose(image))
+    with _reading(path):
+        upright = read_rgb(path)
     size = upright.height, upright.width
     reason = _scarce(name, size, pixels)
     if reason is not None:

@@ -124,7 +124,7 @@ class DirichletPerClient(Skewed):
 
     scheme: Literal["dirichlet_per_client"] = "dirichlet_per_client"
     """The scheme's name."""
-    sigma: float = Field(0.0, ge=0)  # Co-Boosting
+    sigma: float = Field(0.0, ge=0, le=100)  # Co-Boosting; beyond, a float64 overflows
     """Spread of log-normal client sizes; 0 makes them equal."""
     filling: Literal["in_turn", "interleaved"] = "in_turn"  # Flower; Co-Boosting interleaves
     """Client after client, or the next image to a random client."""

@@ -1,21 +1,25 @@
 """Where a data set's files are: found, incomplete or missing, and what would help.
 
-Looks at names, sizes and times only; nothing is opened and torch is not imported, so the command
-line can show all data sets at once. ``load`` reads what is found here.
+Torch is not imported, so the command line can show all data sets at once. Files are opened to be
+hashed, once (see ``hashes``); ``load`` reads what is found here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fedbench.data.hashes import file_hashes
 from fedbench.data.specs import DATASETS, DatasetSpec, Layout
+from fedbench.data.tree import Tree, find
 from fedbench.errors import DataError
 
 #: Part of every cache key: raised when the cache file's own form changes.
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
+#: Of so many files that are left out a note names each.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,11 @@ class SourceFile:
         part: Which part of the layout it is, such as ``train``.
         path: Where it is.
         size: In bytes.
-        mtime_ns: When it was changed: a file replaced by one of the same size is noticed.
     """
 
     part: str
     path: Path
     size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Sources:
         files: The files that were found, in order of their parts and names.
         missing: The parts of ``layout`` that no file matches, as patterns; empty when found.
         cached: Whether the decoded images are in the cache that was asked about.
+        left_out: What lies in the folders of the files and is not read.
+        empty: Folders, such as those of classes, that hold no file of the data set.
     """
 
     spec: DatasetSpec
@@ -56,6 +60,8 @@ class Sources:
     files: tuple[SourceFile, ...] = ()
     missing: tuple[str, ...] = ()
     cached: bool = False
+    left_out: tuple[Path, ...] = ()
+    empty: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -84,13 +90,62 @@ class Sources:
         accepted = "\n".join(f"  accepted: {words}" for words in self.spec.layouts)
         return f"{accepted}\n  to fetch: {self.spec.fetch.replace('{root}', str(self.root))}"
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the layout and the names and sizes of the files, wherever they lie."""
+    def digest(self, cache: Path) -> str:
+        """Return the SHA-256 over the layout and the names and content of the files.
+
+        Where they lie makes no difference, nor when they were written. A file is read once; what
+        its content hashes to is kept below the cache (see ``hashes.file_hashes``).
+
+        Args:
+            cache: The cache's folder.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
         base = self.folder or self.root
-        names = [(file.path.relative_to(base).as_posix(), file.size) for file in self.files]
-        text = json.dumps([self.layout.name if self.layout else "", names])
+        place = hashlib.sha256(str(base.absolute()).encode("utf-8", "surrogateescape"))
+        store = cache / "data" / f"{self.name}-{place.hexdigest()[:16]}.hashes"
+        hashes = file_hashes([file.path for file in self.files], store)
+        names = [
+            (file.part, file.path.relative_to(base).as_posix(), content)
+            for file, content in zip(self.files, hashes, strict=True)
+        ]
+        empty = [path.relative_to(base).as_posix() for path in self.empty]
+        text = json.dumps([self.layout.name if self.layout else "", names, *empty])
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of what is not read; one line each."""
+        if not self.left_out:
+            return ()
+        base = self.folder or self.root
+        named = [repr(path.relative_to(base).as_posix()) for path in self.left_out[:_NAMED]]
+        more = len(self.left_out) - len(named)
+        rest = f" and {more:,} more" if more else ""
+        count = "1 entry is" if len(self.left_out) == 1 else f"{len(self.left_out):,} entries are"
+        return (
+            f"{count} left out (hidden, of another kind than {', '.join(self._suffixes)}, a broken "
+            f"link or a link that leads back): {', '.join(named)}{rest}",
+        )
+
+    def check(self) -> None:
+        """Refuse a folder of a class that holds no image: it is there for some reason.
+
+        Raises:
+            DataError: There is such a folder.
+        """
+        if self.empty:
+            base = self.folder or self.root
+            names = ", ".join(repr(path.relative_to(base).as_posix()) for path in self.empty)
+            raise DataError(
+                f"{base}: no image in {names}; read are {', '.join(self._suffixes)}. Put images "
+                "there, or take the folder away"
+            )
+
+    @property
+    def _suffixes(self) -> tuple[str, ...]:
+        return self.layout.suffixes if self.layout else ()
 
     def part(self, part: str) -> list[Path]:
         """Return the paths of one part's files, sorted by name."""
@@ -106,21 +161,18 @@ class Sources:
     def cache_file(self, cache: Path, size: int | None = None) -> Path:
         """Return where the decoded images are or would be cached.
 
-        The name holds a hash of the reader's version, the layout, the image size and the names,
-        sizes and times of the files; of a plugin's data set, of the plugin's file as well.
+        The name holds a hash of the reader's version, the image size, and the layout, names and
+        content of the files; of a plugin's data set, of the plugin's file as well.
 
         Args:
             cache: The cache's folder.
             size: Height and width that the settings ask for; None for the data set's own.
+
+        Raises:
+            DataError: A file cannot be read.
         """
-        layout = self.layout.name if self.layout else ""
-        base = self.folder or self.root
-        names = [
-            (file.part, file.path.relative_to(base).as_posix(), file.size, file.mtime_ns)
-            for file in self.files
-        ]
         pixels = self.spec.size if size is None else size
-        parts = [CACHE_FORMAT, self.name, self.spec.version, layout, pixels, names]
+        parts = [CACHE_FORMAT, self.name, self.spec.version, pixels, self.digest(cache)]
         if plugins := DATASETS.plugins(self.name):
             parts.append(plugins)
         key = json.dumps(parts)
@@ -154,8 +206,8 @@ def locate(
         for place in layout.places:
             candidate = _inspect(spec, root, layout, base / place)
             if candidate.found:
-                known = cache is not None and candidate.cache_file(cache, size).is_file()
-                return Sources(spec, root, layout, candidate.folder, candidate.files, cached=known)
+                known = cache is not None and _is_cached(candidate, cache, size)
+                return replace(candidate, cached=known)
             if candidate.files and (not best.files or len(candidate.missing) < len(best.missing)):
                 best = candidate
     if path is not None and not best.files:
@@ -163,30 +215,34 @@ def locate(
     return best
 
 
+def _is_cached(sources: Sources, cache: Path, size: int | None) -> bool:
+    """Return whether the decoded images are there; without a cache no file is hashed to know."""
+    return (cache / "data").is_dir() and sources.cache_file(cache, size).is_file()
+
+
 def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sources:
     files: list[SourceFile] = []
     missing: list[str] = []
+    left_out: list[Path] = []
+    empty: list[Path] = []
     for part, patterns in layout.files:
-        matched = next(filter(None, (_match(folder, p, layout.suffixes) for p in patterns)), [])
-        if not matched:
+        trees = (find(folder, pattern, layout.suffixes) for pattern in patterns)
+        tree = next((tree for tree in trees if tree.files), Tree())
+        if not tree.files:
             missing.append(" or ".join(patterns))
-        for path in matched:
-            status = path.stat()
-            files.append(SourceFile(part, path, status.st_size, status.st_mtime_ns))
+        files += [SourceFile(part, path, path.stat().st_size) for path in tree.files]
+        left_out += tree.left_out
+        empty += tree.empty
     where = folder if layout.files else None
-    return Sources(spec, root, layout, where, tuple(files), tuple(missing))
-
-
-def _match(folder: Path, pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files that a pattern matches, sorted; hidden ones do not count."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.glob(pattern)
-        if (not suffixes or path.suffix.lower() in suffixes)
-        and not any(step.startswith(".") for step in path.relative_to(folder).parts)
-        and path.is_file()
+    return Sources(
+        spec,
+        root,
+        layout,
+        where,
+        tuple(files),
+        tuple(missing),
+        left_out=tuple(left_out),
+        empty=tuple(empty),
     )
 
 

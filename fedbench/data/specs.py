@@ -386,13 +386,14 @@ FOLDER = DatasetSpec(
         Layout(
             name="folder",
             words="PATH/train/<class>/ and PATH/test/<class>/ with images "
-            "(png, jpg, jpeg, bmp, webp, gif, tif, tiff, ppm, pgm), subfolders allowed",
+            "(png, jpg, jpeg, jfif, bmp, webp, gif, tif, tiff, ppm, pgm), subfolders allowed",
             reader=f"{_READERS}.folder:read",
             files=(("train", ("train/*/**/*",)), ("test", ("test/*/**/*",))),
             suffixes=(
                 ".png",
                 ".jpg",
                 ".jpeg",
+                ".jfif",
                 ".bmp",
                 ".webp",
                 ".gif",

@@ -97,12 +97,12 @@ class ArtefactStore:
         """
         key = self.key(kind, settings)
         path = self.root / kind / f"{key}.safetensors"
-        if (found := self._read(path, key)) is not None:
+        if (found := self._read(path, key, locked=False)) is not None:
             return found
         asked = time.perf_counter()
         with Lock(path.with_suffix(".lock")).held():
             self.waited += time.perf_counter() - asked
-            if (found := self._read(path, key)) is not None:
+            if (found := self._read(path, key, locked=True)) is not None:
                 return found
             sweep_parts(path.parent)
             start = time.perf_counter()
@@ -134,7 +134,11 @@ class ArtefactStore:
         stat = path.stat()
         self._trusted[path] = (stat.st_mtime_ns, stat.st_size)
 
-    def _read(self, path: Path, key: str) -> Artefact | None:
+    def _read(self, path: Path, key: str, *, locked: bool) -> Artefact | None:
+        """Return a whole artefact, or None; a damaged one is moved aside by who has its lock.
+
+        Without the lock, another process may have moved it and built it again meanwhile.
+        """
         if not path.exists() or (self._refresh and path not in self._trusted):
             return None
         try:
@@ -160,6 +164,8 @@ class ArtefactStore:
             ValueError,
             OSError,
         ) as error:
+            if not locked:
+                return None
             aside = move_aside(path)
             log.warning(
                 "artefact %s is damaged (%s); moved to %s and built again",

@@ -47,7 +47,11 @@ class PublicImages(ResourceKind):
     def digest(self, folders: Folders) -> str | None:
         """Return that of the data set's files."""
         sources = locate(DATASETS.get(self.which), folders.data)
-        return sources.digest if sources.found else None
+        return sources.digest(folders.cache) if sources.found else None
+
+    def data(self, cell: Cell) -> Data:
+        """Return the data set, at the size of the cell's images."""
+        return Data(name=self.which, image_size=cell.data.size)
 
     def plugins(self) -> dict[str, str]:
         """Return the data set's as well."""

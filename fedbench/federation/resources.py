@@ -58,6 +58,11 @@ class Folders:
     data: Path
     home: Path
 
+    @property
+    def cache(self) -> Path:
+        """Where decoded images and what is known of data files lie."""
+        return self.home / "cache"
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -124,10 +129,14 @@ class ResourceKind(ABC):
         return None
 
     def digest(self, folders: Folders) -> str | None:
-        """Return a digest of the files that it comes from, or None where they are not here.
+        """Return a digest of the content it comes from, or None where that is not here.
 
         A record of other files is computed again. What is drawn from the cell's own data has none.
         """
+        return None
+
+    def data(self, cell: Cell) -> Data | None:
+        """Return the settings of the public data set that it is read from, or None."""
         return None
 
     def privilege(self) -> str | None:

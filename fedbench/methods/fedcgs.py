@@ -23,6 +23,7 @@ from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
 from fedbench.data.specs import DATASETS
 from fedbench.errors import TrainingError
+from fedbench.evaluation.accuracy import NEVER
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
@@ -40,9 +41,6 @@ Covariance = Literal["total", "within"]
 _PUBLIC = "public:"
 _HEAD = "head."
 _BODY = "extractor/"
-# The logarithm of no chance at all, for classes that nobody has: an infinite one would make the
-# likelihood infinite too, and records refuse numbers that are not finite.
-_NEVER = -1e30
 # Images whose features are held at once: 16 MB in float64 with 2,048 features.
 _CHUNK = 1024
 
@@ -154,7 +152,7 @@ class FedCGS(Method):
         if self.config.packing == "triangle":
             total["second"] = unpack(total["second"], len(total["first"]))
         weight, bias = solve(
-            total, covariance=self.config.covariance, ridge=self.config.ridge, absent=_NEVER
+            total, covariance=self.config.covariance, ridge=self.config.ridge, absent=NEVER
         )
         server.state.update({"head.weight": weight.float(), "head.bias": bias.float()})
 

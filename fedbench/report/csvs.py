@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from fedbench.report.frame import Value
 
@@ -22,6 +23,10 @@ DIGITS = {
 }
 
 
+#: How a spreadsheet's formulas begin.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Value]]) -> str:
     """Return a CSV file's text: a head line, then one line a row.
 
@@ -33,8 +38,14 @@ def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Value]]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([plain(name, row.get(name)) for name in columns])
+        values = ((name, row.get(name)) for name in columns)
+        writer.writerow([_guarded(value, plain(name, value)) for name, value in values])
     return buffer.getvalue()
+
+
+def as_text(columns: Sequence[str], rows: Iterable[Mapping[str, Value]]) -> list[dict[str, str]]:
+    """Return the rows of a CSV file as text by column, before anything is quoted."""
+    return [{name: plain(name, row.get(name)) for name in columns} for row in rows]
 
 
 def plain(name: str, value: Value) -> str:
@@ -49,6 +60,19 @@ def plain(name: str, value: Value) -> str:
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
     return str(value)
+
+
+def _guarded(value: Value, text: str) -> str:
+    """Return what a spreadsheet shows and does not run: text that begins like a formula is quoted.
+
+    Numbers stay as they are, also those that are written as text.
+    """
+    if not isinstance(value, str) or not text.startswith(_FORMULA):
+        return text
+    with suppress(ValueError):
+        float(text)
+        return text
+    return f"'{text}"
 
 
 def signless_zero(text: str) -> str:

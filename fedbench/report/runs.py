@@ -14,7 +14,7 @@ from fedbench.bench.planfile import Entry, Plan
 from fedbench.bench.records import Record
 from fedbench.report import labels
 from fedbench.report.board import Board
-from fedbench.report.csvs import to_csv
+from fedbench.report.csvs import as_text, to_csv
 from fedbench.report.frame import SETTING, Value, setting
 
 _WHAT = ("cell_id", *SETTING, "profile", "method", "preset", "settings", "seed")
@@ -78,6 +78,11 @@ def runs_csv(board: Board) -> str:
     ones in the order of their settings.
     """
     return to_csv(RUN_COLUMNS, [*_good(board), *_others(board)])
+
+
+def lines(board: Board) -> list[dict[str, str]]:
+    """Return the lines of ``runs.csv`` as text by column."""
+    return as_text(RUN_COLUMNS, [*_good(board), *_others(board)])
 
 
 def times_csv(board: Board) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Protocol
 
@@ -96,7 +96,7 @@ class TrainerPool:
         Args:
             module: With automatic or manual optimisation. If ``training_step`` returns a loss it is
                 watched.
-            loader: Gives the batches of one epoch each time it is iterated.
+            loader: Gives the batches of one epoch each time it is iterated; a list of batches does.
             epochs: Passes over the loader; this or ``steps``. 0 leaves the module as it is.
             steps: Batches; the loader is iterated as often as that takes.
             seed: Root of the module's own randomness; None takes the loader's, which has to have
@@ -112,7 +112,7 @@ class TrainerPool:
 
         Raises:
             TrainingError: The loss is not finite (at the end of the epoch in which that happens),
-                or the loader is empty.
+                or the loader gives no batch in some epoch.
             KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
             SystemExit: SIGTERM, after the batch in hand, with code 143; the last checkpoint stays.
         """
@@ -140,7 +140,7 @@ class TrainerPool:
             trainer = self._free.pop() if self._free else make_trainer(self.device, self.precision)
             prepare(trainer, past, watch, epochs)
             try:
-                _run(trainer, module, loader, resume)
+                _run(trainer, module, _as_one(loader), resume)
                 give_past(module, take_past(trainer))
                 self._free.append(trainer)
             finally:
@@ -148,6 +148,33 @@ class TrainerPool:
         module.zero_grad()
         if checkpoint is not None:
             checkpoint.close()
+
+
+class _Batches:
+    """A list of batches as one loader: Lightning takes a bare list for several loaders."""
+
+    def __init__(self, batches: Sequence[object]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self._batches)
+
+
+def _as_one(loader: Iterable[object]) -> Iterable[object]:
+    """Return what Lightning takes for one loader.
+
+    Raises:
+        SettingsError: It is a mapping: of which part of it would a batch be?
+    """
+    if isinstance(loader, Mapping):
+        raise SettingsError(
+            f"a fit takes one loader, not a mapping of {', '.join(map(str, loader))}; give one "
+            "that yields batches"
+        )
+    return _Batches(loader) if isinstance(loader, list | tuple) else loader
 
 
 def _run(

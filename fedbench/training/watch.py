@@ -47,12 +47,12 @@ class Watch(Checkpoint):
         self._checkpoint, self._every = checkpoint, every
         self._saved = time.monotonic()
         self._total: Tensor | None = None
-        self._count, self._rate = 0, math.nan
+        self._count, self._batches, self._rate = 0, 0, math.nan
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed what the module draws before its first step, and begin to add up the loss."""
         self._reseed(trainer, "epoch", trainer.current_epoch)
-        self._total, self._count = None, 0
+        self._total, self._count, self._batches = None, 0, 0
         # The rate is noted now because schedulers step before the epoch's end is announced.
         groups = [group for each in trainer.optimizers for group in each.param_groups]
         self._rate = float(groups[0]["lr"]) if groups else math.nan
@@ -72,6 +72,7 @@ class Watch(Checkpoint):
         batch_idx: int,
     ) -> None:
         """Add up the loss where it is: reading it at every step would make a GPU wait."""
+        self._batches += 1
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if loss is not None:
             self._total = loss if self._total is None else self._total + loss
@@ -80,7 +81,12 @@ class Watch(Checkpoint):
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the loss, tell who listens, save if it is time."""
+        """Check that there was one, check the loss, tell who listens, save if it is time."""
+        if self._batches == 0:
+            raise TrainingError(
+                f"the loader gave no batch in epoch {trainer.current_epoch + 1}; it has to give "
+                "the batches of an epoch each time it is iterated; a generator does so only once"
+            )
         loss = math.nan if self._total is None else float(self._total) / self._count
         if self._total is not None and not math.isfinite(loss):
             raise TrainingError(

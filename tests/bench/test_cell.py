@@ -161,3 +161,14 @@ def test_clients_whose_classes_are_not_tested_do_not_make_a_nan():
     rows = {"client/0": model, "client/1": {**model, "own_mix": 0.5}}
     found = headline(rows, "mean")
     assert found["worst_client"] == found["own_mix"] == 0.5
+
+
+def test_a_damaged_output_is_written_anew_by_the_cell_that_is_computed_again(runtime, tiny):
+    cell = tiny({"name": "fedavg", "preset": "one_shot"})
+    record = run_cell(cell, runtime, suite="test")
+    path = runtime.home / "test" / "outputs" / f"{record.outputs['global']}.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])
+    again = run_cell(cell, dataclasses.replace(runtime, refresh=True), suite="test")
+    assert again.outputs == record.outputs
+    assert path.read_bytes() == whole

@@ -129,6 +129,16 @@ def test_an_exclusion_that_never_matches(checked, when, place, words, harmless):
     assert found[0][4] is harmless
 
 
+@pytest.mark.parametrize("value", ["1e-1", "'0.1'", "0.10", "[1E-1]"])
+def test_numbers_match_however_they_are_written(checked, value):
+    assert checked(RIGHT.replace("EXCLUSIONS", f"  - {{when: {{beta: {value}}}, reason: r}}")) == []
+
+
+def test_truth_values_match_no_numbers(checked):
+    (found,) = checked(RIGHT.replace("EXCLUSIONS", "  - {when: {seed: false}, reason: r}"))
+    assert "no combination has False" in found[3]
+
+
 def test_an_exclusion_whose_parts_never_meet_and_one_that_works(checked, tmp_path):
     text = RIGHT.replace(
         "EXCLUSIONS",

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 from PIL import Image
 from shared import PETS
@@ -24,6 +25,26 @@ def test_a_record_of_a_folder_that_changed_is_moved_aside(pets, runtime, tiny, c
     assert list((means.home / "test" / "records").glob("*.damaged-0"))
     again = run_cell(cell, means, suite="test")
     assert again.data["train"] == record.data["train"] + 1
+
+
+def test_a_record_is_of_its_data_and_not_of_files_with_equal_names_and_sizes(
+    pets, runtime, tiny, caplog
+):
+    means = dataclasses.replace(runtime, data=pets)
+    cell = tiny("local", data=PETS, models={"name": "convnet", "width": 4, "depth": 2})
+    record = run_cell(cell, means, suite="test")
+    assert record.data["notes"] == []
+    cat, dog = (sorted((pets / "pets" / "train" / name).iterdir())[0] for name in ("cat", "dog"))
+    about, content = cat.stat(), cat.read_bytes()
+    assert cat.stat().st_size == dog.stat().st_size
+    cat.write_bytes(dog.read_bytes())
+    dog.write_bytes(content)
+    for path in (cat, dog):
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert good_record(means.home, "test", cell, pets) is None
+    assert "have changed since" in caplog.text
+    again = run_cell(cell, means, suite="test")
+    assert again.data["fingerprint"] != record.data["fingerprint"]
 
 
 def test_a_record_is_taken_where_the_files_are_gone(pets, runtime, tiny, tmp_path):

@@ -50,6 +50,8 @@ def keep(home, entry, **data):
         settings=entry.settings,
         versions={},
         data=data,
+        metrics={"accuracy": 0.5},
+        partition={"histogram": [[1]]},
     )
     write_record(record_path(home, "small", entry.cell_id), record)
 
@@ -105,9 +107,10 @@ def test_a_plan_that_cannot_be_read_is_written_anew(ask, home):
 def test_records_of_other_data_files_are_outdated(ask, home, tmp_path):
     order = ask()
     first, second, third = order.plan.cells[:3]
-    from fedbench.bench.lookup import data_sources
+    from fedbench.bench.lookup import data_digest
+    from fedbench.federation.resources import Folders
 
-    now = data_sources(order.cells[first.cell_id].cell.data, tmp_path).digest
+    now = data_digest(order.cells[first.cell_id].cell.data, Folders(tmp_path, home))
     keep(home, first, sources=now)
     keep(home, second, sources="others")
     keep(home, third)

@@ -37,6 +37,8 @@ CELLS = [
         (["data.name=mnist"], [3]),
         (["model=convnet", "seed=0,1"], [0, 1, 2, 3]),
         (["seed=1"], [2]),
+        (["beta=1e-1"], [0, 1]),
+        (["beta=.1"], [0, 1]),
     ],
 )
 def test_cells_that_meet_all_wishes(words, chosen):

@@ -189,6 +189,8 @@ def test_overrides_lie_over_every_cell():
         ({"fixed": {"seed": 3}}, r"fixed: .*axes: \{seed: \[3\]\}"),
         ({"profiles": {"a": {"fixed": {"seed": 3}}}}, r"seed: \[3\]"),
         ({"exclude": [{"when": {}, "reason": "all"}]}, "when"),
+        ({"seeds": 1_000_000_000}, "seeds"),
+        ({"name": "x" * 300}, "name"),
     ],
 )
 def test_a_wrong_suite_names_the_place(tmp_path, over, words):
@@ -199,6 +201,12 @@ def test_a_wrong_suite_names_the_place(tmp_path, over, words):
     with pytest.raises(SettingsError, match=words) as error:
         read_suite(path)
     assert str(path) in str(error.value)
+
+
+def test_a_suite_of_too_many_combinations_is_refused_before_they_are_made():
+    axes = {f"recipe.x{n}": [*range(100)] for n in range(3)}
+    with pytest.raises(SettingsError, match="has 2,000,000 combinations, more than 100,000"):
+        next(suite(axes=axes).sized().combinations())
 
 
 @pytest.mark.parametrize("name", ["run", "cache", "artefacts", "reproduced", "partitions"])

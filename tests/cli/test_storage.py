@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from fedbench.bench.planfile import Plan, plan_path, write_plan
 from fedbench.bench.running import Heartbeat, running_path
 from fedbench.cli.main import app
 from fedbench.errors import SettingsError
@@ -14,6 +15,7 @@ from fedbench.errors import SettingsError
 def gc(tmp_path, monkeypatch):
     monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path))
     (tmp_path / "s" / "records").mkdir(parents=True)
+    write_plan(plan_path(tmp_path, "s"), Plan("s", "", "quick", ()))
     (tmp_path / "s" / "records" / "a.json.damaged-0").write_text("1234567")
     (tmp_path / "cache" / "data").mkdir(parents=True)
     (tmp_path / "cache" / "data" / "digits-16px-0.safetensors").write_text("12345")

@@ -4,6 +4,7 @@ import io
 import os
 
 import pytest
+import typer
 from rich.console import Console
 
 from fedbench.bench.cards import Seen
@@ -17,7 +18,7 @@ from fedbench.cli.crew import crew_of, devices_of
 from fedbench.cli.eta import Eta
 from fedbench.cli.labels import cell_labels
 from fedbench.cli.progress import SweepDisplay
-from fedbench.errors import SettingsError
+from fedbench.errors import DataError, SettingsError
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def asked(monkeypatch, home, tmp_path):
     monkeypatch.setenv("FEDBENCH_DATA", str(home / "none"))
     path = tmp_path / "mixed.yaml"
     path.write_text(SUITE)
-    calls = []
+    calls: list = []
 
     def instead(cells, runtime, **options):
         calls.append((cells, runtime, options))
@@ -177,29 +178,50 @@ def asked(monkeypatch, home, tmp_path):
         sweep.sweep(path, device="cpu", offline=True, **options)
         return calls[-1]
 
+    run.calls = calls
     return run
 
 
-def test_data_that_cannot_be_loaded_is_a_warning(asked, capsys):
-    cells, _, options = asked()
-    assert [entry.cell.data.name for entry in cells] == ["digits", "cifar10"]
+def test_cells_without_their_data_do_not_begin_and_are_no_failures(asked, capsys, home):
+    with pytest.raises(typer.Exit) as caught:
+        asked()
+    assert caught.value.exit_code == 1
+    (cells, _, options) = asked.calls[-1]
+    assert [entry.cell.data.name for entry in cells] == ["digits"]
     assert options["workers"] == len(os.sched_getaffinity(0))
-    assert "data set cifar10 cannot be loaded" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 cell cannot begin" in said
+    assert said.count("data set cifar10 cannot be loaded") == 1
+    assert not list((home / "mixed" / "records").glob("*"))
+
+
+def test_a_sweep_without_any_data_is_one_error_before_any_cell(asked):
+    with pytest.raises(DataError, match="cifar-10-batches-py") as caught:
+        asked(only=["dataset=cifar10"])
+    assert str(caught.value).count("cannot be loaded") == 1
+    assert asked.calls == []
+
+
+def test_more_images_than_there_are_is_one_error_before_any_cell(asked):
+    with pytest.raises(DataError, match="train_size is 5000, but digits has 1437"):
+        asked(only=["dataset=digits"], settings=["data.train_size=5000"])
+    assert asked.calls == []
 
 
 def test_force_computes_all_cells_from_the_start(asked, home, runtime):
     from fedbench.bench.cell import run_cell
 
-    cells, means, _ = asked()
+    digits = {"only": ["dataset=digits"]}
+    cells, means, _ = asked(**digits)
     assert not means.refresh
     run_cell(cells[0].cell, runtime, suite="mixed")
-    assert [entry.cell_id for entry in asked()[0]] == [cells[1].cell_id]
+    assert asked(**digits)[0] == []
     scratch = home / "mixed" / "scratch" / cells[0].cell_id
     scratch.mkdir(parents=True)
-    asked()
+    asked(**digits)
     assert not scratch.exists()  # what a kill between record and clearing has left
     scratch.mkdir(parents=True)
-    again, means, _ = asked(force=True)
+    again, means, _ = asked(force=True, **digits)
     assert again == cells
     assert means.refresh
     assert not scratch.exists()

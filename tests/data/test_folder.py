@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from data_files import load_all, pixels, put, write_picture
@@ -151,3 +153,91 @@ def test_missing_half_is_an_error(mine, split):
     with pytest.raises(DataError, match=rf"mine lacks {split}/") as caught:
         load_folder(mine)
     assert "PATH/train/<class>/" in str(caught.value)
+
+
+def test_all_bad_images_are_named_at_once(mine):
+    for number in range(12):
+        put(mine / "train" / "red" / f"bad{number:02}.png", b"no image")
+    with pytest.raises(DataError) as caught:
+        load_folder(mine)
+    message = str(caught.value)
+    assert all(f"bad{number:02}.png" in message for number in range(10))
+    assert "and 2 more" in message
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("content", [None, "photo.heic"])
+def test_a_class_without_an_image_is_an_error(mine, split, content):
+    (mine / split / "green").mkdir()
+    if content:
+        put(mine / split / "green" / content, b"x")
+    if split == "test":
+        write_picture(mine / "train" / "green" / "1.png", RED)
+    with pytest.raises(DataError, match=f"no image in '{split}/green'"):
+        load_folder(mine)
+
+
+def test_a_class_that_became_empty_is_an_error_even_if_the_rest_is_cached(mine):
+    load_folder(mine)
+    (mine / "train" / "green").mkdir()
+    with pytest.raises(DataError, match="no image in 'train/green'"):
+        load_folder(mine)
+
+
+def test_jfif_is_jpeg(mine):
+    Image.fromarray(BLUE).save(mine / "train" / "blue" / "0.jfif", format="JPEG", quality=100)
+    assert len(load_folder(mine).train) == 3
+
+
+def test_what_is_left_out_is_counted_named_and_noted(mine):
+    said = []
+    assert load_folder(mine, said).notes == ()
+    for name in ("red/Thumbs.db", "red/.hidden.png", "blue/photo.heic", "red/.git/x.png"):
+        put(mine / "train" / name, b"x")
+    put(mine / "train" / "stray.png", b"x")
+    (note,) = load_folder(mine, said).notes
+    assert note.startswith("5 entries are left out")
+    for name in ("Thumbs.db", ".hidden.png", "photo.heic", ".git", "stray.png"):
+        assert name in note
+    assert any(note in line for line in said)
+
+
+def test_links_to_files_and_folders_are_followed(mine, tmp_path):
+    write_picture(tmp_path / "elsewhere" / "deep" / "1.png", RED)
+    write_picture(tmp_path / "elsewhere" / "2.png", RED)
+    (mine / "train" / "red" / "more").symlink_to(tmp_path / "elsewhere")
+    (mine / "train" / "red" / "one.png").symlink_to(tmp_path / "elsewhere" / "2.png")
+    (mine / "train" / "green").symlink_to(tmp_path / "elsewhere")
+    data = load_folder(mine)
+    assert data.classes == ("blue", "green", "red")
+    assert data.train.labels.bincount().tolist() == [1, 2, 4]
+
+
+def test_links_that_lead_back_and_broken_links_are_noted(mine):
+    (mine / "train" / "red" / "again").symlink_to(mine / "train" / "red")
+    (mine / "train" / "red" / "gone.png").symlink_to(mine / "nowhere.png")
+    data = load_folder(mine)
+    assert len(data.train) == 2
+    (note,) = data.notes
+    assert "again" in note
+    assert "gone.png" in note
+
+
+def test_images_swapped_between_classes_are_noticed(mine):
+    red, blue = mine / "train" / "red" / "1.png", mine / "train" / "blue" / "1.png"
+    before = load_folder(mine)
+    for path in (red, blue):
+        os.utime(path, (10**9, 10**9))
+    red.rename(mine / "x.png")
+    blue.rename(red)
+    (mine / "x.png").rename(blue)
+    after = load_folder(mine)
+    assert after.fingerprint != before.fingerprint
+    assert after.train.images[0].tolist() == before.train.images[1].tolist()
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "two\nlines"])
+def test_class_names_that_no_page_can_show_are_refused(mine, name):
+    write_picture(mine / "train" / name / "1.png", RED)
+    with pytest.raises(DataError, match="rename it"):
+        load_folder(mine)

@@ -217,3 +217,14 @@ def test_it_needs_a_path(tmp_path):
     with pytest.raises(DataError, match="the folder itself"):
         load_all("nidd_5g", tmp_path, tmp_path / "cache", path="nowhere")
     assert Data(name="nidd_5g", path="flows").path == "flows"
+
+
+def test_columns_of_one_name_are_named(tmp_path):
+    write(tmp_path, [flow() + ",1"], header=TITLES + ",Dur")
+    with pytest.raises(DataError, match="has columns of one name: 'Dur'"):
+        load_all("nidd_5g", tmp_path, tmp_path / "cache", path="flows")
+
+
+def test_empty_cells_count_as_missing(tmp_path):
+    rows = [*many(), flow("Benign", Dur="", Proto="", State=""), flow("Benign", Mean="")]
+    assert len(load_flows(tmp_path, rows).train) > 0

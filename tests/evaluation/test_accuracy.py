@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from fedbench.evaluation.accuracy import score
+from fedbench.evaluation.accuracy import FLOOR, NEVER, score
 
 
 def test_scores_by_hand():
@@ -44,3 +44,12 @@ def test_a_clients_view_weighs_classes_by_its_mix():
     assert found.on_mix([0, 10, 0]) == pytest.approx(0.5)
     assert found.on_mix([3, 0, 9]) == 1.0  # no test image of class 2: it cannot count
     assert found.on_mix([0, 0, 1]) is None
+
+
+def test_what_can_never_be_predicted_counts_a_floor_and_is_noted():
+    logits = torch.tensor([[0.0, 0.0, NEVER], [0.0, 0.0, NEVER]])
+    found = score(logits, torch.tensor([0, 2]), classes=3, bins=15)
+    assert found.nll == pytest.approx((math.log(2) + FLOOR) / 2)
+    assert found.to_json()["never"] == 0.5
+    assert 87 < FLOOR < 88
+    assert "never" not in score(logits, torch.tensor([0, 1]), classes=3, bins=15).to_json()

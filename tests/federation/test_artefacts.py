@@ -71,6 +71,27 @@ def test_a_damaged_artefact_is_moved_aside_and_built_again(tmp_path, damage, cap
     assert "damaged" in caplog.text
 
 
+def test_two_that_meet_one_damaged_artefact_move_it_once_and_build_it_once(tmp_path, monkeypatch):
+    calls = []
+    ArtefactStore(tmp_path, {}).get("classifier", SETTINGS, counting(calls))
+    path = next(tmp_path.rglob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-5])
+    slow, quick = ArtefactStore(tmp_path, {}), ArtefactStore(tmp_path, {})
+    read = slow._read
+
+    def overtaken(path, key, *, locked):
+        found = read(path, key, locked=locked)
+        if not locked:  # it has seen the damage, and another is done before it has the lock
+            quick.get("classifier", SETTINGS, counting(calls))
+        return found
+
+    monkeypatch.setattr(slow, "_read", overtaken)
+    found = slow.get("classifier", SETTINGS, counting(calls))
+    assert torch.equal(found.tensors["w"], torch.arange(4.0))
+    assert len(calls) == 2
+    assert len(list(tmp_path.rglob("*.damaged-*"))) == 1
+
+
 def test_refresh_builds_once_more_and_then_no_more(tmp_path):
     calls = []
     ArtefactStore(tmp_path, {}).get("classifier", SETTINGS, counting(calls))

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from shared import hearing
 
 SUITE = """
 name: slow
@@ -37,6 +38,7 @@ def start(folder):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hearing,
     )
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from shared import hearing
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.compare import compare
@@ -161,6 +162,7 @@ def drive(tmp_path, home):
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                preexec_fn=hearing,
                 cwd=Path(__file__).parents[2],
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             )
@@ -348,6 +350,7 @@ def test_the_slurm_script_runs_a_sweep_and_leaves_nothing(tmp_path, home):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hearing,
     )
     try:
         said, _ = process.communicate(timeout=400)  # ends when Ray has ended, too

@@ -60,6 +60,7 @@ def record(
         },
         versions={},
         data={"classes": list("0123456789"), "size": 16},
+        partition={"histogram": [[1] * 10] * 5},
         metrics=metrics,
         ledger={
             "bytes_up_per_client": 1500.0,

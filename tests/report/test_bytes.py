@@ -55,6 +55,10 @@ def test_the_order_of_records_changes_no_byte(shuffled):
     assert texts(shuffled) == texts(some_records())
 
 
+#: A locale whose text is no UTF-8, as zh_CN.GBK is.
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
 def built(folder, out, **variables):
     subprocess.run(
         [sys.executable, "-c", CODE, str(folder), str(out)],
@@ -68,7 +72,7 @@ def built(folder, out, **variables):
 def test_hash_seed_locale_and_speed_change_no_byte_but_those_of_times(tmp_path):
     few = [one for one in some_records() if one.settings["partition"]["beta"] == 0.1]
     suite = write_suite(tmp_path / "toy", few)
-    first = built(suite, tmp_path / "one", PYTHONHASHSEED="1", LC_ALL="C")
+    first = built(suite, tmp_path / "one", PYTHONHASHSEED="1", **ASCII)
     assert first.keys() >= {"table.csv", "runs.csv", "published.csv", "paired.csv", "table.tex"}
     for path in (suite / "records").iterdir():
         edited(path, "wall_seconds", 77.0)
@@ -80,6 +84,21 @@ def test_hash_seed_locale_and_speed_change_no_byte_but_those_of_times(tmp_path):
     differing = {name for name in first if first[name] != again[name]}
     assert "times.csv" in differing
     assert {name for name in differing - TIMES if not name.startswith("figures/seconds")} == set()
+
+
+def test_a_terminal_that_cannot_show_a_character_gets_its_code_and_the_report_is_written(tmp_path):
+    suite = write_suite(tmp_path / "toy", some_records())
+    words = ["report", str(suite), "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "fedbench.cli.main", *words],
+        check=True,
+        timeout=120,
+        capture_output=True,
+        env={**os.environ, **ASCII},
+    )
+    assert b"\\xb1" in done.stdout  # plus or minus
+    assert done.stdout.isascii()
+    assert "±" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
 
 
 def test_a_report_that_draws_less_leaves_nothing_behind(tmp_path, monkeypatch):

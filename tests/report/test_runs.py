@@ -4,9 +4,11 @@ import csv
 import io
 import json
 
+import pytest
 from made_records import CLEAN, board_of, record
 
 from fedbench.report import runs
+from fedbench.report.csvs import to_csv
 
 
 def lines(text):
@@ -96,3 +98,9 @@ def test_only_times_depend_on_the_machine():
 def test_times_are_of_good_records_only():
     board = board_of([record("a"), record("b", status="failed")])
     assert [line["method"] for line in lines(runs.times_csv(board))] == ["a"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-1+1", "@x", "\tx"])
+def test_text_is_no_formula_of_a_spreadsheet(text):
+    made = to_csv(["method", "accuracy", "n"], [{"method": text, "accuracy": -0.5, "n": "-3"}])
+    assert made == f"method,accuracy,n\n'{text},-0.500000,-3\n"

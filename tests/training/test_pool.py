@@ -326,6 +326,31 @@ def test_faults_are_named(pool):
         pool.fit(make_classifier(), [], epochs=1)
 
 
+@pytest.mark.parametrize("asked", [{"epochs": 2}, {"steps": 5}])
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_loader_that_is_used_up_is_an_error(pool, asked, left):
+    used = iter([*make_loader()][:left])
+    with pytest.raises(TrainingError, match=f"no batch in epoch {left + 1}"):
+        pool.fit(make_classifier(), used, seed=0, **asked)
+
+
+def test_a_list_of_batches_is_one_loader(pool):
+    batches, one, other = [*make_loader()], make_classifier(), make_classifier()
+    pool.fit(one, batches, epochs=2, seed=0)
+    pool.fit(other, Batches(batches), epochs=2, seed=0)
+    assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+    with pytest.raises(SettingsError, match="not a mapping of a"):
+        pool.fit(make_classifier(), {"a": batches}, epochs=1, seed=0)
+
+
+class Batches:
+    def __init__(self, batches):
+        self._batches = batches
+
+    def __iter__(self):
+        return iter(self._batches)
+
+
 @pytest.mark.parametrize("make", [*MAKERS.values(), broken])
 def test_modules_and_loaders_are_let_go(make, pool):
     module, loader = make(), make_loader()

@@ -14,7 +14,6 @@ import os
 import platform
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections import Counter, deque
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.bench.environment import available_cores
 from fedbench.bench.executors.job import Event, Job, failure, finished, silent, work
+from fedbench.bench.executors.place import session_folder
 from fedbench.bench.plan import Planned
 from fedbench.bench.reasons import death
 from fedbench.bench.records import Record
@@ -306,16 +306,15 @@ def _cluster(ray: ModuleType, address: str | None, workers: int) -> Iterator[Non
         if address in (None, "auto"):
             address = os.environ.get("RAY_ADDRESS") or address
         if address is None:
-            # The paths of its sockets have to stay below 108 characters.
-            folder = tempfile.mkdtemp(prefix="fedbench-", dir=os.environ.get("RAY_TMPDIR", "/tmp"))
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder = session_folder()
+            stack.callback(shutil.rmtree, folder.parent, ignore_errors=True)
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             options = {
                 "address": "local",
                 "num_cpus": workers or available_cores(),
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE,
-                "_temp_dir": folder,
+                "_temp_dir": str(folder),
             }
         else:
             _probe(address)

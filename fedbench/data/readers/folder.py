@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fedbench.data.dataset import Split
+from fedbench.data.modes import decoding, read_rgb
 from fedbench.data.readers import Counter, Decoded, Progress, split_of
 from fedbench.errors import DataError
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from fedbench.data.sources import Sources
 
-_SIXTEEN_BIT = 257  # 65535 / 255
+#: Of so many bad images an error names each.
+_NAMED = 10
 
 
 def read(sources: Sources, size: int | None, progress: Progress) -> Decoded:
@@ -37,12 +39,13 @@ def read(sources: Sources, size: int | None, progress: Progress) -> Decoded:
         Images with one channel if all of them are grey, else with three.
 
     Raises:
-        DataError: An image cannot be read, or a class has test images only.
+        DataError: Images cannot be read, a class has test images only, or its name is no UTF-8.
     """
     paths = {part: sources.part(part) for part in ("train", "test")}
     folder = sources.folder or sources.root
     classes = tuple(sorted({_class(path, folder) for path in paths["train"]}))
     tested = {_class(path, folder) for path in paths["test"]}
+    _check_names(folder, classes)
     unknown = sorted(tested - set(classes))
     if unknown:
         raise DataError(
@@ -73,12 +76,37 @@ def _names(classes: list[str]) -> str:
     return f"class {names} is" if len(classes) == 1 else f"classes {names} are"
 
 
+def _check_names(folder: Path, classes: tuple[str, ...]) -> None:
+    """Refuse class names that cannot be written into records and pages."""
+    for name in classes:
+        if not name.isprintable():
+            raise DataError(
+                f"{folder / 'train'}: the folder {name!r} has a name that is not printable UTF-8; "
+                "rename it"
+            )
+
+
 def _stack(sources: Sources, paths: list[Path], size: int, counter: Counter) -> NDArray[np.uint8]:
     stack = np.empty((len(paths), 3, size, size), dtype=np.uint8)
+    faults: list[tuple[Path, str]] = []
     for index, path in enumerate(paths):
-        stack[index] = _load(sources, path, size)
+        try:
+            stack[index] = _load(path, size)
+        except (DataError, FileNotFoundError) as error:
+            faults.append((path, str(error)))
         counter.add(1)
+    if faults:
+        raise _fault(sources, faults)
     return stack
+
+
+def _fault(sources: Sources, faults: list[tuple[Path, str]]) -> DataError:
+    """Return one error for all images that cannot be read."""
+    (path, what), *others = faults
+    more = "".join(f"\n  {each}: {why}" for each, why in others[: _NAMED - 1])
+    unnamed = len(faults) - _NAMED
+    rest = f"\n  and {unnamed:,} more" if unnamed > 0 else ""
+    return sources.fault(path, f"{what}{more}{rest}")
 
 
 def _grey(images: NDArray[np.uint8]) -> bool:
@@ -86,27 +114,9 @@ def _grey(images: NDArray[np.uint8]) -> bool:
     return bool((first == images[:, 1]).all() and (first == images[:, 2]).all())
 
 
-def _load(sources: Sources, path: Path, size: int) -> NDArray[np.uint8]:
+def _load(path: Path, size: int) -> NDArray[np.uint8]:
     """Return one image (3, size, size)."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            upright = colour(ImageOps.exif_transpose(image))
-            square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise sources.fault(path, f"cannot be read as an image: {error}") from error
+    upright = read_rgb(path)
+    with decoding():
+        square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(square).transpose(2, 0, 1)
-
-
-def colour(image: Image.Image) -> Image.Image:
-    """Return any mode as RGB: 16 bits scaled down, transparent parts laid over white."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(np.clip(values // _SIXTEEN_BIT, 0, 255).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(white, layer).convert("RGB")

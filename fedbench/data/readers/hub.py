@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
+from fedbench.data.modes import read_rgb
 from fedbench.data.readers import Counter, Decoded, Progress, check_split, split_of
+from fedbench.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,10 +132,10 @@ def _decode(sources: Sources, path: Path, blob: bytes | None, row: int) -> NDArr
     if blob is None:
         raise sources.fault(path, f"has no image bytes in row {row}")
     try:
-        with Image.open(io.BytesIO(blob)) as image:
-            pixels = np.asarray(image.convert("L" if spec.channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise sources.fault(path, f"has a damaged image in row {row}: {error}") from error
+        image = read_rgb(io.BytesIO(blob))
+    except DataError as error:
+        raise sources.fault(path, f"row {row} {error}") from error
+    pixels = np.asarray(image.convert("L") if spec.channels == 1 else image)
     if pixels.shape[:2] != (spec.size, spec.size):
         raise sources.fault(
             path,

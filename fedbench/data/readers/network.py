@@ -215,6 +215,11 @@ def _nidd_table(sources: Sources, path: Path) -> pyarrow.Table:
             raise sources.fault(
                 path, f"has no column {label!r}; its columns are: {', '.join(header) or 'none'}"
             )
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise sources.fault(
+                path, f"has columns of one name: {', '.join(map(repr, twice))}; rename one of each"
+            )
         kept = [name for name in header if name not in _NIDD_LEFT_OUT]
         texts = (*_NIDD_WORDS, label)
         return arrow.read_csv(

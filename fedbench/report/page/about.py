@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -92,7 +90,7 @@ def _splits(flats: Iterable[labels.Flat]) -> list[str]:
 
 
 def _done(board: Board) -> str:
-    statuses = [line["status"] for line in _lines(board)]
+    statuses = [line["status"] for line in runs.lines(board)]
     parts = [f"{statuses.count('ok')} of {len(board.plan.cells)} done"]
     for status in ("failed", "skipped", "missing"):
         if statuses.count(status):
@@ -110,13 +108,9 @@ def _sizes(board: Board) -> list[str]:
     )
 
 
-def _lines(board: Board) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(runs.runs_csv(board))))
-
-
 def origin(board: Board) -> list[tuple[str, str]]:
     """Return where the records come from: code, device type, threads, versions of packages."""
-    lines = [line for line in _lines(board) if line["status"] == "ok"]
+    lines = [line for line in runs.lines(board) if line["status"] == "ok"]
     commits = _unique(
         line["commit"][:12] + (" with uncommitted changes" if line["dirty"] == "true" else "")
         for line in lines
@@ -163,7 +157,7 @@ def without_result(board: Board, records: str) -> list[Gap]:
         records: Link to the folder of record files.
     """
     found: dict[tuple[str, ...], Gap] = {}
-    lines = [line for line in _lines(board) if line["status"] != "ok"]
+    lines = [line for line in runs.lines(board) if line["status"] != "ok"]
     settings = {entry.cell_id: labels.flatten(entry.settings) for entry in board.plan.cells}
     differing = _differing(settings[line["cell_id"]] for line in lines)
     for line in lines:

@@ -6,8 +6,6 @@ The lines are those of ``table.md``; numbers for sorting and downloads are the t
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from urllib.parse import quote
 from fedbench.bench.records import Record
 from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
-from fedbench.report.csvs import plain, signless_zero
+from fedbench.report.csvs import as_text, plain, signless_zero
 from fedbench.report.frame import Row, Value, blocks
 from fedbench.report.marks import Mark, marks
 
@@ -380,15 +378,15 @@ def data(board: Board) -> dict[str, object]:
     ``rows`` has the lines of ``table.csv``, ``runs`` those of ``runs.csv`` that belong to a row,
     each behind the number of its row.
     """
-    table = list(csv.reader(io.StringIO(tables.to_csv(board.rows))))
-    found = csv.DictReader(io.StringIO(runs.runs_csv(board)))
+    table = as_text(tables.COLUMNS, (row.values for row in board.rows))
+    found = runs.lines(board)
     owner = {
         record.cell_id: number for number, row in enumerate(board.rows) for record in row.records
     }
     return {
         "suite": board.plan.suite,
-        "columns": table[0],
-        "rows": table[1:],
+        "columns": tables.COLUMNS,
+        "rows": [list(row.values()) for row in table],
         "labels": [row.values["label"] for row in board.rows],
         "runColumns": RUN_COLUMNS,
         "runs": [

@@ -207,7 +207,7 @@ class Mirror:
     def _writer(self) -> Iterator[subprocess.Popen[str]]:
         root = self._folder / "wandb"
         root.mkdir(parents=True, exist_ok=True)
-        with (root / "writer.log").open("w") as output:
+        with (root / "writer.log").open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "fedbench.report.tracking.writer", str(self._folder)],
                 stdin=subprocess.PIPE,

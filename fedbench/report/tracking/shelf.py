@@ -95,7 +95,7 @@ class Shelf:
     def _read(self) -> dict[str, Entry]:
         """Return the index; what is no index is as good as none, as runs can be written again."""
         try:
-            values = json.loads(self._index.read_text())
+            values = json.loads(self._index.read_text(encoding="utf-8"))
             return {key: Entry(**value) for key, value in values.items()}
         except FileNotFoundError:
             return {}

@@ -192,12 +192,13 @@ def _first_line(error: Exception) -> str:
 
 def main(folder: Path) -> None:
     """Answer every content on standard input until it ends."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints, prints to the log
     writer = Writer(folder.absolute())
-    for line in sys.stdin:
-        answers.write(json.dumps(asdict(writer.write(Content.from_json(line)))) + "\n")
-        answers.flush()
+    with os.fdopen(0, encoding="utf-8") as contents:  # whatever the locale is
+        for line in contents:
+            answers.write(json.dumps(asdict(writer.write(Content.from_json(line)))) + "\n")
+            answers.flush()
 
 
 if __name__ == "__main__":

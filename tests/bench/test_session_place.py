@@ -1,0 +1,61 @@
+"""Where a Ray cluster of this machine keeps its session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fedbench.bench.executors.place import session_folder
+from fedbench.errors import SettingsError
+
+GONE = 2**22 + 1  # above what Linux gives
+
+
+@pytest.fixture
+def place(monkeypatch):
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
+
+
+def test_it_is_private(place):
+    folder = session_folder()
+    assert not folder.exists()
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("where", ["/tmp/absent", "/proc"])
+def test_a_place_that_cannot_be_used_is_named(monkeypatch, where):
+    monkeypatch.setenv("RAY_TMPDIR", where)
+    with pytest.raises(SettingsError, match=f"RAY_TMPDIR is '{where}'"):
+        session_folder()
+
+
+def test_a_place_too_long_for_sockets_is_named(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 40)
+    long.mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(long))
+    with pytest.raises(SettingsError, match="sockets leave 42; set it to a shorter one"):
+        session_folder()
+    assert not list(long.iterdir())
+
+
+def test_what_killed_processes_left_is_taken_away_and_nothing_else(place):
+    old = 10**9
+    for name, age in (
+        (f"fedbench-{GONE}-dead", old),
+        (f"fedbench-{GONE}-young", None),
+        (f"fedbench-{os.getpid()}-alive", old),
+        ("fedbench-notes", old),
+    ):
+        path = place / name
+        path.mkdir()
+        if age:
+            os.utime(path, (age, age))
+    made = session_folder().parent.name
+    left = {f"fedbench-{GONE}-young", f"fedbench-{os.getpid()}-alive", "fedbench-notes", made}
+    assert {path.name for path in place.iterdir()} == left
