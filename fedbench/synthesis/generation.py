@@ -63,7 +63,8 @@ class Generation(NetModule):
     ) -> None:
         super().__init__(net)
         self.noise = nn.Parameter(noise)
-        self._terms, self._teachers, self._student = terms, teachers, student
+        self._terms, self._teachers = terms, teachers
+        self._student = (student,)  # a network would become a part of this module
         self._normalisation, self._view = normalisation, view
         self._lr, self._clip_norm = lr, clip_norm
         self.register_buffer("labels", labels, persistent=False)
@@ -75,7 +76,7 @@ class Generation(NetModule):
         """Return the loss of the images as they are now."""
         images = self.net(self.noise)
         moved = self._normalisation.of_unit(move(images, self._view))
-        seen = Seen(moved, self.labels, lambda: self._student(moved))
+        seen = Seen(moved, self.labels, lambda: self._student[0](moved))
         loss = self._terms.loss(self._teachers, self.shares, seen)
         if loss.detach() < self.lowest:
             self.lowest, self.best = loss.detach().clone(), images.detach().clone()

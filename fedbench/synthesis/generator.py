@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbench.errors import ModelError
+from fedbench.seeding import isolated
 
 #: It begins with maps of a quarter of the images' height and doubles them twice.
 FACTOR = 4  # DENSE
@@ -20,10 +21,10 @@ def why_not(size: int) -> str | None:
     """Say why the generator cannot make images of a height in pixels, or return None if it can."""
     if size % FACTOR == 0:
         return None
+    below = size - size % FACTOR
     return (
         f"the generator doubles its maps twice, so it makes images of a multiple of {FACTOR} "
-        f"pixels and these have {size}x{size}; set data.image_size to {size - size % FACTOR or 4} "
-        f"or {size - size % FACTOR + FACTOR}"
+        f"pixels and these have {size}x{size}; set data.image_size to {below} or {below + FACTOR}"
     )
 
 
@@ -52,20 +53,21 @@ class Generator(nn.Module):
             raise ModelError(reason)
         self.shape = (channels, size, size)
         wide, self._start = 2 * width, size // FACTOR
-        self.first = nn.Linear(noise, wide * self._start**2)
-        self.body = nn.Sequential(
-            nn.BatchNorm2d(wide),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(wide, wide, 3, padding=1, bias=False),
-            nn.BatchNorm2d(wide),
-            nn.LeakyReLU(_SLOPE),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(wide, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.LeakyReLU(_SLOPE),
-            nn.Conv2d(width, channels, 3, padding=1),
-            nn.Sigmoid(),
-        )
+        with isolated(0):  # torch draws weights as well, globally
+            self.first = nn.Linear(noise, wide * self._start**2)
+            self.body = nn.Sequential(
+                nn.BatchNorm2d(wide),
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(wide, wide, 3, padding=1, bias=False),
+                nn.BatchNorm2d(wide),
+                nn.LeakyReLU(_SLOPE),
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(wide, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.LeakyReLU(_SLOPE),
+                nn.Conv2d(width, channels, 3, padding=1),
+                nn.Sigmoid(),
+            )
         for layer in self.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.BatchNorm2d):
                 centre = 1.0 if isinstance(layer, nn.BatchNorm2d) else 0.0
