@@ -93,7 +93,7 @@ class CoBoosting(DataFreeMethod):
         config, shop, noted = self.config, Workshop(server, self.config, uploads), list[Tensor]()
         batches, judged = shop.batches("student"), shop.batches("shares")
         moved = Perturbed(batches, shop.mixed, config.perturbation)
-        for epoch in server.stages("epochs", config.epochs, keep={**shop.kept, _SHARES: noted}):
+        for epoch in server.stages("epochs", config.epochs, keep={**shop.kept, "noted": noted}):
             images, labels = shop.make(epoch)
             if epoch:  # the pool is what earlier epochs made
                 judged.set_epoch(epoch)
