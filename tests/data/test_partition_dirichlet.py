@@ -38,6 +38,12 @@ def test_pt_8_published_dense_split():
     assert [np.bincount(CIFAR10[part], minlength=10).tolist() for part in parts] == DENSE
 
 
+@pytest.mark.parametrize("seed", [0, 7])
+def test_pt_8_is_a_setting_and_the_same_for_every_seed(seed):
+    chosen = spread(clients=5, beta=0.5, legacy_seed=1)
+    assert split(CIFAR10, chosen, seed, 10).histogram.tolist() == DENSE
+
+
 @given(
     scheme=st.sampled_from(["dirichlet", "dirichlet_capped", "floor_per_class"]),
     beta=st.floats(0.2, 5),

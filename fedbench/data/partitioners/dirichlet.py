@@ -138,6 +138,8 @@ def dirichlet_capped(
     """
     cap = len(labels) / settings.clients
     draw = _Draw(settings.clients, settings.beta, cap, settings.min_size)
+    if settings.legacy_seed is not None:
+        rng = np.random.RandomState(settings.legacy_seed)
     return draw.until_it_fits(class_pools(labels, classes), rng, settings)
 
 
