@@ -88,6 +88,7 @@ speed: $(STAMP) ## measure the hot paths, as ratios in one run
 	$(BIN)/python benchmarks/speed/selection.py
 	$(BIN)/python benchmarks/speed/distillation.py
 	$(BIN)/python benchmarks/speed/matching.py
+	$(BIN)/python benchmarks/speed/generation.py
 
 clean-runs: ## delete everything that runs have written
 	rm -rf runs

@@ -139,6 +139,7 @@ def test_files_and_functions_stay_small(path):
         ["gc"],
         ["show", "patches", "nothing"],
         ["show", "synthetic", "nothing"],
+        ["show", "generated", "nothing"],
         ["export", "nothing"],
     ],
 )

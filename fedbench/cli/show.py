@@ -36,7 +36,7 @@ app = typer.Typer(no_args_is_help=True, help="Draw what a cell worked with: crop
 
 def register(group: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (patches, synthetic):
+    for command in (patches, synthetic, generated):
         app.command()(command)
     group.add_typer(app, name="show")
 
@@ -89,6 +89,36 @@ def synthetic(
     for name, shared in read_sets(path, found).items():
         for sketch in _set(found, name, shared, count):
             _write(sketch, folder)
+
+
+def generated(record: Named, out: Out = None) -> None:
+    """Draw what generators made for each class over the epochs, and learnt weights of clients.
+
+    For cells of data-free methods; weights where the method learns them.
+    """
+    path, found = find_good_record(record)
+    if "samples" not in found.outputs:
+        raise SettingsError(
+            f"cell {found.cell_id} is of {found.method_label()}, which has no generator; a cell of "
+            "dense or co_boosting does"
+        )
+    from fedbench.report.pictures.generated import generated_sheet, share_lines
+
+    folder, kept = out or _folder(found), read_output(path, found, "samples")
+    _write(
+        generated_sheet(
+            "generated",
+            [f"Images made by {_facts(found)}", "The first of each class and epoch."],
+            kept["images"].numpy(),
+            kept["labels"].numpy(),
+            kept["epochs"].numpy(),
+            found.data["classes"],
+        ),
+        folder,
+    )
+    if "shares" in found.outputs:
+        shares = read_output(path, found, "shares")["shares"].numpy()
+        _write(share_lines("shares", _facts(found), shares), folder)
 
 
 def _set(record: Record, name: str, shared: SyntheticSet, count: int) -> Iterator[Sketch]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-Kind = Literal["none", "crop", "flip_crop"]
+Kind = Literal["none", "crop", "flip", "flip_crop"]
 
 
 def padding(size: int) -> int:
@@ -27,8 +27,8 @@ def draw(count: int, kind: Kind, size: int, generator: torch.Generator) -> Tenso
 
     Args:
         count: Number of samples, N.
-        kind: ``none`` draws nothing; ``crop`` shifts; ``flip_crop`` also mirrors every second
-            image on average.
+        kind: ``none`` draws nothing; ``crop`` shifts; ``flip`` mirrors every second image on
+            average; ``flip_crop`` does both.
         size: Height and width of the images in pixels.
         generator: A CPU generator, which is advanced.
 
@@ -39,6 +39,9 @@ def draw(count: int, kind: Kind, size: int, generator: torch.Generator) -> Tenso
     if kind == "none":
         return None
     corners = torch.randint(0, 2 * padding(size) + 1, (count, 2), generator=generator)
+    if kind == "flip":
+        corners = torch.full((count, 2), padding(size))
+        return torch.cat([torch.randint(0, 2, (count, 1), generator=generator), corners], dim=1)
     # The corners come first, so that both kinds crop alike under one seed.
     if kind == "crop":
         mirrored = torch.zeros(count, 1, dtype=torch.int64)

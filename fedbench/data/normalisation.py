@@ -40,6 +40,11 @@ class Normalisation:
         scale, bias = _affine(self, images.device)
         return images.float().mul_(scale).add_(bias)
 
+    def of_unit(self, images: Tensor) -> Tensor:
+        """Return pixels in [0, 1], (..., C, H, W) float32, in normalised space; gradients pass."""
+        scale, bias = _affine(self, images.device)
+        return images * (255 * scale) + bias
+
     def black(self, device: torch.device) -> Tensor:
         """Return what black is in normalised space, (C, 1, 1) float32. It must not be changed."""
         return _affine(self, device)[1]

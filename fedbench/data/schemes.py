@@ -115,8 +115,9 @@ class DirichletCapped(ClassWiseSized):
     scheme: Literal["dirichlet_capped"] = "dirichlet_capped"
     """The scheme's name."""
     legacy_seed: int | None = Field(None, ge=0, lt=2**32)  # fedbench: a split for each cell's seed
-    """Draw by NumPy's legacy generator from this seed, the same split for every seed of a cell: 1
-    gives the one that DENSE prints. None draws from the cell's seed."""
+    """Draw by NumPy's legacy generator with this seed, as DENSE's code does, whatever the cell's
+    seed: all seeds share one partition. With 1, five clients and β=.5 that is the split of CIFAR-10
+    that DENSE prints."""
 
 
 class DirichletPerClient(Skewed):

@@ -47,7 +47,8 @@ class Student(RecipeModule):
             (B,) class ids or (B, classes) soft ones; ``weights`` (B,) weigh the images in that; a
             teacher may ask for any, such as ``places`` or ``origins``.
         epochs: Length of the schedule.
-        steps_per_epoch: Batches that make an epoch of the schedule; with 1 it goes by steps.
+        steps_per_epoch: Batches that make an epoch of the schedule; with 1 it goes by steps, with
+            None by the passes of the loader, whose length may change.
         teacher: Asked for each batch; without gradients, in eval mode.
         shares: (K,) of the teachers, summing to 1; None weighs them alike.
         distillation: What is made of their logits.
@@ -72,7 +73,7 @@ class Student(RecipeModule):
         columns: Sequence[str],
         *,
         epochs: int,
-        steps_per_epoch: int = 1,
+        steps_per_epoch: int | None = 1,
         teacher: Teacher | None = None,
         shares: Tensor | None = None,
         distillation: Distillation | None = None,

@@ -106,6 +106,15 @@ class Teachers:
             layers.append(tuple(_layer(norm, given) for norm, given in heard))
         return self._restricted(torch.stack(said)), tuple(layers)
 
+    def describe(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return logits as ``logits`` does, and each teacher's penultimate features, (B, d).
+
+        They come from one pass, and both have gradients to the images.
+        """
+        asked = [ask(net, images, bf16=self._inference.bf16) for net in self.nets]
+        features, said = zip(*asked, strict=True)
+        return self._restricted(torch.stack(said)), features
+
     def table(self, images: Tensor) -> Tensor:
         """Return (K, N, classes) logits of many images, (N, C, H, W) uint8 or normalised floats.
 

@@ -50,11 +50,12 @@ class RecipeModule(NetModule):
         net: Any network.
         recipe: Of which batch size, epochs and augmentation are the loader's affair.
         epochs: Length of the schedule.
-        steps_per_epoch: Batches that make an epoch of the schedule; with 1 it goes by steps.
+        steps_per_epoch: Batches that make an epoch of the schedule; with 1 it goes by steps, with
+            None by the passes of the loader, whose length may change.
     """
 
     def __init__(
-        self, net: nn.Module, recipe: Recipe, *, epochs: int, steps_per_epoch: int
+        self, net: nn.Module, recipe: Recipe, *, epochs: int, steps_per_epoch: int | None
     ) -> None:
         super().__init__(net)
         self.recipe, self.epochs, self.steps_per_epoch = recipe, epochs, steps_per_epoch
@@ -72,11 +73,12 @@ class RecipeModule(NetModule):
         if recipe.schedule == "constant":
             return optimizer
         # A local name, not `self`: the schedule would keep the module alive in a circle.
-        epochs, length = max(self.epochs, 1), self.steps_per_epoch
+        epochs, length = max(self.epochs, 1), self.steps_per_epoch or 1
         schedule = LambdaLR(optimizer, lambda step: factor(recipe, step // length, epochs))
+        interval = "epoch" if self.steps_per_epoch is None else "step"
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule, "interval": interval},
         }
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **__: object) -> None:

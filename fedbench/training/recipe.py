@@ -9,7 +9,7 @@ from pydantic import Field
 from fedbench.models.settings import Model
 from fedbench.settings import Settings
 
-Augment = Literal["standard", "none", "crop", "flip_crop"]
+Augment = Literal["standard", "none", "crop", "flip", "flip_crop"]
 Precision = Literal["32-true", "bf16-mixed"]
 
 
@@ -35,7 +35,8 @@ class Recipe(Settings):
     clip_norm: float | None = Field(None, gt=0)
     """Largest norm of the gradient; None does not clip."""
     augment: Augment = "standard"
-    """`standard` is the data set's own; `crop` pads by an eighth; `flip_crop` flips as well."""
+    """`standard` is the data set's own; `crop` pads by an eighth; `flip_crop` mirrors as well, and
+    `flip` only that."""
 
 
 class Student(Recipe):

@@ -188,6 +188,7 @@ def test_a_picture_that_is_gone_or_has_changed_is_an_error(call, tiny, home, tmp
     [
         (["show", "patches", "abc0"], "fedavg, which selects no crops; a cell of single_image"),
         (["show", "synthetic", "abc0"], "fedavg, which leaves no shared images"),
+        (["show", "generated", "abc0"], "fedavg, which has no generator; a cell of dense or co_"),
         (["export", "abc0"], "neither images nor models"),
         (["show", "synthetic", "abc1"], "failed and left nothing to show: no luck"),
         (["show", "synthetic", "abc"], "beginning of 2 cell ids: abc0, abc1"),
@@ -353,3 +354,15 @@ def test_several_sets_are_drawn_and_exported_apart(call, keep, home, monkeypatch
     assert "in synthetic-base/train/CLASS/NUMBER.png" in text
     assert "labels (N, classes), a number for each class" in text
     assert "origin (N,), the client, or -1" in text
+
+
+@pytest.mark.parametrize(("method", "files"), [("dense", []), ("co_boosting", ["shares"])])
+def test_what_generators_made_is_drawn_and_so_are_learnt_weights(
+    call, compute, home, method, files
+):
+    small = {"epochs": 2, "steps": 1, "batch_size": 30, "noise": 4, "width": 2}
+    record = compute({"name": method, **small, "batch_norm": 0})
+    call("show", "generated", record.cell_id)
+    folder = home / "test" / "pictures" / record.cell_id
+    stems = ["generated", *files]
+    assert names(folder) == sorted(f"{stem}.{kind}" for stem in stems for kind in ("png", "svg"))

@@ -101,3 +101,12 @@ def test_samples_of_one_batch_get_different_draws():
     images = torch.rand(1, 3, 32, 32).expand(64, -1, -1, -1)
     result = augment(images, "flip_crop", generator())
     assert len({tuple(image.flatten().tolist()) for image in result}) > 40
+
+
+def test_a_flip_alone_mirrors_half_of_the_images_and_shifts_none():
+    images = torch.randint(0, 256, (400, 1, 8, 8), generator=generator()).to(torch.uint8)
+    found = augment(images, "flip", generator())
+    same = (found == images).flatten(1).all(1)
+    mirrored = (found == images.flip(-1)).flatten(1).all(1)
+    assert (same | mirrored).all()
+    assert 150 < mirrored.sum() < 250

@@ -68,3 +68,13 @@ def test_what_lies_beyond_black_and_white_is_clipped_and_counted():
 def test_constants_pass_through_json():
     normalisation = Normalisation((0.1, math.pi / 4), (0.2, 1 / 3))
     assert Normalisation.from_json(normalisation.to_json()) == normalisation
+
+
+def test_pixels_in_0_1_are_normalised_as_bytes_are_and_gradients_pass():
+    normalisation = Normalisation((0.4, 0.5), (0.3, 0.2))
+    unit = (levels(2).float() / 255).requires_grad_()
+    found = normalisation.of_unit(unit)
+    torch.testing.assert_close(found, normalisation(levels(2)))
+    assert torch.equal(normalisation.to_pixels(found.detach()), levels(2))
+    found.sum().backward()
+    assert torch.allclose(unit.grad[0, :, 0, 0], torch.tensor([1 / 0.3, 1 / 0.2]))

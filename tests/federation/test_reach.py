@@ -28,6 +28,7 @@ IPC, EACH = {"budget": {"ipc": 1}}, {"budget": {"pixels": 6 * 256, "scope": "per
 IMAGES, PICTURE = {"budget": {"pixels": 24 * 256}}, {"budget": {"pixels": 64 * 96}}
 LOGITS = {**DISTIL, "exchange": "logits", "augment": "none"}
 MATCHING = {"iterations": 2}
+MADE = {"epochs": 2, "steps": 2, "batch_size": 12, "noise": 4, "width": 2, "batch_norm": 0}
 COLLAB = {**MATCHING, "local_iterations": 2}
 
 #: Methods whose clients send real images: they say so, and pay for it.
@@ -35,11 +36,13 @@ SENDERS = {"centralised", "random_real"}
 #: One cell for each method, and more where clients send something else.
 CELLS = {
     "centralised": ({"name": "centralised"}, {}),
+    "co_boosting": ({"name": "co_boosting", **MADE}, {}),
     "collabdm": ({"name": "collabdm", **COLLAB}, IPC),
     "collabdm-expanded": (
         {"name": "collabdm", "preset": "reference", **COLLAB, "samples": 5, "expand": 2},
         IPC,
     ),
+    "dense": ({"name": "dense", **MADE}, {}),
     "ensemble": ({"name": "ensemble"}, {}),
     "fedavg": ({"name": "fedavg", "rounds": 2, "epochs": 1}, {}),
     "fedavg-pooled": (

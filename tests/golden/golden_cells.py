@@ -52,6 +52,7 @@ POLLED = {"validation": "poll", "validate_every": 2}
 LOGITS = {**DISTIL, "exchange": "logits", "augment": "none"}
 CROPS = {**DISTIL, "crops": 60, "selected": 20}
 CLUSTERS = {"cluster": "full", "clusters": 5, "heuristic": "mixed", "prune_share": 0.5}
+MADE = {"epochs": 2, "steps": 2, "batch_size": 12, "noise": 8, "width": 4, "student_batch_size": 8}
 MIRROR = {**LOGITS, "crops": 60, "selected": 20, "select_with": "mirror"}
 
 
@@ -75,6 +76,34 @@ CELLS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "collabdm-other-student": (
         _named("collabdm", **COLLAB, augment="none"),
         {**IPC, **OTHER_STUDENT},
+    ),
+    "co_boosting-fedbench": (_named("co_boosting", "fedbench", **MADE), BATCH_NORM),
+    "co_boosting-reference": (
+        _named("co_boosting", "reference", **MADE),
+        {**BATCH_NORM, "data": {"normalisation": "half"}},
+    ),
+    "co_boosting-two-bf16": (
+        _named("co_boosting", **{**MADE, "epochs": 3}, batch_norm=0.1, model=RESNET),
+        {**TWO, **SKEWED, **BF16},
+    ),
+    "dense-fedbench": (_named("dense", "fedbench", **MADE), BATCH_NORM),
+    "dense-reference": (
+        _named("dense", "reference", **MADE),
+        {**BATCH_NORM, "data": {"normalisation": "none"}},
+    ),
+    "dense-dafl": (_named("dense", "fed_dafl", **MADE), {}),
+    "dense-two-bf16": (
+        _named(
+            "dense",
+            **{**MADE, "epochs": 3},
+            model=RESNET,
+            start="average",
+            pool_limit=24,
+            student_passes=2,
+            augment="flip",
+            schedule="cosine",
+        ),
+        {**TWO, **SKEWED, **BF16},
     ),
     "ensemble": (_named("ensemble"), {}),
     "ensemble-probabilities-two": (

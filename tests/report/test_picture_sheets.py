@@ -13,6 +13,7 @@ from fedbench.errors import SettingsError
 from fedbench.report.figures import style
 from fedbench.report.figures.render import to_svg
 from fedbench.report.pictures.crops import feature_map, on_picture, place, selection_sheet
+from fedbench.report.pictures.generated import generated_sheet, share_lines
 from fedbench.report.pictures.look import class_looks, to_png
 from fedbench.report.pictures.sets import set_sheet
 from fedbench.report.pictures.sheet import Row, Strip, sheet
@@ -241,3 +242,22 @@ def test_files_are_the_same_bytes_each_time():
     assert "data:image/png;base64" in svg
     assert "<script" not in svg
     assert Image.open(io.BytesIO(png)).text["Title"] == "T"
+
+
+def test_made_images_stand_by_class_and_epoch():
+    images = np.zeros((5, 1, 8, 8), dtype=np.uint8)
+    labels, epochs = np.array([0, 0, 1, 0, 1]), np.array([1, 1, 1, 5, 5])
+    sketch = generated_sheet("some", ["A title"], images, labels, epochs, ["cat", "dog"])
+    words = [text.get_text() for text in sketch.drawing.axes[0].texts]
+    assert {"cat", "dog", "epoch 1", "epoch 5"} <= set(words)
+
+
+@pytest.mark.parametrize("clients", [1, 3, 14])
+def test_shares_of_an_ensemble_sum_to_all_of_it(clients):
+    shares = np.linspace(0.1, 1, 4 * clients).reshape(4, clients)
+    sketch = share_lines("some", "facts", shares)
+    lines = [line.get_ydata() for line in sketch.drawing.axes[0].lines]
+    assert len(lines) == clients
+    assert np.allclose(np.sum(lines, axis=0), 100)
+    labels = [text.get_text() for text in sketch.drawing.legends[0].get_texts()]
+    assert ("4 others" in labels) == (clients == 14)

@@ -62,9 +62,14 @@ def test_the_headline_numbers_are_there():
     assert {0.748, 0.764, 0.732, 0.686, 0.417} <= values("single_image", "cifar10")
     assert {0.732, 0.713, 0.665} <= values("feddf", "cifar10")
     assert values("collabdm", "svhn", partition_beta="0.1") == {0.8583}
-    assert values("dense", "svhn", partition_beta="0.1") == {0.5534}
-    assert values("ensemble", "cifar10", partition_beta="0.5") == {0.7181}
-    assert values("fedavg", "cifar10", partition_beta="0.5", method_rounds="1") == {0.3093}
+    # DENSE with its rival Fed-DAFL, in its own paper, Co-Boosting's and FedLPA's.
+    assert values("dense", "svhn", partition_beta="0.1") == {0.5534, 0.5323, 0.1943}
+    cifar10 = values("dense", "cifar10", partition_beta="0.1")
+    assert cifar10 == {0.5026, 0.4734, 0.478, 0.4632, 0.1993}
+    assert {0.6661, 0.7648, 0.9582} <= values("dense", "mnist", partition_clients="5")
+    assert values("co_boosting", "cifar10") == {0.472, 0.5709, 0.7024}
+    assert values("ensemble", "cifar10", partition_beta="0.5") == {0.7181, 0.7991}
+    assert {0.3093, 0.4367} <= values("fedavg", "cifar10", partition_beta="0.5", method_rounds="1")
     assert {0.2843, 0.4095, 0.3761, 0.4457, 0.5343} == values("mtt", "cifar10")
     assert {0.1654, 0.2157, 0.3136, 0.4006, 0.456} == values("random_real", "cifar10")
     assert {0.5662, 0.6626, 0.6908} == values("fedavg", "cifar10", method_rounds="20")
@@ -72,8 +77,7 @@ def test_the_headline_numbers_are_there():
 
 
 def test_numbers_that_were_recalled_and_not_seen_are_not_there():
-    dense = {number.accuracy for number in NUMBERS if number.method == "dense"}
-    assert dense == {0.5534, 0.2244, 0.0888}
+    assert not [number for number in NUMBERS if "recall" in number.source + number.note]
     assert not [number for number in NUMBERS if number.method == "mtt" and number.accuracy > 0.54]
 
 

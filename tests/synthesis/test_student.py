@@ -253,3 +253,26 @@ def test_without_shares_teachers_count_alike():
 def test_without_labels_and_teacher_there_is_nothing_to_learn():
     with pytest.raises(SettingsError, match="labels or a teacher"):
         Student(make_net(), Recipe(), ("places",), epochs=1)
+
+
+def test_a_schedule_may_follow_the_passes_of_a_loader_that_grows():
+    pool, rates = TrainerPool("cpu", "32-true"), []
+
+    class Noted(Student):
+        def training_step(self, batch, batch_idx):
+            rates.append(self.optimizers().param_groups[0]["lr"])
+            return super().training_step(batch, batch_idx)
+
+    module = Noted(
+        make_net(),
+        Recipe(lr=0.1, schedule="cosine"),
+        ("places",),
+        epochs=4,
+        steps_per_epoch=None,
+        teacher=lambda _, row: draw(1, 25, 3, seed=5)[:, row["places"]],
+    )
+    for count in (8, 16, 24):
+        pool.fit(module, places(count), epochs=1, keep_optimizer=True)
+    factors = [1.0, (1 + 0.5**0.5) / 2, 0.5]
+    expected = [0.1 * factors[place] for place in (0, 1, 1, 2, 2, 2)]
+    assert rates == pytest.approx(expected)

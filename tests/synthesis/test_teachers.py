@@ -218,3 +218,13 @@ def test_of_a_class_those_count_that_have_seen_it():
     assert (found[:, 3] == UNSEEN).all()
     alone = mixture(logits, torch.tensor([[1.0, 0.0]]).expand(6, 2))
     assert torch.equal(alone, logits[0])  # what another one has seen does not count
+
+
+def test_features_and_logits_come_from_one_pass_with_gradients():
+    given, images = teachers(), draw(6, 1, 16, 16).requires_grad_()
+    logits, features = given.describe(images)
+    assert torch.equal(logits, given.logits(images))
+    for net, own in zip(given.nets, features, strict=True):
+        assert torch.equal(own, net.features(images))
+    (gradient,) = torch.autograd.grad(sum(own.sum() for own in features), images)
+    assert gradient.abs().sum() > 0
