@@ -1,0 +1,490 @@
+"""Data distilled by trajectory matching at every client, united at the server.
+
+Epple, "On the Efficiency of Sharing Distilled Data", EPFL project report (S5), with the
+distillation of Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR
+2022, https://arxiv.org/abs/2203.11932 (MTT). A client trains experts on its images, starts from a
+few real ones, and moves their pixels until some steps on them lead where the experts' epochs led.
+Now and then it trains new networks on them, and measures these on its hold-out; the set that did
+best is sent. A client that comes to nothing starts again with a smaller pixel rate, some times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from fedbench.config import Cell
+from fedbench.errors import TrainingError
+from fedbench.federation.client import Client
+from fedbench.federation.message import Message
+from fedbench.federation.method import training_images
+from fedbench.federation.server import Server
+from fedbench.federation.state import part, prefixed
+from fedbench.federation.synthetic import SyntheticSet
+from fedbench.federation.work import load
+from fedbench.models.families import MODELS
+from fedbench.synthesis.searched import (
+    SearchedConfig,
+    SearchedUnion,
+    why_batch_norm,
+    why_no_hold_outs,
+)
+from fedbench.synthesis.sets import set_images, train_on_set
+from fedbench.synthesis.trajectories import (
+    Gradient,
+    InnerLoop,
+    Segment,
+    Weights,
+    draw_batches,
+    moves,
+)
+from fedbench.training.recipe import Recipe
+
+#: How a client's distillation came to nothing; their places are the codes of ``ill``.
+ILL = (
+    "",
+    "it diverged",
+    "its loss did not fall",
+    "no set did better on the hold-out than the images it began with",
+)
+_DIARY = "diary/"
+_WINDOW = 30  # iterations over which losses are averaged: S5's figures
+_LOST = 1e3  # a loss from which no student came back: a thousand times an expert's step
+_VERSION = 1  # of the distillation: part of its artefact's key
+
+
+class TrajectoryConfig(SearchedConfig):
+    """Settings of trajectory matching."""
+
+    experts: int = Field(30, ge=1)  # S5; MTT has 100
+    """Networks that a client trains on its images."""
+    expert_epochs: int | None = Field(None, ge=1)  # MTT: 50, of which it uses the first
+    """Epochs of an expert; None trains those that are matched."""
+    expert_lr: float = Field(0.01, gt=0)  # MTT
+    """Learning rate of SGD on real images."""
+    expert_momentum: float = Field(0.0, ge=0, lt=1)  # MTT
+    """Its momentum."""
+    expert_batch: int = Field(256, ge=1)  # MTT
+    """Its images in a step."""
+    span: int = Field(2, ge=1)  # MTT, CIFAR-10
+    """M: epochs of an expert that the student has to catch up with."""
+    start_epochs: int = Field(5, ge=1)  # MTT, CIFAR-10, ipc 1, no whitening
+    """T⁺: a student starts where an expert was after 0 to T⁺ - 1 epochs."""
+    inner_steps: int = Field(50, ge=1)  # MTT, CIFAR-10, ipc 1
+    """N: steps of the student on the images."""
+    inner_batch: int | None = Field(None, ge=1)  # MTT: all, up to ipc 10
+    """Images in one of these steps; None takes all."""
+    iterations: int = Field(2000, ge=0)  # S5
+    """Times that the images move."""
+    lr_images: float = Field(1000.0, gt=0)  # MTT, CIFAR-10, ipc 1, no whitening
+    """Learning rate of the images."""
+    momentum: float = Field(0.5, ge=0, lt=1)  # MTT
+    """Of SGD over the images and the student's learning rate."""
+    inner_lr: float = Field(0.01, gt=0)  # MTT
+    """α₀: the student's learning rate to begin with; it is learnt."""
+    inner_lr_lr: float = Field(1e-7, ge=0)  # S5, 2 shards; 5 and 10 shards 1e-6
+    """The learning rate of that learning rate."""
+    inner_lr_floor: float = Field(1e-5, gt=0)  # fedbench: nothing keeps MTT's above zero
+    """Below this it does not fall."""
+    evaluate_every: int = Field(200, ge=1)  # S5
+    """Iterations after which networks are trained on the images and measured."""
+    judges: int = Field(3, ge=1)  # S5
+    """How many networks."""
+    judge_epochs: int = Field(1000, ge=1)  # MTT
+    """Passes over the images in training one."""
+    restarts: int = Field(2, ge=0)  # fedbench: S5 reports ill-trained clients and keeps them
+    """How often a client may start again whose distillation came to nothing."""
+    restart_factor: float = Field(0.1, gt=0, lt=1)  # fedbench
+    """What the pixel rate is multiplied with when it does."""
+    gradient: Literal["recomputed", "unrolled"] = "recomputed"  # fedbench: the same, less memory
+    """How the gradient passes through the inner steps: computing them again one by one, or keeping
+    all of them, as MTT has it, whose memory grows with their number."""
+    element: Literal["fp32", "fp16", "uint8"] = "fp32"  # S5
+    """What a pixel travels as; `uint8` clips what lies beyond black and white."""
+
+    @model_validator(mode="after")
+    def _reach(self) -> Self:
+        needed = self.start_epochs + self.span - 1
+        if self.expert_epochs is not None and self.expert_epochs < needed:
+            raise ValueError(
+                f"start_epochs = {self.start_epochs} and span = {self.span} reach to epoch "
+                f"{needed}, and experts have {self.expert_epochs}; raise expert_epochs to "
+                f"{needed}, or lower start_epochs to {self.expert_epochs - self.span + 1}"
+                if self.expert_epochs >= self.span
+                else f"span = {self.span} is longer than expert_epochs = {self.expert_epochs}"
+            )
+        return self
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch of an expert that is matched."""
+        return self.start_epochs + self.span - 1
+
+    @property
+    def expert_recipe(self) -> Recipe:
+        """How experts are trained; their augmentation is ``ops``."""
+        return Recipe(
+            lr=self.expert_lr,
+            momentum=self.expert_momentum,
+            batch_size=self.expert_batch,
+            epochs=self.expert_epochs or self.last_epoch,
+        )
+
+    def judge_recipe(self, lr: float) -> Recipe:
+        """Return how networks are trained that judge a client's images; MTT."""
+        return Recipe(
+            lr=lr,
+            momentum=0.9,
+            weight_decay=5e-4,
+            batch_size=256,
+            epochs=self.judge_epochs,
+            schedule="step",
+        )
+
+
+@dataclass(frozen=True)
+class Experts:
+    """What a client's experts leave.
+
+    Attributes:
+        names: Of a network's weights, in its order.
+        trajectories: Of each expert: its weights before training and after each epoch in use.
+        accuracies: (E,) of each at its end, on the client's hold-out.
+        size_bytes: Of what is kept.
+    """
+
+    names: tuple[str, ...]
+    trajectories: tuple[tuple[Mapping[str, Tensor], ...], ...]
+    accuracies: Tensor
+    size_bytes: int
+
+    def weights(self, expert: int, epoch: int, device: torch.device) -> Weights:
+        """Return an expert's weights after an epoch."""
+        kept = self.trajectories[expert][epoch]
+        return tuple(kept[name].to(device) for name in self.names)
+
+    def segment(self, expert: int, epoch: int, span: int, device: torch.device) -> Segment:
+        """Return the part of a trajectory that begins after an epoch."""
+        start, target = (self.weights(expert, at, device) for at in (epoch, epoch + span))
+        return Segment(start, target)
+
+
+class TrajectoryMatching(SearchedUnion):
+    """Clients distil by trajectory matching; the server trains on the union."""
+
+    name = "trajectory_matching"
+    Config = TrajectoryConfig
+    config: TrajectoryConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "reference": {"validation": "pooled", "restarts": 0},
+        "fedbench": {},
+    }
+
+    def skip(self, cell: Cell) -> str | None:
+        """Ask for hold-outs, and for one architecture without BatchNorm at all clients."""
+        reason = super().skip(cell) or why_no_hold_outs(cell) or why_batch_norm(cell)
+        if reason is None and len(set(cell.models)) > 1:
+            return "trajectories are of one architecture, and the clients have several"
+        return reason
+
+    def passes(self, cell: Cell) -> float | None:
+        """Return passes of real images at experts, and of synthetic ones."""
+        held, images, config = training_images(cell), set_images(cell), self.config
+        if held is None or images is None:
+            return None
+        seen = min(images, (config.inner_batch or images) * cell.partition.clients)
+        judged = config.iterations // config.evaluate_every + 1
+        return (
+            held * config.expert_recipe.epochs * config.experts
+            + 3 * seen * config.inner_steps * config.iterations
+            + images * judged * config.judges * config.judge_epochs
+            + self.searching_passes(cell, images)
+        )
+
+    def client_update(self, client: Client, received: Message | None, round: int) -> Message:
+        """Train experts, distil, and send the set."""
+        assert received is not None
+        images, labels = self.start(client, int(received.tensors["images"]))
+        if not len(labels):
+            return Message("synthetic", {"images": images.cpu(), "labels": labels})
+        found = self._distilled(client, images, labels, self._experts(client))
+        client.state.update(prefixed({**found, "labels": labels, "base": images}, _DIARY))
+        return Message("synthetic", {"images": self._packed(client, found), "labels": labels})
+
+    def client_outputs(self, client: Client) -> Mapping[str, Tensor]:
+        """Return how a client's distillation went, for `fedbench show distillation`."""
+        return part(client.state, _DIARY)
+
+    def findings(
+        self, server: Server, clients: Mapping[int, Mapping[str, Tensor]]
+    ) -> Mapping[str, Any]:
+        """Return what to know of the clients' experts and distillations, and of the search."""
+        own = [_told(number, kept) for number, kept in sorted(clients.items()) if kept]
+        ill = [each["client"] for each in own if each["ill"]]
+        found = {"clients": own, "ill_trained": ill}
+        return {**found, **super().findings(server, clients)}
+
+    def _experts(self, client: Client) -> Experts:
+        """Train a client's experts, each an artefact, and measure them on its hold-out."""
+        config = self.config
+        net, epochs = client.build(client.info.model), range(config.last_epoch + 1)
+        trajectories, accuracies, size = [], [], 0
+        for number in range(config.experts):
+            trained = client.train_classifier(
+                config.expert_recipe, f"expert-{number}", tuple(epochs), ops=config.ops
+            )
+            trajectories.append(trained.snapshots)
+            size += sum(value.nbytes for each in trained.snapshots for value in each.values())
+            load(net, trained.state)
+            accuracies.append(client.measure(net))
+        names = tuple(name for name, _ in net.named_parameters())
+        return Experts(names, tuple(trajectories), torch.tensor(accuracies), size)
+
+    def _distilled(
+        self, client: Client, images: Tensor, labels: Tensor, experts: Experts
+    ) -> dict[str, Tensor]:
+        """Return a client's set and how it came about, an artefact.
+
+        Returns:
+            ``images`` (n, C, S, S) float32, the best of the best attempt; of that attempt
+            ``losses`` of each iteration, ``judged`` iterations and, for each of them,
+            ``accuracies`` of the networks and the ``lrs`` they were trained with; ``ill``, a code
+            (see ``ILL``) for each attempt; ``chosen``, which attempt; ``rates`` of their pixels;
+            ``experts``: their accuracies; ``expert_bytes``.
+        """
+        config = self.config
+        build = partial(self._distil, client, images, labels, experts)
+        leave = {"name", "preset", "validation", "student_recipe", "trials", "search_epochs"}
+        leave |= {"student_dsa", "element"}
+        model = client.info.model
+        settings = {
+            **config.model_dump(mode="json", exclude=leave),
+            "counts": torch.bincount(labels).tolist(),
+            "model": model.model_dump(mode="json", exclude_none=True),
+            "versions": [_VERSION, Recipe.version, MODELS.get(model.name).version],
+        }
+        return dict(client.artefact("trajectory-set", settings, build).tensors)
+
+    def _distil(
+        self, client: Client, images: Tensor, labels: Tensor, experts: Experts
+    ) -> dict[str, Tensor]:
+        """Distil, and start again with a smaller pixel rate while it comes to nothing."""
+        config, attempts = self.config, []
+        for number in range(config.restarts + 1):
+            attempts.append(self._attempt(client, images, labels, experts, number))
+            if not attempts[-1].ill:
+                break
+        chosen = max(attempts, key=lambda each: each.accuracy)
+        return {
+            **chosen.tensors(),
+            "ill": torch.tensor([each.ill for each in attempts]),
+            "rates": torch.tensor([each.rate for each in attempts]),
+            "chosen": torch.tensor(attempts.index(chosen)),
+            "experts": experts.accuracies,
+            "expert_bytes": torch.tensor(experts.size_bytes),
+        }
+
+    def _attempt(
+        self, client: Client, images: Tensor, labels: Tensor, experts: Experts, number: int
+    ) -> Attempt:
+        """Move the images for all iterations, each a stage."""
+        config, device = self.config, client.device
+        usable = self._usable(client, experts)
+        loop = InnerLoop(
+            client.build(client.info.model).to(device),
+            labels.to(device),
+            bf16=client.cell.precision == "bf16-mixed",
+        )
+        attempt = Attempt(images, config.inner_lr, config.lr_images * config.restart_factor**number)
+        stages = client.stages(
+            f"attempt {number}", config.iterations + 1, keep={"attempt": attempt.kept}
+        )
+        for step in stages:
+            if step % config.evaluate_every == 0 or step == config.iterations:
+                attempt.judge(step, self._judged(client, attempt, labels))
+            if step == config.iterations or attempt.diverged:
+                continue
+            source = client.generator("trajectory", number, step)
+            expert, epoch = usable[int(torch.randint(len(usable), (), generator=source))]
+            batches = draw_batches(
+                len(images),
+                config.inner_steps,
+                config.inner_batch,
+                config.ops,
+                client.shape.size,
+                source,
+                device,
+            )
+            segment = experts.segment(expert, epoch, config.span, device)
+            way = loop.recomputed if config.gradient == "recomputed" else loop.unrolled
+            attempt.move(way(segment, attempt.images, attempt.lr, batches), config)
+        return attempt
+
+    def _usable(self, client: Client, experts: Experts) -> list[tuple[int, int]]:
+        """Return which experts and epochs a student may start from: those that move at all.
+
+        Raises:
+            TrainingError: There are none.
+        """
+        config, cpu = self.config, torch.device("cpu")
+        found = [
+            (expert, epoch)
+            for expert in range(config.experts)
+            for epoch in range(config.start_epochs)
+            if moves(experts.segment(expert, epoch, config.span, cpu))
+        ]
+        if not found:
+            raise TrainingError(
+                f"the experts of client {client.info.id} do not move within {config.span} epochs "
+                f"of {len(client.data)} images in batches of {config.expert_batch} at expert_lr = "
+                f"{config.expert_lr:g}, so there is nothing to match; raise `span` or `expert_lr`, "
+                "or lower `expert_batch`"
+            )
+        return found
+
+    def _judged(self, client: Client, attempt: Attempt, labels: Tensor) -> list[float]:
+        """Train new networks on the images, and return their accuracies on the hold-out."""
+        if attempt.diverged:
+            return []
+        shared = SyntheticSet(attempt.images.cpu(), labels, client.shape.normalisation)
+        recipe, found = self.config.judge_recipe(float(attempt.lr)), []
+        for number in range(self.config.judges):
+            net = client.build(client.info.model, f"judge-{number}")
+            train_on_set(client, net, shared, recipe, name=f"judge {number}", ops=self.config.ops)
+            found.append(client.measure(net))
+        return found
+
+    def _packed(self, client: Client, found: Mapping[str, Tensor]) -> Tensor:
+        """Return the images as they travel."""
+        images = found["images"]
+        if self.config.element == "uint8":
+            return client.shape.normalisation.to_pixels(images)
+        return images.half() if self.config.element == "fp16" else images
+
+
+class Attempt:
+    """One distillation from its beginning.
+
+    Args:
+        images: (n, C, S, S) normalised floats to start from.
+        lr: The student's learning rate to start from.
+        rate: Learning rate of the images.
+
+    Attributes:
+        kept: All that changes, as stages keep it.
+        rate: Likewise.
+    """
+
+    def __init__(self, images: Tensor, lr: float, rate: float) -> None:
+        self.rate = rate
+        rates = torch.tensor(lr, device=images.device)
+        self.kept: dict[str, Any] = {
+            "images": images.clone(),
+            "speed": torch.zeros_like(images),
+            "lr": rates,
+            "lr_speed": torch.zeros_like(rates),
+            "best": images.clone(),
+            "losses": [],
+            "judged": [],
+            "accuracies": [],
+            "lrs": [],
+            "diverged": False,
+        }
+
+    @property
+    def images(self) -> Tensor:
+        """The images as they are now."""
+        found: Tensor = self.kept["images"]
+        return found
+
+    @property
+    def lr(self) -> Tensor:
+        """The student's learning rate as it is now, a number."""
+        found: Tensor = self.kept["lr"]
+        return found
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss or a gradient was not finite, or the loss was beyond hope."""
+        return bool(self.kept["diverged"])
+
+    @property
+    def means(self) -> list[float]:
+        """Mean accuracies at the iterations that were judged."""
+        return [sum(each) / len(each) for each in self.kept["accuracies"]]
+
+    @property
+    def accuracy(self) -> float:
+        """The best of them."""
+        return max(self.means)
+
+    @property
+    def ill(self) -> int:
+        """How it came to nothing (see ``ILL``); 0 where it did not."""
+        if self.diverged:
+            return 1
+        losses = self.kept["losses"]
+        window = min(_WINDOW, len(losses) // 2)
+        if window and sum(losses[-window:]) >= sum(losses[:window]):
+            return 2
+        return 3 if len(self.means) > 1 and self.accuracy <= self.means[0] else 0
+
+    def judge(self, step: int, accuracies: Sequence[float]) -> None:
+        """Note how well networks do that were trained on the images, and keep the best images."""
+        if not accuracies:
+            return
+        kept = self.kept
+        mean = sum(accuracies) / len(accuracies)
+        if not self.means or mean > self.accuracy:
+            kept["best"] = self.images.clone()
+        kept["judged"].append(step)
+        kept["accuracies"].append(list(accuracies))
+        kept["lrs"].append(float(self.lr))
+
+    def move(self, found: Gradient, config: TrajectoryConfig) -> None:
+        """Take a step of SGD with momentum on the images and on the student's learning rate."""
+        kept, loss = self.kept, float(found.loss)
+        finite = bool(found.images.isfinite().all()) and bool(found.lr.isfinite())
+        if not (finite and loss < _LOST):
+            kept["diverged"] = True
+            return
+        kept["losses"].append(loss)
+        kept["speed"] = config.momentum * kept["speed"] + found.images
+        kept["lr_speed"] = config.momentum * kept["lr_speed"] + found.lr
+        kept["images"] = self.images - self.rate * kept["speed"]
+        lr = self.lr - config.inner_lr_lr * kept["lr_speed"]
+        kept["lr"] = lr.clamp(min=config.inner_lr_floor)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the best images, and how the attempt went."""
+        kept = self.kept
+        return {
+            "images": kept["best"],
+            "losses": torch.tensor(kept["losses"]),
+            "judged": torch.tensor(kept["judged"]),
+            "accuracies": torch.tensor(kept["accuracies"]),
+            "lrs": torch.tensor(kept["lrs"]),
+        }
+
+
+def _told(number: int, kept: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return in plain values how a client's distillation went."""
+    means = kept["accuracies"].mean(1)
+    return {
+        "client": number,
+        "experts": len(kept["experts"]),
+        "expert_bytes": int(kept["expert_bytes"]),
+        "expert_accuracy": float(kept["experts"].mean()),
+        "attempts": len(kept["ill"]),
+        "ill": ILL[int(kept["ill"][-1])],
+        "base_accuracy": float(means[0]),
+        "accuracy": float(means.max()),
+        "iteration": int(kept["judged"][means.argmax()]),
+        "inner_lr": float(kept["lrs"][means.argmax()]),
+    }
