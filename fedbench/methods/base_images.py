@@ -26,8 +26,8 @@ class BaseImages(SearchedUnion):
     Config = SearchedConfig
     control = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "reference": {"validation": "pooled"},
-        "fedbench": {"student_recipe": "fixed", "student_dsa": False},
+        "reference": {"student_recipe": "search", "student_dsa": True, "validation": "pooled"},
+        "fedbench": {},
     }
 
     def passes(self, cell: Cell) -> float | None:

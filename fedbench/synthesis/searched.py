@@ -20,6 +20,7 @@ from torch import Tensor
 from fedbench.config import Cell, MethodConfig
 from fedbench.data import dsa
 from fedbench.errors import TrainingError
+from fedbench.federation.budget import quotas
 from fedbench.federation.client import Client
 from fedbench.federation.method import Upload
 from fedbench.federation.server import Server
@@ -28,7 +29,7 @@ from fedbench.federation.synthetic import SyntheticSet
 from fedbench.models.families import MODELS
 from fedbench.synthesis.local_matching import by_class, real_start
 from fedbench.synthesis.search import Tried, Value, search
-from fedbench.synthesis.sets import UnionMethod, class_shares, train_on_set
+from fedbench.synthesis.sets import UnionMethod, train_on_set
 from fedbench.training.recipe import Student
 
 if TYPE_CHECKING:
@@ -43,16 +44,16 @@ _SEARCH = "search/"
 class SearchedConfig(MethodConfig):
     """Settings of every method whose server searches how to train on the union."""
 
-    student_recipe: Literal["search", "fixed"] = "search"  # S5
-    """Search optimiser and learning rate on the clients' hold-outs, which needs a `validation`, or
-    take the cell's `student`, as all other shared sets are trained."""
+    student_recipe: Literal["search", "fixed"] = "fixed"  # fedbench: S5 searches
+    """Take the cell's `student`, by which all shared sets are trained, or search optimiser and
+    learning rate on the clients' hold-outs, which needs a `validation`."""
     trials: int = Field(20, ge=1)  # fedbench: S5 does not say
     """Trials of the search."""
     search_epochs: int = Field(300, ge=1)  # fedbench: S5 does not say; the default of `student`
     """Passes over the set in a trial."""
     augment: str = dsa.STRATEGY  # S5, MTT; DSA's authors leave out the flip for digits
     """Differentiable augmentation: operations joined by `_`, or `none`."""
-    student_dsa: bool = True  # S5, MTT: without it a set of MTT loses 16 points
+    student_dsa: bool = False  # fedbench: the same training for all shared sets; S5, MTT true
     """Train on the set with `augment`, instead of the recipe's augmentation."""
 
     @field_validator("augment")
@@ -86,8 +87,6 @@ class SearchedUnion(UnionMethod):
     def start(self, client: Client, quota: int) -> tuple[Tensor, Tensor]:
         """Draw the real images that a client shares, or starts from: its base images.
 
-        ``local_dm`` starts from the same ones.
-
         Args:
             client: Whose.
             quota: How many, at most.
@@ -95,8 +94,7 @@ class SearchedUnion(UnionMethod):
         Returns:
             (n, C, S, S) normalised floats on its device and (n,) int64 labels, ascending.
         """
-        classes = client.shape.classes
-        shares = class_shares(quota, client.data.labels, classes, client.generator("share"))
+        shares = even_shares(quota, client.data.labels, client.shape.classes)
         return real_start(client, by_class(client), shares, 1)
 
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
@@ -143,9 +141,7 @@ class SearchedUnion(UnionMethod):
         tried = config.trials * config.search_epochs if config.student_recipe == "search" else 0
         return images * (tried + cell.student.epochs)
 
-    def _search(
-        self, server: Server, shared: SyntheticSet, ops: Sequence[dsa.Op]
-    ) -> list[Tried]:
+    def _search(self, server: Server, shared: SyntheticSet, ops: Sequence[dsa.Op]) -> list[Tried]:
         def objective(params: dict[str, Value]) -> float:
             net = server.build(server.cell.student_model)
             recipe = _with(server.cell.student, params, epochs=self.config.search_epochs)
@@ -156,6 +152,27 @@ class SearchedUnion(UnionMethod):
             return server.validate(net)
 
         return search(server, "search", self.config.trials, _suggest, objective)
+
+
+def even_shares(count: int, labels: Tensor, classes: int) -> list[int]:
+    """Return how many images of each class a client starts from.
+
+    S5 gives a client of S shards S times ipc images. A shard may end within a class, so that a
+    client holds more than S: what cannot be shared evenly goes to those of which it holds most.
+
+    Args:
+        count: Images that it may have in sum.
+        labels: (n,) int64 of what it holds.
+        classes: C.
+
+    Returns:
+        C numbers, none above what the client holds of the class; their sum is min(count, n).
+    """
+    held = torch.bincount(labels.cpu(), minlength=classes)
+    order = held.argsort(descending=True, stable=True)
+    shares = torch.zeros_like(held)
+    shares[order] = torch.tensor(quotas(count, held[order].tolist()))
+    return [int(share) for share in shares]
 
 
 def best(tried: Sequence[Tried]) -> Tried:
@@ -184,16 +201,6 @@ def trials(kept: Mapping[str, Tensor]) -> list[Tried]:
     ]
 
 
-def why_no_hold_outs(cell: Cell) -> str | None:
-    """Return why clients of a cell cannot measure themselves, or None."""
-    if cell.partition.validation == 0:
-        return (
-            "its clients choose among their sets on hold-outs, and partition.validation is 0; set "
-            "it to a share such as 0.1"
-        )
-    return None
-
-
 def why_batch_norm(cell: Cell) -> str | None:
     """Return why a cell's clients' networks cannot be matched, or None."""
     for model in cell.models:
@@ -211,11 +218,12 @@ def _suggest(trial: optuna.Trial) -> None:
     trial.suggest_float(f"lr_{optimizer}", low, high, log=True)
 
 
-def _with(recipe: Student, params: Mapping[str, Value], **over: Any) -> Student:
-    """Return a recipe with what a trial says."""
+def _with(recipe: Student, params: Mapping[str, Value], epochs: int | None = None) -> Student:
+    """Return a recipe with what a trial says, and with other epochs if any are given."""
     optimizer = params["optimizer"]
     lr = params.get("lr", params.get(f"lr_{optimizer}"))
-    return recipe.model_copy(update={"optimizer": optimizer, "lr": lr, **over})
+    length = recipe.epochs if epochs is None else epochs
+    return recipe.model_copy(update={"optimizer": optimizer, "lr": lr, "epochs": length})
 
 
 def _tensors(tried: Sequence[Tried]) -> dict[str, Tensor]:

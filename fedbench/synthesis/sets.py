@@ -139,7 +139,8 @@ class SetMethod(Method):
             server: Where.
             shared: The set.
             recipe: Instead of the cell's ``student``.
-            ops: See ``train_on_set``; likewise the factor.
+            ops: See ``train_on_set``.
+            factor: Likewise.
         """
         net = server.build(server.cell.student_model)
         recipe = server.cell.student if recipe is None else recipe

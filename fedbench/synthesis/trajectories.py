@@ -133,7 +133,10 @@ class InnerLoop:
         before it is v - α ∂(g·v)/∂θ, and what the step adds for X is -α ∂(g·v)/∂X and for α -g·v.
 
         Args:
-            segment: As for ``unrolled``; likewise the others.
+            segment: Where the student starts and should end.
+            images: (n, C, S, S) normalised floats.
+            lr: The student's learning rate, a number.
+            batches: One for each of the N steps.
         """
         images, lr = images.detach().requires_grad_(), lr.detach()
         stride = max(1, math.ceil(len(batches) / _KEPT))
