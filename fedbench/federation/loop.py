@@ -122,7 +122,7 @@ class Federation:
 
     def client_outputs(self) -> dict[int, Mapping[str, Tensor]]:
         """Return what the record keeps of each client's own work, where there is anything."""
-        found = {}
+        found: dict[int, Mapping[str, Tensor]] = {}
         for info in self.population.infos:
             state = self._journal.client_state(info.id)
             with self.population.open(info.id, state) as client:
