@@ -75,8 +75,8 @@ def _courses(path: Path, record: Record) -> list[Course]:
     Raises:
         SettingsError: The cell's clients distil nothing by trajectory matching.
     """
-    from fedbench.methods.trajectory_matching import ILL
     from fedbench.report.pictures.distillation import Course
+    from fedbench.synthesis.attempts import ILL
 
     names = [name for name in record.outputs if name.startswith("client/")]
     if record.settings["method"]["name"] != "trajectory_matching" or not names:

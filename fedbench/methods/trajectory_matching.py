@@ -11,9 +11,7 @@ with a smaller pixel rate, some times.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
@@ -31,32 +29,13 @@ from fedbench.federation.state import part, prefixed
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import load
 from fedbench.models.families import MODELS
-from fedbench.synthesis.searched import (
-    SearchedConfig,
-    SearchedUnion,
-    why_batch_norm,
-)
+from fedbench.synthesis.attempts import ILL, WINDOW, Attempt, Rates, mean_of
+from fedbench.synthesis.searched import SearchedConfig, SearchedUnion, why_batch_norm
 from fedbench.synthesis.sets import set_images, train_on_set
-from fedbench.synthesis.trajectories import (
-    Gradient,
-    InnerLoop,
-    Segment,
-    Weights,
-    draw_batches,
-    moves,
-)
+from fedbench.synthesis.trajectories import Experts, InnerLoop, draw_batches, moves
 from fedbench.training.recipe import Recipe
 
-#: How a client's distillation came to nothing; their places are the codes of ``ill``.
-ILL = (
-    "",
-    "it diverged",
-    "its loss did not fall",
-    "no set did better on the hold-out than the images it began with",
-)
 _DIARY = "diary/"
-_WINDOW = 30  # iterations over which losses are averaged: S5's figures
-_LOST = 1e3  # a loss from which no student came back: a thousand times an expert's step
 _VERSION = 1  # of the distillation: part of its artefact's key
 
 
@@ -144,6 +123,16 @@ class TrajectoryConfig(SearchedConfig):
             epochs=self.expert_epochs or self.last_epoch,
         )
 
+    def rates(self, attempt: int) -> Rates:
+        """Return how images and learning rate move in an attempt, from 0."""
+        return Rates(
+            images=self.lr_images * self.restart_factor**attempt,
+            lr=self.inner_lr_lr,
+            momentum=self.momentum,
+            log=self.inner_lr_space == "log",
+            floor=self.inner_lr_floor,
+        )
+
     def judge_recipe(self, lr: float) -> Recipe:
         """Return how networks are trained that judge a client's images; MTT."""
         return Recipe(
@@ -154,33 +143,6 @@ class TrajectoryConfig(SearchedConfig):
             epochs=self.judge_epochs,
             schedule="step",
         )
-
-
-@dataclass(frozen=True)
-class Experts:
-    """What a client's experts leave.
-
-    Attributes:
-        names: Of a network's weights, in its order.
-        trajectories: Of each expert: its weights before training and after each epoch in use.
-        accuracies: (E,) of each at its end, on the client's hold-out; (0,) where it has none.
-        size_bytes: Of what is kept.
-    """
-
-    names: tuple[str, ...]
-    trajectories: tuple[tuple[Mapping[str, Tensor], ...], ...]
-    accuracies: Tensor
-    size_bytes: int
-
-    def weights(self, expert: int, epoch: int, device: torch.device) -> Weights:
-        """Return an expert's weights after an epoch."""
-        kept = self.trajectories[expert][epoch]
-        return tuple(kept[name].to(device) for name in self.names)
-
-    def segment(self, expert: int, epoch: int, span: int, device: torch.device) -> Segment:
-        """Return the part of a trajectory that begins after an epoch."""
-        start, target = (self.weights(expert, at, device) for at in (epoch, epoch + span))
-        return Segment(start, target)
 
 
 class TrajectoryMatching(SearchedUnion):
@@ -321,7 +283,7 @@ class TrajectoryMatching(SearchedUnion):
         return {
             **chosen.tensors(config.keep),
             "ill": torch.tensor([each.ill for each in attempts]),
-            "rates": torch.tensor([each.rate for each in attempts]),
+            "rates": torch.tensor([each.rates.images for each in attempts]),
             "chosen": torch.tensor(attempts.index(chosen)),
             "experts": experts.accuracies,
             "expert_count": torch.tensor(config.experts),
@@ -361,7 +323,7 @@ class TrajectoryMatching(SearchedUnion):
             )
             segment = experts.segment(expert, epoch, config.span, device)
             way = loop.recomputed if config.gradient == "recomputed" else loop.unrolled
-            attempt.move(way(segment, attempt.images, attempt.lr, batches), config)
+            attempt.move(way(segment, attempt.images, attempt.lr, batches))
         return attempt
 
     def _usable(self, client: Client, experts: Experts) -> list[tuple[int, int]]:
@@ -406,118 +368,6 @@ class TrajectoryMatching(SearchedUnion):
         return images.half() if self.config.element == "fp16" else images
 
 
-class Attempt:
-    """One distillation from its beginning.
-
-    Args:
-        images: (n, C, S, S) normalised floats to start from.
-        lr: The student's learning rate to start from.
-        rate: Learning rate of the images.
-
-    Attributes:
-        kept: All that changes, as stages keep it.
-        rate: Likewise.
-    """
-
-    def __init__(self, images: Tensor, lr: float, rate: float) -> None:
-        self.rate = rate
-        rates = torch.tensor(lr, device=images.device)
-        self.kept: dict[str, Any] = {
-            "images": images.clone(),
-            "speed": torch.zeros_like(images),
-            "lr": rates,
-            "lr_speed": torch.zeros_like(rates),
-            "best": images.clone(),
-            "losses": [],
-            "judged": [],
-            "accuracies": [],
-            "lrs": [],
-            "diverged": False,
-        }
-
-    @property
-    def images(self) -> Tensor:
-        """The images as they are now."""
-        found: Tensor = self.kept["images"]
-        return found
-
-    @property
-    def lr(self) -> Tensor:
-        """The student's learning rate as it is now, a number."""
-        found: Tensor = self.kept["lr"]
-        return found
-
-    @property
-    def diverged(self) -> bool:
-        """Whether a loss or a gradient was not finite, or the loss was beyond hope."""
-        return bool(self.kept["diverged"])
-
-    @property
-    def means(self) -> list[float]:
-        """Mean accuracies at the iterations that were judged."""
-        return [_mean(each) for each in self.kept["accuracies"]]
-
-    @property
-    def worth(self) -> float:
-        """The best of them; without, how far the loss is down."""
-        losses = self.kept["losses"]
-        return max(self.means) if self.means else -_mean(losses[-_WINDOW:])
-
-    @property
-    def ill(self) -> int:
-        """How it came to nothing (see ``ILL``); 0 where it did not."""
-        if self.diverged:
-            return 1
-        losses = self.kept["losses"]
-        window = min(_WINDOW, len(losses) // 2)
-        if window and _mean(losses[-window:]) >= _mean(losses[:window]):
-            return 2
-        return 3 if len(self.means) > 1 and max(self.means) <= self.means[0] else 0
-
-    def judge(self, step: int, accuracies: Sequence[float]) -> None:
-        """Note how well networks do that were trained on the images, and keep the best images."""
-        if not accuracies:
-            return
-        kept = self.kept
-        if not self.means or _mean(accuracies) > max(self.means):
-            kept["best"] = self.images.clone()
-        kept["judged"].append(step)
-        kept["accuracies"].append(list(accuracies))
-        kept["lrs"].append(float(self.lr))
-
-    def move(self, found: Gradient, config: TrajectoryConfig) -> None:
-        """Take a step of SGD with momentum on the images and on the student's learning rate."""
-        kept, loss = self.kept, float(found.loss)
-        finite = bool(found.images.isfinite().all()) and bool(found.lr.isfinite())
-        if not (finite and loss < _LOST):
-            kept["diverged"] = True
-            return
-        kept["losses"].append(loss)
-        kept["speed"] = config.momentum * kept["speed"] + found.images
-        kept["images"] = self.images - self.rate * kept["speed"]
-        log = config.inner_lr_space == "log"
-        slope = found.lr * self.lr if log else found.lr
-        kept["lr_speed"] = config.momentum * kept["lr_speed"] + slope
-        move = config.inner_lr_lr * kept["lr_speed"]
-        lr = self.lr * torch.exp(-move) if log else self.lr - move
-        kept["lr"] = lr.clamp(min=config.inner_lr_floor)
-
-    def tensors(self, which: Literal["best", "last"]) -> dict[str, Tensor]:
-        """Return the best or the last images, and how the attempt went."""
-        kept = self.kept
-        return {
-            "images": kept["best"] if which == "best" else kept["images"],
-            "losses": torch.tensor(kept["losses"]),
-            "judged": torch.tensor(kept["judged"]),
-            "accuracies": torch.tensor(kept["accuracies"]),
-            "lrs": torch.tensor(kept["lrs"]),
-        }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.inf
-
-
 def _told(number: int, kept: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return in plain values how a client's distillation went."""
     ill, losses = kept["ill"].tolist(), kept["losses"].tolist()
@@ -527,7 +377,7 @@ def _told(number: int, kept: Mapping[str, Tensor]) -> dict[str, Any]:
         "expert_bytes": int(kept["expert_bytes"]),
         "attempts": len(ill),
         "ill": ILL[ill[int(kept["chosen"])]],
-        "loss": [_mean(losses[:_WINDOW]), _mean(losses[-_WINDOW:])] if losses else None,
+        "loss": [mean_of(losses[:WINDOW]), mean_of(losses[-WINDOW:])] if losses else None,
     }
     if len(kept["judged"]):
         means = kept["accuracies"].mean(1)

@@ -16,7 +16,8 @@ https://arxiv.org/abs/2211.10586, who leave out what a step changes by way of th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -67,6 +68,33 @@ class Gradient(NamedTuple):
     loss: Tensor
     images: Tensor
     lr: Tensor
+
+
+@dataclass(frozen=True)
+class Experts:
+    """What a client's experts leave.
+
+    Attributes:
+        names: Of a network's weights, in its order.
+        trajectories: Of each expert: its weights before training and after each epoch in use.
+        accuracies: (E,) of each at its end, on the client's hold-out; (0,) where it has none.
+        size_bytes: Of what is kept.
+    """
+
+    names: tuple[str, ...]
+    trajectories: tuple[tuple[Mapping[str, Tensor], ...], ...]
+    accuracies: Tensor
+    size_bytes: int
+
+    def weights(self, expert: int, epoch: int, device: torch.device) -> Weights:
+        """Return an expert's weights after an epoch."""
+        kept = self.trajectories[expert][epoch]
+        return tuple(kept[name].to(device) for name in self.names)
+
+    def segment(self, expert: int, epoch: int, span: int, device: torch.device) -> Segment:
+        """Return the part of a trajectory that begins after an epoch."""
+        start, target = (self.weights(expert, at, device) for at in (epoch, epoch + span))
+        return Segment(start, target)
 
 
 class InnerLoop:

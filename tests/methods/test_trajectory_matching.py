@@ -19,8 +19,9 @@ from fedbench.federation import journal as journals
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods import METHODS
 from fedbench.methods import trajectory_matching as module
-from fedbench.methods.trajectory_matching import ILL, Attempt, TrajectoryConfig
+from fedbench.methods.trajectory_matching import TrajectoryConfig
 from fedbench.models.inference import Inference
+from fedbench.synthesis.attempts import ILL, Attempt
 from fedbench.synthesis.trajectories import Gradient
 
 #: Budgets by client, hold-outs, and two classes at each of three clients.
@@ -202,7 +203,7 @@ def test_attempts_are_bounded_and_counted(compute):
 
 def attempt(**over):
     config = TrajectoryConfig(name="trajectory_matching", **over)
-    return Attempt(torch.zeros(2, 1, 4, 4), config.inner_lr, config.lr_images), config
+    return Attempt(torch.zeros(2, 1, 4, 4), config.inner_lr, config.rates(0)), config
 
 
 def moved(loss, lr=0.0):
@@ -213,7 +214,7 @@ def moved(loss, lr=0.0):
 def test_the_learnt_rate_stays_above_zero(space):
     found, config = attempt(inner_lr_space=space, inner_lr_lr=10.0)
     for _ in range(5):
-        found.move(moved(0.9, lr=1e6), config)
+        found.move(moved(0.9, lr=1e6))
         assert float(found.lr) == pytest.approx(config.inner_lr_floor)
     assert not found.diverged
 
@@ -227,10 +228,10 @@ def test_a_client_is_ill_where_nothing_came_of_it():
         ([0.9, 0.9, 0.5, 0.5], [0.4, 0.4]),
         ([0.9, 2e3], [0.3]),
     ):
-        found, config = attempt()
+        found, _ = attempt()
         for loss in losses:
             if not found.diverged:
-                found.move(moved(loss), config)
+                found.move(moved(loss))
         for step, mean in enumerate(means):
             found.judge(step, [mean])
         codes.append(found.ill)
@@ -238,10 +239,10 @@ def test_a_client_is_ill_where_nothing_came_of_it():
 
 
 def test_the_best_images_are_kept():
-    found, config = attempt(lr_images=1.0, momentum=0.0)
+    found, _ = attempt(lr_images=1.0, momentum=0.0)
     for step, mean in enumerate([0.1, 0.5, 0.3]):
         found.judge(step, [mean, mean])
-        found.move(moved(0.5), config)
+        found.move(moved(0.5))
     assert float(found.tensors("best")["images"].mean()) == -1.0
     assert float(found.tensors("last")["images"].mean()) == -3.0
 
@@ -314,11 +315,11 @@ def test_a_killed_distillation_goes_on_where_it_was(tiny, runtime, monkeypatch, 
     whole = run_cell(cell, dataclasses.replace(runtime, home=runtime.home / "whole"), suite="test")
     calls, move = [], Attempt.move
 
-    def die(self, found, config):
+    def die(self, found):
         calls.append(found)
         if len(calls) == at:
             raise KeyboardInterrupt
-        move(self, found, config)
+        move(self, found)
 
     monkeypatch.setattr(Attempt, "move", die)
     with pytest.raises(KeyboardInterrupt):
