@@ -301,7 +301,7 @@ class TrajectoryMatching(SearchedUnion):
             labels.to(device),
             bf16=client.cell.precision == "bf16-mixed",
         )
-        attempt = Attempt(images, config.inner_lr, config.lr_images * config.restart_factor**number)
+        attempt = Attempt(images, config.inner_lr, config.rates(number))
         stages = client.stages(
             f"attempt {number}", config.iterations + 1, keep={"attempt": attempt.kept}
         )
