@@ -195,6 +195,8 @@ def _compute(
     with context.clock.side("server"):
         sets = named_sets(method.synthetic(federation.server))
         outputs |= save_outputs(method.outputs(federation.server), folder)
+    own = federation.client_outputs()
+    outputs |= save_outputs({f"client/{client}": kept for client, kept in own.items()}, folder)
     names = method.resources(cell)
     prices = [(found.pixels, found.size_bytes) for found in map(context.resource, names)]
     shared = sum(pixels for pixels, _ in prices)
@@ -221,6 +223,7 @@ def _compute(
             "hold_outs": [len(part) for part in split.validation],
         },
         "metrics": metrics,
+        "findings": dict(method.findings(federation.server, own)),
         "curves": federation.curves,
         "ledger": federation.ledger.summary(cell.partition.clients),
         "shared_pixels": shared,

@@ -62,6 +62,8 @@ class Record(Settings):
     """Digest, label histogram and hold-outs."""
     metrics: dict[str, Any] = Field(default_factory=dict)
     """Headline numbers, then every model's."""
+    findings: dict[str, Any] = Field(default_factory=dict)
+    """What the method says of its work, such as clients whose distillation came to nothing."""
     curves: list[dict[str, Any]] = Field(default_factory=list)
     """Points on the fixed share of the test set."""
     ledger: dict[str, Any] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ import typer
 
 from fedbench.cli.console import stdout
 from fedbench.cli.lookup import find_good_record, output_file, read_output, read_sets
-from fedbench.cli.show import Named
+from fedbench.cli.pictures import Named
 from fedbench.cli.words import count
 from fedbench.errors import SettingsError
 from fedbench.files import home, write_atomic

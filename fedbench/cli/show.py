@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fedbench.cli.console import stdout
-from fedbench.cli.lookup import NAMES, find_good_record, read_output, read_sets
+from fedbench.cli.distillation import distillation, search
+from fedbench.cli.lookup import find_good_record, read_output, read_sets
 from fedbench.cli.options import Plugin, load_plugins
+from fedbench.cli.pictures import Named, Out, facts, folder_of, write
 from fedbench.errors import DataError, SettingsError
-from fedbench.files import data_root, home, write_atomic
+from fedbench.files import data_root
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,19 +25,20 @@ if TYPE_CHECKING:
     from fedbench.report.figures.render import Sketch
     from fedbench.report.pictures.look import ClassLook
 
-Named = Annotated[str, typer.Argument(metavar="RECORD", help=f"{NAMES[0].upper()}{NAMES[1:]}.")]
-Out = Annotated[Path | None, typer.Option(help="Where the files go.")]
 #: Outlines on a picture that can still be told apart.
 _OUTLINES = 25
 #: How many times as many images a sheet of expanded canvases shows.
 _EXPANDED = 2
 
-app = typer.Typer(no_args_is_help=True, help="Draw what a cell worked with: crops, shared images.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Draw what a cell worked with: crops, shared images, distillations, searches.",
+)
 
 
 def register(group: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (patches, synthetic, generated):
+    for command in (patches, synthetic, generated, distillation, search):
         app.command()(command)
     group.add_typer(app, name="show")
 
@@ -64,10 +66,10 @@ def patches(
         raise SettingsError(
             f"there is no round {round}; cell {found.cell_id} has rounds 1 to {shown.rounds}"
         )
-    folder = out or _folder(found)
+    folder = out or folder_of(found)
     for number in [round] if round is not None else range(1, shown.rounds + 1):
         for sketch in _round(shown, number, count, map):
-            _write(sketch, folder, svg=not sketch.name.startswith("image"))
+            write(sketch, folder, svg=not sketch.name.startswith("image"))
 
 
 def synthetic(
@@ -85,10 +87,10 @@ def synthetic(
             f"cell {found.cell_id} is of {found.method_label()}, which leaves no shared images; "
             "a method that does has `synthetic` among its record's outputs"
         )
-    folder = out or _folder(found)
+    folder = out or folder_of(found)
     for name, shared in read_sets(path, found).items():
         for sketch in _set(found, name, shared, count):
-            _write(sketch, folder)
+            write(sketch, folder)
 
 
 def generated(record: Named, out: Out = None) -> None:
@@ -104,11 +106,11 @@ def generated(record: Named, out: Out = None) -> None:
         )
     from fedbench.report.pictures.generated import generated_sheet, share_lines
 
-    folder, kept = out or _folder(found), read_output(path, found, "samples")
-    _write(
+    folder, kept = out or folder_of(found), read_output(path, found, "samples")
+    write(
         generated_sheet(
             "generated",
-            [f"Images made by {_facts(found)}", "The first of each class and epoch."],
+            [f"Images made by {facts(found)}", "The first of each class and epoch."],
             kept["images"].numpy(),
             kept["labels"].numpy(),
             kept["epochs"].numpy(),
@@ -118,7 +120,7 @@ def generated(record: Named, out: Out = None) -> None:
     )
     if "shares" in found.outputs:
         shares = read_output(path, found, "shares")["shares"].numpy()
-        _write(share_lines("shares", _facts(found), shares), folder)
+        write(share_lines("shares", facts(found), shares), folder)
 
 
 def _set(record: Record, name: str, shared: SyntheticSet, count: int) -> Iterator[Sketch]:
@@ -137,7 +139,7 @@ def _set(record: Record, name: str, shared: SyntheticSet, count: int) -> Iterato
     kept.append("8-bit pixels" if exact else _clipped(normalisation.clipped(shared.images)))
     _, _, which = name.partition("/")
     what = f"Images `{which}` beside those shared by" if which else "Shared images of"
-    head = [f"{what} {_facts(record)}", " · ".join(kept)]
+    head = [f"{what} {facts(record)}", " · ".join(kept)]
     pixels = normalisation.to_pixels(shared.images).numpy()
     yield set_sheet(file, head, pixels, labels, classes, count=count)
     factor = record.settings["method"].get("expand", 1)
@@ -147,7 +149,7 @@ def _set(record: Record, name: str, shared: SyntheticSet, count: int) -> Iterato
     large = torch.stack(enlarge(normalisation(shared.images), factor).chunk(tiles), dim=1)
     pixels = normalisation.to_pixels(large.flatten(0, 1)).numpy()
     tiled = f"The {tiles} tiles of a canvas, each enlarged, stand side by side."
-    head = [f"{what} {_facts(record)}, expanded", tiled]
+    head = [f"{what} {facts(record)}, expanded", tiled]
     labels, most = labels.repeat(tiles), _EXPANDED * count
     yield set_sheet(f"{file}-expanded", head, pixels, labels, classes, count=most, group=tiles)
 
@@ -241,7 +243,7 @@ def _round(
     end = f"round-{number:0{len(str(shown.rounds))}}"
     at = f"round {number} of {shown.rounds}"
     height, width = shown.picture.shape[1:]
-    where = f"{_facts(record)} · {record.settings['method']['image']}, {width}x{height} pixels"
+    where = f"{facts(record)} · {record.settings['method']['image']}, {width}x{height} pixels"
     steps = f"{len(shown.bank):,} crops → {len(balanced):,} balanced → {len(chosen):,} selected"
     yield crops.selection_sheet(
         f"patches-{end}",
@@ -277,30 +279,5 @@ def _round(
     )
 
 
-def _facts(record: Record) -> str:
-    """Return method, data and seed in words."""
-    settings = record.settings
-    return f"{record.method_label()} · {settings['data']['name']} · seed {settings['seed']}"
-
-
 def _clipped(share: float) -> str:
     return f"{100 * share:.1f} % of values lie beyond black or white"
-
-
-def _folder(record: Record) -> Path:
-    return home() / record.suite / "pictures" / record.cell_id
-
-
-def _write(sketch: Sketch, folder: Path, *, svg: bool = True) -> None:
-    """Write a picture as PNG, and as SVG where that is not mostly a photograph."""
-    from fedbench.report.figures import style
-    from fedbench.report.figures.render import to_svg
-    from fedbench.report.pictures.look import to_png
-
-    files: dict[str, bytes | str] = {f"{sketch.name}.png": to_png(sketch)}
-    if svg:
-        with style.context():
-            files[f"{sketch.name}.svg"] = to_svg(sketch)
-    for name, content in files.items():
-        write_atomic(folder / name, content)
-        stdout.print(str(folder / name), highlight=False, markup=False, soft_wrap=True)

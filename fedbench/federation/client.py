@@ -91,6 +91,15 @@ class Client(Work):
         """
         return self._own(self._split)
 
+    @property
+    def held_out(self) -> int:
+        """How many of its images this client holds out, to measure on.
+
+        Raises:
+            PrivacyError: The client has finished its work.
+        """
+        return len(self._own(self._hold_out))
+
     def measure(self, model: nn.Module) -> float:
         """Return a model's accuracy in [0, 1] on the images that this client holds out.
 

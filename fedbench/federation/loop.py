@@ -7,12 +7,12 @@ ledger and round are committed together, and clients' finished work in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedbench.data.dataset import Split
 from fedbench.errors import FedbenchError, SettingsError
@@ -119,6 +119,17 @@ class Federation:
                 model = self.method.client_model(client)
             if model is not None:
                 yield info, model
+
+    def client_outputs(self) -> dict[int, Mapping[str, Tensor]]:
+        """Return what the record keeps of each client's own work, where there is anything."""
+        found: dict[int, Mapping[str, Tensor]] = {}
+        for info in self.population.infos:
+            state = self._journal.client_state(info.id)
+            with self.population.open(info.id, state) as client:
+                client.enter("models", self._last_round)
+                if kept := dict(self.method.client_outputs(client)):
+                    found[info.id] = kept
+        return found
 
     @property
     def _last_round(self) -> int:

@@ -239,6 +239,24 @@ class Method(ABC):
         """Return further outputs of the record by name, each of named tensors."""
         return {}
 
+    def client_outputs(self, client: Client) -> Mapping[str, Tensor]:
+        """Return what the record keeps of a client's own work, as its output ``client/ID``.
+
+        For people who look at a cell: nobody at work sees it, so nobody pays for it.
+        """
+        return {}
+
+    def findings(
+        self, server: Server, clients: Mapping[int, Mapping[str, Tensor]]
+    ) -> Mapping[str, Any]:
+        """Return what the record says of the work in plain words and numbers, as JSON values.
+
+        Args:
+            server: After the last round.
+            clients: What ``client_outputs`` returned, by client.
+        """
+        return {}
+
 
 def training_images(cell: Cell) -> int | None:
     """Return how many training images a cell has, or None where only the files can tell."""

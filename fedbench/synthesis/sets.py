@@ -125,13 +125,30 @@ class SetMethod(Method):
         return why_not(cell.student_model, cell.data.size)
 
     def conclude(
-        self, server: Server, shared: SyntheticSet, *, ops: Sequence[dsa.Op] = (), factor: int = 1
+        self,
+        server: Server,
+        shared: SyntheticSet,
+        *,
+        recipe: Recipe | None = None,
+        ops: Sequence[dsa.Op] = (),
+        factor: int = 1,
     ) -> None:
-        """Train the model on the shared set (see ``train_on_set``) and keep both."""
+        """Train the model on the shared set (see ``train_on_set``) and keep both.
+
+        Args:
+            server: Where.
+            shared: The set.
+            recipe: Instead of the cell's ``student``.
+            ops: See ``train_on_set``.
+            factor: Likewise.
+        """
         net = server.build(server.cell.student_model)
-        train_on_set(server, net, shared, server.cell.student, ops=ops, factor=factor)
+        recipe = server.cell.student if recipe is None else recipe
+        train_on_set(server, net, shared, recipe, ops=ops, factor=factor)
         server.state.update(prefixed(net.state_dict(), _NET))
         server.state.update({"images": shared.images, "labels": shared.labels})
+        if shared.origin is not None:
+            server.state["origin"] = shared.origin
 
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the model trained on the shared set."""
@@ -141,8 +158,8 @@ class SetMethod(Method):
 
     def synthetic(self, server: Server) -> SyntheticSet:
         """Return the shared set."""
-        state = server.state
-        return SyntheticSet(state["images"], state["labels"], server.shape.normalisation)
+        state, scale = server.state, server.shape.normalisation
+        return SyntheticSet(state["images"], state["labels"], scale, state.get("origin"))
 
 
 class UnionMethod(SetMethod):

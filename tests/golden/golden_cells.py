@@ -53,6 +53,15 @@ LOGITS = {**DISTIL, "exchange": "logits", "augment": "none"}
 CROPS = {**DISTIL, "crops": 60, "selected": 20}
 CLUSTERS = {"cluster": "full", "clusters": 5, "heuristic": "mixed", "prune_share": 0.5}
 MADE = {"epochs": 2, "steps": 2, "batch_size": 12, "noise": 8, "width": 4, "student_batch_size": 8}
+TRAJECTORIES = {
+    "experts": 2,
+    "start_epochs": 2,
+    "inner_steps": 3,
+    "iterations": 3,
+    "evaluate_every": 2,
+    "judge_epochs": 1,
+}
+SEARCH = {"trials": 2, "search_epochs": 1}
 MIRROR = {**LOGITS, "crops": 60, "selected": 20, "select_with": "mirror"}
 
 
@@ -62,6 +71,8 @@ def _named(name: str, preset: str | None = None, **settings: object) -> dict[str
 
 #: By name: a method's settings, and what is laid over the tiny cell.
 CELLS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "base_images-reference": (_named("base_images", "reference", **SEARCH), {**EACH, **HELD_OUT}),
+    "base_images-fedbench": (_named("base_images", "fedbench"), {**IPC_2, **SKEWED}),
     "centralised": (_named("centralised"), {}),
     "centralised-converged": (_named("centralised", "converged", chunk=50), {}),
     "centralised-resnet-bf16": (_named("centralised"), {"models": RESNET, **BF16}),
@@ -211,6 +222,37 @@ CELLS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
             selection={**CLUSTERS, "cluster": "mini_batch", "prune": "entropy", "balance": 0.5},
         ),
         {**PICTURE, **HELD_OUT},
+    ),
+    "trajectory_matching-reference": (
+        _named("trajectory_matching", "reference", **TRAJECTORIES, **SEARCH),
+        {**EACH, **HELD_OUT},
+    ),
+    "trajectory_matching-fedbench": (
+        _named("trajectory_matching", "fedbench", **TRAJECTORIES),
+        IPC,
+    ),
+    "trajectory_matching-half-bf16": (
+        _named(
+            "trajectory_matching",
+            **TRAJECTORIES,
+            keep="best",
+            element="fp16",
+            inner_batch=2,
+        ),
+        {**EACH, **BF16, **HELD_OUT},
+    ),
+    "trajectory_matching-bytes-polled": (
+        _named(
+            "trajectory_matching",
+            **TRAJECTORIES,
+            **SEARCH,
+            element="uint8",
+            student_recipe="search",
+            validation="poll",
+            augment="none",
+            gradient="unrolled",
+        ),
+        {**IPC_2, "partition": {**SKEWED["partition"], "validation": 0.2}},
     ),
 }
 
