@@ -1,0 +1,579 @@
+"""Deep Inversion: the server makes images out of uploaded classifiers, and a student learns them.
+
+One round: clients upload weights, and where they are asked to, the classes that they have seen or
+how many images of each. A batch starts as noise and moves until teachers see its labels in it and
+their BatchNorm layers see their own data's statistics; once a student competes (adaptive Deep
+Inversion), also until the student disagrees.
+
+Yin et al. 2020, https://arxiv.org/abs/1912.08795; several teachers: Jellouli, "Dataset Distillation
+for One-Shot Federated Learning", EPFL report (S3), https://github.com/Ahmedjjj/Fed_distill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from fedbench.config import Cell, MethodConfig
+from fedbench.data.stream import Columns, Stream
+from fedbench.errors import TrainingError
+from fedbench.federation.client import Client, ClientInfo
+from fedbench.federation.message import Message
+from fedbench.federation.method import ClientTraining, Method, Upload
+from fedbench.federation.server import Server
+from fedbench.federation.stages import Kept
+from fedbench.federation.state import part, prefixed
+from fedbench.federation.trail import Trail
+from fedbench.federation.work import load
+from fedbench.models.families import MODELS
+from fedbench.models.net import Net
+from fedbench.models.settings import Model
+from fedbench.synthesis.inversion import (
+    PARAMETERS,
+    Combine,
+    Descent,
+    Draw,
+    Inverter,
+    Keep,
+    Terms,
+    Weighting,
+    one_teacher,
+    some_teachers,
+)
+from fedbench.synthesis.lessons import OWN, Lesson, Tutor
+from fedbench.synthesis.pool import UNKNOWN, ImagePool
+from fedbench.synthesis.teachers import Teachers
+from fedbench.training.distillation import Distillation
+from fedbench.training.recipe import Augment, Recipe
+
+if TYPE_CHECKING:
+    from fedbench.synthesis.student import Student
+
+#: Points of the accuracy curve, at most.
+_POINTS = 20
+#: Of the pool, the record keeps so many batches, evenly over time, and so many images of each.
+_SAMPLED, _OF_EACH = 40, 50
+_IMAGES, _SCORES, _STUDENT = "inverted/", "fresh/", "student/"
+
+
+class DeepInversionConfig(MethodConfig):
+    """Settings of Deep Inversion."""
+
+    parameters: Literal["github", "more", "paper"] = "github"  # S3
+    """Hyper-parameters of the inversion; those below that are not None override the set's."""
+    steps: int | None = Field(None, ge=1)
+    """Steps of Adam for a batch: 1000, 3000, 2000 in the sets."""
+    inversion_lr: float | None = Field(None, gt=0)
+    """Adam's learning rate: .1, .1, .05 in the sets."""
+    tv: float | None = Field(None, ge=0)
+    """Weight of the total variation: 1e-3, 1e-3, 2.5e-5."""
+    l2: float | None = Field(None, ge=0)
+    """Weight of the batch's length: 0, 0, 3e-8."""
+    batch_norm: float | None = Field(None, ge=0)
+    """Weight of the gap to the teachers' BatchNorm statistics: 10. 0 needs no BatchNorm."""
+    compete: float | None = Field(None, ge=0)
+    """Weight of 1 - JS(teacher, student) where the method is adaptive: 10."""
+    adaptive: bool = True  # S3, Yin et al.
+    """The student competes: images are to be what it does not know; if not, plain inversion."""
+    inversion_schedule: Literal["constant", "cosine"] = "constant"  # S3, NVlabs for CIFAR
+    """Of Adam's learning rate over a batch's steps."""
+    keep: Keep = "last"  # fedbench: S3 and NVlabs keep the best
+    """Which images a batch becomes: the `last`, the `best` by the loss of their step, or the best
+    shifted view (`best_view`, S3's code)."""
+    persist_moments: bool = False  # fedbench: as NVlabs; S3's code lets them persist
+    """Adam begins a batch with the moments of the batch before."""
+    draw: Literal["cycle", "sample"] = "sample"  # S3: better where clients are IID
+    """`cycle` makes each batch with the next teacher, `sample` each with several."""
+    sampled: int | None = Field(3, ge=1)  # S3
+    """Teachers that a sampling step asks, all where there are fewer; None asks all."""
+    subset: Literal["step", "batch"] = "step"  # S3; `batch` is its open idea
+    """Draw them anew at each step, or once for a batch."""
+    sampling_competes: bool = True  # S3's text; its code leaves the term out
+    """The student competes where several teachers are asked, too."""
+    combine: Combine = "losses"  # S3
+    """Average the asked teachers' losses, or their logits, as DENSE's ensemble does."""
+    label_weights: Weighting = "none"
+    """Weigh a teacher's cross entropy by its share of images of the label: `normalised` as torch
+    does, by which a teacher's own weight cancels; `absolute`, divided by the number of images; or
+    `across`, by which the asked teachers' weights of an image have the mean 1."""
+    mask: bool = True  # S3
+    """Restrict a teacher's head to the classes that it has seen, which clients then tell."""
+    similar: float = Field(0.0, ge=0)  # S3's open idea
+    """Weight of other teachers' scores for the classes most similar to the image's; as many others
+    are asked, so a step takes twice the time."""
+    nearest: int = Field(1, ge=1)
+    """Classes that count as similar to one."""
+    initial_batches: int = Field(50, ge=0)  # S3
+    """Batches made before the student exists, without competition."""
+    batches_per_epoch: int = Field(2, ge=0)  # S3
+    """New batches in an epoch, spread evenly."""
+    epochs: int = Field(300, ge=1)  # S3
+    """Epochs of the student."""
+    steps_per_epoch: int = Field(195, ge=1)  # S3: 50,000 / 256
+    """Steps in each."""
+    batch_size: int = Field(256, ge=2)  # S3
+    """Images in a batch that is made, and in a step of the student."""
+    fresh_first: bool = True  # S3
+    """The student's first step after each new batch is on that batch, not augmented."""
+    learn: Literal["labels", "teachers", "both"] = "teachers"  # fedbench: S3 labels
+    """What the student learns from: labels that images were made for, teachers' logits, or both."""
+    kd_from: Literal["origin", "ensemble"] = "origin"  # fedbench: who made it knows it
+    """Who teaches an image: whoever it was made with (`sample`: all), or all teachers."""
+    temperature: float = Field(3.0, gt=0)  # Yin et al.
+    """T of that distillation, whose loss is multiplied by T²."""
+    network: Model | None = None
+    """The student's architecture; None takes the first client's."""
+    lr: float = Field(0.1, gt=0)  # S3
+    """The student's learning rate, SGD."""
+    momentum: float = Field(0.9, ge=0, lt=1)  # S3
+    """Its momentum."""
+    weight_decay: float = Field(5e-4, ge=0)  # S3
+    """Its L2 penalty."""
+    schedule: Literal["constant", "cosine", "step"] = "step"  # S3
+    """Of its learning rate: `step` divides by 10 at each milestone."""
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 250 / 300)  # S3
+    """Shares of the epochs."""
+    augment: Augment = "standard"  # S3: crop and flip
+    """Of the pool's images."""
+    pool_space: Literal["normalised", "pixels"] = "normalised"  # S3
+    """Keep made images as floats, or rounded to bytes."""
+    pool_limit: int | None = Field(None, ge=1)
+    """Images in the pool at most, the oldest batches make room; None keeps all."""
+    own: Literal["none", "unused", "unassigned"] = "none"
+    """Real images that the server owns: of those that `data.train_size` leaves to nobody, or of
+    those that the partition gives to no client."""
+    own_images: int | None = Field(None, ge=1)
+    """How many; None takes all that are unassigned."""
+    own_share: float = Field(0.5, gt=0, lt=1)  # fedbench: S3 has half of the classes
+    """Share of them in a step of the student."""
+    class_weight: float = Field(1.0, gt=0)  # S3: 1, 2, 10
+    """Weight, in the student's loss of labels, of classes of which the server owns no image."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.initial_batches and not self.batches_per_epoch:
+            raise ValueError("no image would be made; set initial_batches or batches_per_epoch")
+        if self.own == "unused" and self.own_images is None:
+            raise ValueError("own: unused needs own_images, such as 1000")
+        if self.own == "none" and (self.own_images is not None or self.class_weight != 1):
+            raise ValueError("own_images and class_weight need own: unused or unassigned")
+        if self.learn == "teachers" and self.class_weight != 1:
+            raise ValueError("class_weight weighs labels; set learn to labels or both")
+        if self.pool_limit is not None and self.pool_limit < self.batch_size:
+            raise ValueError(
+                f"pool_limit {self.pool_limit} holds no batch; make it at least batch_size "
+                f"{self.batch_size}"
+            )
+        return self
+
+    @property
+    def terms(self) -> Terms:
+        """Weights of the loss, once the student competes."""
+        known, _ = PARAMETERS[self.parameters]
+        names = ("tv", "l2", "batch_norm", "compete")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if not self.adaptive or (self.draw == "sample" and not self.sampling_competes):
+            given["compete"] = 0.0
+        return replace(known, similar=self.similar, nearest=self.nearest, **given)
+
+    @property
+    def descent(self) -> Descent:
+        """How a batch moves."""
+        _, known = PARAMETERS[self.parameters]
+        return replace(
+            known,
+            steps=self.steps or known.steps,
+            lr=self.inversion_lr or known.lr,
+            schedule=self.inversion_schedule,
+            keep=self.keep,
+            combine=self.combine,
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the student trains."""
+        return Recipe(
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            schedule=self.schedule,
+            milestones=self.milestones,
+            augment=self.augment,
+        )
+
+    @property
+    def batches(self) -> int:
+        """Batches that are made in all."""
+        return self.initial_batches + self.epochs * self.batches_per_epoch
+
+
+@dataclass
+class Workshop:
+    """What making images and teaching the student takes; of it stages keep the last five.
+
+    Attributes:
+        clients: Ids of the teachers.
+        drawn: (K or 1, classes) bool: classes whose images a batch of each teacher, or any batch,
+            is made of.
+        inverters: Without and with competition.
+        tutor: Says what teachers know of images.
+        owned: Real images of the server's own with a pool's columns.
+        module: The student.
+        trail: The pool's.
+        pool: Made images.
+        moments: Adam's, where they persist.
+        scores: Of each batch: number, epoch (0 before the first), client, accuracies of teachers
+            and student.
+    """
+
+    clients: list[int]
+    drawn: Tensor
+    inverters: tuple[Inverter, Inverter]
+    tutor: Tutor
+    owned: Columns | None
+    module: Student
+    trail: Trail
+    pool: ImagePool
+    moments: dict[str, Tensor]
+    scores: list[list[float]]
+
+    @property
+    def kept(self) -> dict[str, Kept]:
+        """What steps change."""
+        return {
+            "student": self.module,
+            "pool": self.trail,
+            "moments": self.moments,
+            "scores": self.scores,
+        }
+
+
+class DeepInversion(Method):
+    """Images inverted from the clients' models, and a student of them."""
+
+    name = "deep_inversion"
+    Config = DeepInversionConfig
+    config: DeepInversionConfig
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # What we recommend (docs/inversion.md): the defaults.
+        "fedbench": {},
+        # S3's sampling runs as their code behaves.
+        "reference": {
+            "keep": "best_view",
+            "persist_moments": True,
+            "sampling_competes": False,
+            "learn": "labels",
+        },
+        # DENSE's rival: adaptive inversion of the whole ensemble, which teaches the student.
+        "fed_adi": {
+            "sampled": None,
+            "combine": "logits",
+            "mask": False,
+            "kd_from": "ensemble",
+        },
+    }
+
+    def skip(self, cell: Cell) -> str | None:
+        """Refuse clients without BatchNorm where its term counts."""
+        if not self.config.terms.batch_norm:
+            return None
+        for model in cell.models:
+            if not MODELS.get(model.name).has_batch_norm(model, cell.data.size):
+                return (
+                    f"{model.label} has no BatchNorm, whose statistics Deep Inversion needs; choose "
+                    "a model with it, such as resnet8 or a convnet with norm: batch, or set "
+                    "the method's batch_norm to 0"
+                )
+        return None
+
+    def resources(self, cell: Cell) -> tuple[str, ...]:
+        """Return the server's own images."""
+        own, count = self.config.own, self.config.own_images
+        if own == "none":
+            return ()
+        return (own if count is None else f"{own}@{count}",)
+
+    def disclosures(self, cell: Cell) -> tuple[str, ...]:
+        """Say what clients tell of their labels."""
+        if self.config.label_weights != "none":
+            return ("how many images of each class every client holds",)
+        return ("which classes every client holds",) if self._asks_seen else ()
+
+    @property
+    def _asks_seen(self) -> bool:
+        return self.config.mask or self.config.draw == "cycle"
+
+    def client_training(self, cell: Cell) -> ClientTraining:
+        """Return the recipe's training."""
+        return ClientTraining(cell.recipe)
+
+    def passes(self, cell: Cell) -> float | None:
+        """Return the clients' passes, the inversion's, two thirds each, and the student's."""
+        local, config = super().passes(cell), self.config
+        clients = cell.partition.clients
+        asked = 1 if config.draw == "cycle" else min(config.sampled or clients, clients)
+        inverted = config.batches * config.descent.steps * asked * config.batch_size * 2 / 3
+        taught = config.epochs * config.steps_per_epoch * config.batch_size
+        return local and local + inverted + taught
+
+    def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
+        """Send the seed of the common initialisation."""
+        return server.seed()
+
+    def client_update(self, client: Client, received: Message | None, round: int) -> Message:
+        """Train from the common initialisation; send the result and what is asked of the labels."""
+        trained = client.train_classifier(client.cell.recipe)
+        tensors = prefixed(trained.state, "model/")
+        counts = torch.bincount(client.data.labels.cpu(), minlength=client.shape.classes)
+        if self.config.label_weights != "none":
+            tensors["counts"] = counts.int()
+        elif self._asks_seen:
+            tensors["seen"] = counts > 0
+        return Message("classifier", tensors)
+
+    def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
+        """Make the first images, then new ones while the student learns."""
+        config, work = self.config, self._workshop(server, uploads)
+        for number in server.stages("initial", config.initial_batches, keep=work.kept):
+            self._make(server, work, number, 0)
+        parts = max(config.batches_per_epoch, 1)
+        ends = [-(-config.steps_per_epoch * (i + 1) // parts) for i in range(parts)]
+        starts = [0, *ends[:-1]]
+        points = max(config.epochs // _POINTS, 1)
+        for epoch in server.stages("epochs", config.epochs, keep=work.kept):
+            for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+                fresh = None
+                if config.batches_per_epoch:
+                    made = config.initial_batches + epoch * parts + number
+                    fresh = self._make(server, work, made, epoch + 1)
+                self._teach(server, work, fresh, end - start, epoch * parts + number)
+            if (epoch + 1) % points == 0 or epoch + 1 == config.epochs:
+                server.observe(work.module.net, epoch + 1)
+        server.state.update(prefixed(work.module.net.state_dict(), _STUDENT))
+        server.state.update(prefixed(_sample(work, server, config.batches), _IMAGES))
+        server.state.update(prefixed({"scores": torch.tensor(work.scores)}, _SCORES))
+
+    def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
+        """Yield the student."""
+        net = server.build(self._network(server.cell))
+        load(net, part(server.state, _STUDENT))
+        yield "global", net
+
+    def outputs(self, server: Server) -> dict[str, dict[str, Tensor]]:
+        """Return some of the images and the accuracies on fresh batches, for `show inversion`."""
+        return {"inverted": part(server.state, _IMAGES), "fresh": part(server.state, _SCORES)}
+
+    def _network(self, cell: Cell) -> Model:
+        return self.config.network or cell.models[0]
+
+    def _workshop(self, server: Server, uploads: Iterable[Upload]) -> Workshop:
+        """Read the uploads and set everything up; the networks of all clients are in memory."""
+        config, clients, nets, told = self.config, list[int](), list[Net](), list[Tensor]()
+        for upload in uploads:
+            tensors = upload.message.tensors
+            net = server.build(upload.client.model)
+            load(net, part(tensors, "model/"))
+            clients.append(upload.client.id)
+            nets.append(net)
+            told += [tensors[name] for name in ("counts", "seen") if name in tensors]
+        seen = torch.stack(told) > 0 if told else None
+        counts = torch.stack(told) if config.label_weights != "none" else None
+        teachers = Teachers(nets, server.inference, seen if config.mask else None)
+        drawn = torch.ones(1, server.shape.classes, dtype=torch.bool)
+        if seen is not None:
+            drawn = seen if config.draw == "cycle" else seen.any(0, keepdim=True)
+        competing = config.terms
+        inverters = [
+            Inverter(
+                teachers, terms, config.descent, weighting=config.label_weights, counts=counts
+            )
+            for terms in (replace(competing, compete=0.0), competing)
+        ]
+        trail = server.trail()
+        pool = ImagePool(
+            trail,
+            server.shape.normalisation,
+            server.device,
+            space=config.pool_space,
+            limit=config.pool_limit,
+        )
+        tutor = Tutor(teachers, clients, together=config.kd_from == "ensemble")
+        owned = self._owned(server)
+        return Workshop(
+            clients,
+            drawn,
+            (inverters[0], inverters[1]),
+            tutor,
+            owned,
+            self._student(server, tutor, owned),
+            trail,
+            pool,
+            {},
+            [],
+        )
+
+    def _owned(self, server: Server) -> Columns | None:
+        """Return the server's own images with a pool's columns, normalised."""
+        for name in self.resources(server.cell):
+            found = server.resource(name).tensors
+            labels = found["labels"].to(server.device)
+            images = server.shape.normalisation(found["images"].to(server.device))
+            return Columns(images, labels, torch.full_like(labels, OWN), labels)
+        return None
+
+    def _student(self, server: Server, tutor: Tutor, owned: Columns | None) -> Student:
+        from fedbench.synthesis.student import Student
+
+        config, weights = self.config, None
+        if owned is not None and config.class_weight != 1:
+            has = torch.bincount(owned.columns[0].cpu(), minlength=server.shape.classes) > 0
+            weights = torch.where(has, 1.0, config.class_weight)
+        columns = ImagePool.columns
+        if config.learn == "teachers":  # a column called `labels` would be learnt from
+            columns = ("made for", *columns[1:])
+        return Student(
+            server.build(self._network(server.cell), "student"),
+            config.recipe,
+            columns,
+            epochs=config.epochs,
+            steps_per_epoch=config.steps_per_epoch,
+            teacher=None if config.learn == "labels" else tutor,
+            distillation=Distillation(temperature=config.temperature, squared=True),
+            class_weights=weights,
+        )
+
+    def _make(
+        self, server: Server, work: Workshop, number: int, epoch: int
+    ) -> tuple[Tensor, Tensor, int]:
+        """Make a batch and add it to the pool.
+
+        Args:
+            server: Computes.
+            work: Everything else.
+            number: Of the batch, from 0.
+            epoch: From 1; 0 before the first, where the student does not compete.
+
+        Returns:
+            Images, labels, and the client that they come from or ``UNKNOWN``.
+        """
+        config, source, count = self.config, server.generator("batch", number), len(work.clients)
+        cycling, client, row = config.draw == "cycle", UNKNOWN, work.drawn[0]
+        draw: Draw
+        if cycling:
+            client, row = work.clients[number % count], work.drawn[number % count]
+            draw = one_teacher(number % count, count, source)
+        else:
+            size, fixed = config.sampled or count, config.subset == "batch"
+            draw = some_teachers(size, count, source, fixed=fixed)
+        choice = row.nonzero().flatten()
+        if not len(choice):
+            raise TrainingError(f"client {client} has seen no class, so nothing can be made of it")
+        places = torch.randint(len(choice), (config.batch_size,), generator=source)
+        labels = choice[places].to(server.device)
+        shape = server.shape
+        start = torch.randn(
+            config.batch_size, shape.channels, shape.size, shape.size, generator=source
+        )
+        net = work.module.net
+        assert isinstance(net, Net)
+        with frozen(net, server) as student:
+            images = work.inverters[epoch > 0].run(
+                start.to(server.device),
+                labels,
+                draw,
+                source,
+                student=student,
+                moments=work.moments if config.persist_moments else None,
+            )
+            found = _scores(work.tutor, student, images, labels, client)
+        work.scores.append([float(number), float(epoch), float(client), *found])
+        work.pool.add(images, labels, clients=client)
+        return images, labels, client
+
+    def _teach(
+        self,
+        server: Server,
+        work: Workshop,
+        fresh: tuple[Tensor, Tensor, int] | None,
+        steps: int,
+        number: int,
+    ) -> None:
+        """Let the student learn from a fresh batch and the pool, for some steps."""
+        if not steps:
+            return
+        config, first = self.config, []
+        if fresh is not None and config.fresh_first:
+            images, labels, client = fresh
+            first.append((images, labels, torch.full_like(labels, client), labels))
+        real = 0 if work.owned is None else round(config.own_share * config.batch_size)
+        sources = [(work.pool, config.batch_size - real)]
+        streams = [self._stream(server, rows, size, number) for rows, size in sources if size]
+        if work.owned is not None and real:
+            streams.append(self._stream(server, work.owned, real, number))
+        lesson = Lesson(first, streams, steps=steps, seed=server.derive("lesson", number))
+        server.fit(work.module, lesson, name="student", epochs=1, keep_optimizer=True)
+
+    def _stream(
+        self, server: Server, rows: ImagePool | Columns, size: int, number: int
+    ) -> Stream:
+        shape, config = server.shape, self.config
+        which = "pool" if isinstance(rows, ImagePool) else "own"
+        return Stream(
+            rows,
+            batch_size=size,
+            seed=server.derive(which, number),
+            normalisation=shape.normalisation,
+            augment=shape.augment if config.augment == "standard" else config.augment,
+        )
+
+
+@contextmanager
+def frozen(net: Net, server: Server) -> Iterator[Teachers]:
+    """Ask a network that learns as if it were a teacher, inside the block; then it learns again."""
+    learns = [weight.requires_grad for weight in net.parameters()]
+    modes = [(module, module.training) for module in net.modules()]
+    try:
+        yield Teachers([net], server.inference)
+    finally:
+        for weight, asked in zip(net.parameters(), learns, strict=True):
+            weight.requires_grad_(asked)
+        for module, training in modes:
+            module.training = training
+
+
+@torch.no_grad()
+def _scores(
+    tutor: Tutor, student: Teachers, images: Tensor, labels: Tensor, client: int
+) -> tuple[float, float]:
+    """Return the accuracies of an image's teachers and of the student on a fresh batch."""
+    row = {"clients": torch.full_like(labels, client), "classes": labels}
+    guesses = tutor(images, row)[0], student.logits(images)[0]
+    teacher, other = (float((guess.argmax(1) == labels).float().mean()) for guess in guesses)
+    return teacher, other
+
+
+def _sample(work: Workshop, server: Server, made: int) -> dict[str, Tensor]:
+    """Return some of the pool for pictures: uint8 images, labels, clients, and their batch."""
+    count = len(work.trail)
+    chosen = torch.linspace(0, count - 1, min(count, _SAMPLED)).round().long().tolist()
+    chunks = [{name: value[:_OF_EACH] for name, value in work.trail[k].items()} for k in chosen]
+    first = made - count  # of a bounded pool the oldest are gone
+    numbers = [
+        torch.full((len(chunk["labels"]),), first + k)
+        for k, chunk in zip(chosen, chunks, strict=True)
+    ]
+    pixels = [server.shape.normalisation.to_pixels(chunk["images"]) for chunk in chunks]
+    return {
+        "images": torch.cat(pixels),
+        "labels": torch.cat([chunk["labels"] for chunk in chunks]),
+        "clients": torch.cat([chunk["clients"] for chunk in chunks]),
+        "batches": torch.cat(numbers),
+    }
