@@ -11,8 +11,7 @@ for One-Shot Federated Learning", EPFL report (S3), https://github.com/Ahmedjjj/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -20,7 +19,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fedbench.config import Cell, MethodConfig
+from fedbench.config import Cell
 from fedbench.data.stream import Columns, Stream
 from fedbench.errors import TrainingError
 from fedbench.federation.client import Client, ClientInfo
@@ -34,18 +33,8 @@ from fedbench.federation.work import load
 from fedbench.models.families import MODELS
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
-from fedbench.synthesis.inversion import (
-    PARAMETERS,
-    Combine,
-    Descent,
-    Draw,
-    Inverter,
-    Keep,
-    Terms,
-    Weighting,
-    one_teacher,
-    some_teachers,
-)
+from fedbench.synthesis.inversion import Draw, Inverter, frozen, one_teacher, some_teachers
+from fedbench.synthesis.inverting import InversionConfig
 from fedbench.synthesis.lessons import OWN, Lesson, Tutor
 from fedbench.synthesis.pool import UNKNOWN, ImagePool
 from fedbench.synthesis.teachers import Teachers
@@ -62,53 +51,9 @@ _SAMPLED, _OF_EACH = 40, 50
 _IMAGES, _SCORES, _STUDENT = "inverted/", "fresh/", "student/"
 
 
-class DeepInversionConfig(MethodConfig):
+class DeepInversionConfig(InversionConfig):
     """Settings of Deep Inversion."""
 
-    parameters: Literal["github", "more", "paper"] = "github"  # S3
-    """Hyper-parameters of the inversion; those below that are not None override the set's."""
-    steps: int | None = Field(None, ge=1)
-    """Steps of Adam for a batch: 1000, 3000, 2000 in the sets."""
-    inversion_lr: float | None = Field(None, gt=0)
-    """Adam's learning rate: .1, .1, .05 in the sets."""
-    tv: float | None = Field(None, ge=0)
-    """Weight of the total variation: 1e-3, 1e-3, 2.5e-5."""
-    l2: float | None = Field(None, ge=0)
-    """Weight of the batch's length: 0, 0, 3e-8."""
-    batch_norm: float | None = Field(None, ge=0)
-    """Weight of the gap to the teachers' BatchNorm statistics: 10. 0 needs no BatchNorm."""
-    compete: float | None = Field(None, ge=0)
-    """Weight of 1 - JS(teacher, student) where the method is adaptive: 10."""
-    adaptive: bool = True  # S3, Yin et al.
-    """The student competes: images are to be what it does not know; if not, plain inversion."""
-    inversion_schedule: Literal["constant", "cosine"] = "constant"  # S3, NVlabs for CIFAR
-    """Of Adam's learning rate over a batch's steps."""
-    keep: Keep = "last"  # fedbench: S3 and NVlabs keep the best
-    """Which images a batch becomes: the `last`, the `best` by the loss of their step, or the best
-    shifted view (`best_view`, S3's code)."""
-    persist_moments: bool = False  # fedbench: as NVlabs; S3's code lets them persist
-    """Adam begins a batch with the moments of the batch before."""
-    draw: Literal["cycle", "sample"] = "sample"  # S3: better where clients are IID
-    """`cycle` makes each batch with the next teacher, `sample` each with several."""
-    sampled: int | None = Field(3, ge=1)  # S3
-    """Teachers that a sampling step asks, all where there are fewer; None asks all."""
-    subset: Literal["step", "batch"] = "step"  # S3; `batch` is its open idea
-    """Draw them anew at each step, or once for a batch."""
-    sampling_competes: bool = True  # S3's text; its code leaves the term out
-    """The student competes where several teachers are asked, too."""
-    combine: Combine = "losses"  # S3
-    """Average the asked teachers' losses, or their logits, as DENSE's ensemble does."""
-    label_weights: Weighting = "none"
-    """Weigh a teacher's cross entropy by its share of images of the label: `normalised` as torch
-    does, by which a teacher's own weight cancels; `absolute`, divided by the number of images; or
-    `across`, by which the asked teachers' weights of an image have the mean 1."""
-    mask: bool = True  # S3
-    """Restrict a teacher's head to the classes that it has seen, which clients then tell."""
-    similar: float = Field(0.0, ge=0)  # S3's open idea
-    """Weight of other teachers' scores for the classes most similar to the image's; as many others
-    are asked, so a step takes twice the time."""
-    nearest: int = Field(1, ge=1)
-    """Classes that count as similar to one."""
     initial_batches: int = Field(50, ge=0)  # S3
     """Batches made before the student exists, without competition."""
     batches_per_epoch: int = Field(2, ge=0)  # S3
@@ -171,29 +116,6 @@ class DeepInversionConfig(MethodConfig):
                 f"{self.batch_size}"
             )
         return self
-
-    @property
-    def terms(self) -> Terms:
-        """Weights of the loss, once the student competes."""
-        known, _ = PARAMETERS[self.parameters]
-        names = ("tv", "l2", "batch_norm", "compete")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if not self.adaptive or (self.draw == "sample" and not self.sampling_competes):
-            given["compete"] = 0.0
-        return replace(known, similar=self.similar, nearest=self.nearest, **given)
-
-    @property
-    def descent(self) -> Descent:
-        """How a batch moves."""
-        _, known = PARAMETERS[self.parameters]
-        return replace(
-            known,
-            steps=self.steps or known.steps,
-            lr=self.inversion_lr or known.lr,
-            schedule=self.inversion_schedule,
-            keep=self.keep,
-            combine=self.combine,
-        )
 
     @property
     def recipe(self) -> Recipe:
@@ -288,9 +210,9 @@ class DeepInversion(Method):
         for model in cell.models:
             if not MODELS.get(model.name).has_batch_norm(model, cell.data.size):
                 return (
-                    f"{model.label} has no BatchNorm, whose statistics Deep Inversion needs; choose "
-                    "a model with it, such as resnet8 or a convnet with norm: batch, or set "
-                    "the method's batch_norm to 0"
+                    f"{model.label} has no BatchNorm, whose statistics Deep Inversion needs; "
+                    "choose a model with it, such as resnet8 or a convnet with norm: batch, or "
+                    "set the method's batch_norm to 0"
                 )
         return None
 
@@ -358,7 +280,8 @@ class DeepInversion(Method):
             if (epoch + 1) % points == 0 or epoch + 1 == config.epochs:
                 server.observe(work.module.net, epoch + 1)
         server.state.update(prefixed(work.module.net.state_dict(), _STUDENT))
-        server.state.update(prefixed(_sample(work, server, config.batches), _IMAGES))
+        some = work.pool.sample(_SAMPLED, _OF_EACH, made=config.batches)
+        server.state.update(prefixed(some, _IMAGES))
         server.state.update(prefixed({"scores": torch.tensor(work.scores)}, _SCORES))
 
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
@@ -392,9 +315,7 @@ class DeepInversion(Method):
             drawn = seen if config.draw == "cycle" else seen.any(0, keepdim=True)
         competing = config.terms
         inverters = [
-            Inverter(
-                teachers, terms, config.descent, weighting=config.label_weights, counts=counts
-            )
+            Inverter(teachers, terms, config.descent, weighting=config.label_weights, counts=counts)
             for terms in (replace(competing, compete=0.0), competing)
         ]
         trail = server.trail()
@@ -484,7 +405,7 @@ class DeepInversion(Method):
         )
         net = work.module.net
         assert isinstance(net, Net)
-        with frozen(net, server) as student:
+        with frozen(net, server.inference) as student:
             images = work.inverters[epoch > 0].run(
                 start.to(server.device),
                 labels,
@@ -521,9 +442,7 @@ class DeepInversion(Method):
         lesson = Lesson(first, streams, steps=steps, seed=server.derive("lesson", number))
         server.fit(work.module, lesson, name="student", epochs=1, keep_optimizer=True)
 
-    def _stream(
-        self, server: Server, rows: ImagePool | Columns, size: int, number: int
-    ) -> Stream:
+    def _stream(self, server: Server, rows: ImagePool | Columns, size: int, number: int) -> Stream:
         shape, config = server.shape, self.config
         which = "pool" if isinstance(rows, ImagePool) else "own"
         return Stream(
@@ -535,20 +454,6 @@ class DeepInversion(Method):
         )
 
 
-@contextmanager
-def frozen(net: Net, server: Server) -> Iterator[Teachers]:
-    """Ask a network that learns as if it were a teacher, inside the block; then it learns again."""
-    learns = [weight.requires_grad for weight in net.parameters()]
-    modes = [(module, module.training) for module in net.modules()]
-    try:
-        yield Teachers([net], server.inference)
-    finally:
-        for weight, asked in zip(net.parameters(), learns, strict=True):
-            weight.requires_grad_(asked)
-        for module, training in modes:
-            module.training = training
-
-
 @torch.no_grad()
 def _scores(
     tutor: Tutor, student: Teachers, images: Tensor, labels: Tensor, client: int
@@ -558,22 +463,3 @@ def _scores(
     guesses = tutor(images, row)[0], student.logits(images)[0]
     teacher, other = (float((guess.argmax(1) == labels).float().mean()) for guess in guesses)
     return teacher, other
-
-
-def _sample(work: Workshop, server: Server, made: int) -> dict[str, Tensor]:
-    """Return some of the pool for pictures: uint8 images, labels, clients, and their batch."""
-    count = len(work.trail)
-    chosen = torch.linspace(0, count - 1, min(count, _SAMPLED)).round().long().tolist()
-    chunks = [{name: value[:_OF_EACH] for name, value in work.trail[k].items()} for k in chosen]
-    first = made - count  # of a bounded pool the oldest are gone
-    numbers = [
-        torch.full((len(chunk["labels"]),), first + k)
-        for k, chunk in zip(chosen, chunks, strict=True)
-    ]
-    pixels = [server.shape.normalisation.to_pixels(chunk["images"]) for chunk in chunks]
-    return {
-        "images": torch.cat(pixels),
-        "labels": torch.cat([chunk["labels"] for chunk in chunks]),
-        "clients": torch.cat([chunk["clients"] for chunk in chunks]),
-        "batches": torch.cat(numbers),
-    }

@@ -7,7 +7,8 @@ descent of one batch. Nothing here knows a server or a pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedbench.errors import TrainingError
+from fedbench.models.inference import Inference
+from fedbench.models.net import Net
 from fedbench.synthesis.teachers import UNSEEN, Teachers, batch_norm_gap, mixture
 
 Keep = Literal["last", "best", "best_view"]
@@ -183,9 +186,7 @@ def label_loss(
     return (weights * losses).sum() / total
 
 
-def label_table(
-    weighting: Weighting, counts: Tensor | None, seen: Tensor | None
-) -> Tensor | None:
+def label_table(weighting: Weighting, counts: Tensor | None, seen: Tensor | None) -> Tensor | None:
     """Return what each teacher's images of each class weigh, (K, classes), or None for all alike.
 
     Args:
@@ -370,6 +371,20 @@ class Inverter:
             return weights
         # The asked teachers' weights of an image have the mean 1: who knows it better counts more.
         return weights / weights.mean(0).clamp_min(1e-30)
+
+
+@contextmanager
+def frozen(net: Net, inference: Inference) -> Iterator[Teachers]:
+    """Ask a network that learns as if it were a teacher, inside the block; then it learns again."""
+    learns = [weight.requires_grad for weight in net.parameters()]
+    modes = [(module, module.training) for module in net.modules()]
+    try:
+        yield Teachers([net], inference)
+    finally:
+        for weight, asked in zip(net.parameters(), learns, strict=True):
+            weight.requires_grad_(asked)
+        for module, training in modes:
+            module.training = training
 
 
 def _cosine(steps: int) -> Callable[[int], float]:

@@ -78,7 +78,7 @@ class Teachers:
 
     @property
     def seen(self) -> Tensor | None:
-        """The classes that heads are restricted to, (K, classes) bool; None where they are whole."""
+        """The classes of restricted heads, (K, classes) bool; None where they are whole."""
         return self._seen
 
     def subset(self, which: Sequence[int]) -> Teachers:
