@@ -54,15 +54,15 @@ _IMAGES, _SCORES, _STUDENT = "inverted/", "fresh/", "student/"
 class DeepInversionConfig(InversionConfig):
     """Settings of Deep Inversion."""
 
-    initial_batches: int = Field(50, ge=0)  # S3
+    initial_batches: int = Field(10, ge=0)  # fedbench: S3 50
     """Batches made before the student exists, without competition."""
-    batches_per_epoch: int = Field(2, ge=0)  # S3
+    batches_per_epoch: int = Field(1, ge=0)  # fedbench: S3 2
     """New batches in an epoch, spread evenly."""
-    epochs: int = Field(300, ge=1)  # S3
+    epochs: int = Field(30, ge=1)  # fedbench: S3 300
     """Epochs of the student."""
-    steps_per_epoch: int = Field(195, ge=1)  # S3: 50,000 / 256
+    steps_per_epoch: int = Field(30, ge=1)  # fedbench: S3 195, which is 50,000 / 256
     """Steps in each."""
-    batch_size: int = Field(256, ge=2)  # S3
+    batch_size: int = Field(64, ge=2)  # fedbench: S3 256
     """Images in a batch that is made, and in a step of the student."""
     fresh_first: bool = True  # S3
     """The student's first step after each new batch is on that batch, not augmented."""
@@ -189,6 +189,12 @@ class DeepInversion(Method):
         "fedbench": {},
         # S3's sampling runs as their code behaves.
         "reference": {
+            "parameters": "github",
+            "initial_batches": 50,
+            "batches_per_epoch": 2,
+            "epochs": 300,
+            "steps_per_epoch": 195,
+            "batch_size": 256,
             "keep": "best_view",
             "persist_moments": True,
             "sampling_competes": False,

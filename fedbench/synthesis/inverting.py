@@ -14,16 +14,16 @@ from fedbench.synthesis.inversion import PARAMETERS, Combine, Descent, Keep, Ter
 class InversionConfig(MethodConfig):
     """Settings of inversion: the loss, the descent, and which teachers are asked."""
 
-    parameters: Literal["github", "more", "paper"] = "github"  # S3
+    parameters: Literal["short", "github", "more", "paper"] = "short"  # fedbench: S3 github
     """Hyper-parameters of the inversion; those below that are not None override the set's."""
     steps: int | None = Field(None, ge=1)
-    """Steps of Adam for a batch: 1000, 3000, 2000 in the sets."""
+    """Steps of Adam for a batch: 100, 1000, 3000, 2000 in the sets."""
     inversion_lr: float | None = Field(None, gt=0)
-    """Adam's learning rate: .1, .1, .05 in the sets."""
+    """Adam's learning rate: .1, .1, .1, .05 in the sets."""
     tv: float | None = Field(None, ge=0)
-    """Weight of the total variation: 1e-3, 1e-3, 2.5e-5."""
+    """Weight of the total variation: 1e-3, `paper` 2.5e-5."""
     l2: float | None = Field(None, ge=0)
-    """Weight of the batch's length: 0, 0, 3e-8."""
+    """Weight of the batch's length: 0, `paper` 3e-8."""
     batch_norm: float | None = Field(None, ge=0)
     """Weight of the gap to the teachers' BatchNorm statistics: 10. 0 needs no BatchNorm."""
     compete: float | None = Field(None, ge=0)
