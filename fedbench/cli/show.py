@@ -36,7 +36,7 @@ app = typer.Typer(no_args_is_help=True, help="Draw what a cell worked with: crop
 
 def register(group: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (patches, synthetic):
+    for command in (patches, synthetic, inversion):
         app.command()(command)
     group.add_typer(app, name="show")
 
@@ -89,6 +89,28 @@ def synthetic(
     for name, shared in read_sets(path, found).items():
         for sketch in _set(found, name, shared, count):
             _write(sketch, folder)
+
+
+def inversion(
+    record: Named,
+    beside: Annotated[
+        str | None, typer.Option(help="Another record, whose images stand beside; nothing else.")
+    ] = None,
+    out: Out = None,
+    count: Annotated[int, typer.Option(help="Images of a class in a sheet, at most.", min=1)] = 10,
+    plugin: Plugin = None,
+) -> None:
+    """Draw what a cell of deep_inversion made: images over time, by class and teacher.
+
+    Also the accuracies of teachers and student on fresh batches, and the student's confusion
+    matrix on the test set, which has to be here.
+    """
+    from fedbench.cli.show_inversion import sketches
+
+    load_plugins(plugin)
+    path, found = find_good_record(record)
+    for sketch in sketches(path, found, beside, count, _facts):
+        _write(sketch, out or _folder(found), svg=not sketch.name.startswith("inverted"))
 
 
 def _set(record: Record, name: str, shared: SyntheticSet, count: int) -> Iterator[Sketch]:
