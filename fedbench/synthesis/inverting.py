@@ -19,19 +19,19 @@ class InversionConfig(MethodConfig):
     steps: int | None = Field(None, ge=1)
     """Steps of Adam for a batch: 100, 1000, 3000, 2000 in the sets."""
     inversion_lr: float | None = Field(None, gt=0)
-    """Adam's learning rate: .1, .1, .1, .05 in the sets."""
+    """Adam's learning rate: .25, .1, .1, .05 in the sets."""
     tv: float | None = Field(None, ge=0)
     """Weight of the total variation: 1e-3, `paper` 2.5e-5."""
     l2: float | None = Field(None, ge=0)
     """Weight of the batch's length: 0, `paper` 3e-8."""
     batch_norm: float | None = Field(None, ge=0)
-    """Weight of the gap to the teachers' BatchNorm statistics: 10. 0 needs no BatchNorm."""
+    """Weight of the gap to BatchNorm's statistics: 10, `short` 1. 0 needs no BatchNorm."""
     compete: float | None = Field(None, ge=0)
-    """Weight of 1 - JS(teacher, student) where the method is adaptive: 10."""
+    """Weight of 1 - JS(teacher, student) where the method is adaptive: 10, `short` 1."""
     adaptive: bool = True  # S3, Yin et al.
     """The student competes: images are to be what it does not know; if not, plain inversion."""
-    inversion_schedule: Literal["constant", "cosine"] = "constant"  # S3, NVlabs for CIFAR
-    """Of Adam's learning rate over a batch's steps."""
+    inversion_schedule: Literal["constant", "cosine"] | None = None
+    """Of Adam's learning rate over a batch's steps: `cosine` in `short`, constant in the others."""
     keep: Keep = "last"  # fedbench: S3 and NVlabs keep the best
     """Which images a batch becomes: the `last`, the `best` by the loss of their step, or the best
     shifted view (`best_view`, S3's code)."""
@@ -77,7 +77,7 @@ class InversionConfig(MethodConfig):
             known,
             steps=self.steps or known.steps,
             lr=self.inversion_lr or known.lr,
-            schedule=self.inversion_schedule,
+            schedule=self.inversion_schedule or known.schedule,
             keep=self.keep,
             combine=self.combine,
         )

@@ -103,7 +103,7 @@ def test_the_first_images_are_made_without_a_student_and_labels_are_those_seen(
 
     monkeypatch.setattr(Inverter, "run", spy)
     record = compute(inversion(draw="cycle"), **RESNET, **SKEWED)
-    assert [compete for compete, _ in found] == [0.0, 0.0, 10.0, 10.0]
+    assert [compete for compete, _ in found] == [0.0, 0.0, 1.0, 1.0]
     histogram = record.partition["histogram"]
     for number, (_, labels) in enumerate(found):
         assert all(histogram[number % 2][label] for label in labels)
