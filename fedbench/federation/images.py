@@ -2,9 +2,9 @@
 
 ``dataset:NAME`` is another data set's training images, ``dataset:NAME@N`` N of them drawn at
 random; ``unused@N`` are N training images of the cell's own data set that its ``train_size`` leaves
-to nobody; ``picture:NAME`` is one picture (see ``fedbench.data.pictures``), ``picture:NAME@P`` the
-same scaled down to at most P pixels. Draws follow the cell's seed, and a smaller one is the
-beginning of a larger one.
+to nobody, ``unassigned`` those that its partition gives to no client; ``picture:NAME`` is one
+picture (see ``fedbench.data.pictures``), ``picture:NAME@P`` the same scaled down to at most P
+pixels. Draws follow the cell's seed, and a smaller one is the beginning of a larger one.
 """
 
 from __future__ import annotations
