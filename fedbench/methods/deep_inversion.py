@@ -58,7 +58,7 @@ class DeepInversionConfig(InversionConfig):
     """Batches made before the student exists, without competition."""
     batches_per_epoch: int = Field(1, ge=0)  # fedbench: S3 2
     """New batches in an epoch, spread evenly."""
-    epochs: int = Field(30, ge=1)  # fedbench: S3 300
+    student_epochs: int = Field(30, ge=1)  # fedbench: S3 300
     """Epochs of the student."""
     steps_per_epoch: int = Field(30, ge=1)  # fedbench: S3 195, which is 50,000 / 256
     """Steps in each."""
@@ -125,7 +125,7 @@ class DeepInversionConfig(InversionConfig):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             batch_size=self.batch_size,
-            epochs=self.epochs,
+            epochs=self.student_epochs,
             schedule=self.schedule,
             milestones=self.milestones,
             augment=self.augment,
@@ -134,7 +134,7 @@ class DeepInversionConfig(InversionConfig):
     @property
     def batches(self) -> int:
         """Batches that are made in all."""
-        return self.initial_batches + self.epochs * self.batches_per_epoch
+        return self.initial_batches + self.student_epochs * self.batches_per_epoch
 
 
 @dataclass
@@ -192,7 +192,7 @@ class DeepInversion(Method):
             "parameters": "github",
             "initial_batches": 50,
             "batches_per_epoch": 2,
-            "epochs": 300,
+            "student_epochs": 300,
             "steps_per_epoch": 195,
             "batch_size": 256,
             "keep": "best_view",
@@ -249,7 +249,7 @@ class DeepInversion(Method):
         clients = cell.partition.clients
         asked = 1 if config.draw == "cycle" else min(config.sampled or clients, clients)
         inverted = config.batches * config.descent.steps * asked * config.batch_size * 2 / 3
-        taught = config.epochs * config.steps_per_epoch * config.batch_size
+        taught = config.student_epochs * config.steps_per_epoch * config.batch_size
         return local and local + inverted + taught
 
     def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
@@ -275,15 +275,15 @@ class DeepInversion(Method):
         parts = max(config.batches_per_epoch, 1)
         ends = [-(-config.steps_per_epoch * (i + 1) // parts) for i in range(parts)]
         starts = [0, *ends[:-1]]
-        points = max(config.epochs // _POINTS, 1)
-        for epoch in server.stages("epochs", config.epochs, keep=work.kept):
+        points = max(config.student_epochs // _POINTS, 1)
+        for epoch in server.stages("epochs", config.student_epochs, keep=work.kept):
             for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
                 fresh = None
                 if config.batches_per_epoch:
                     made = config.initial_batches + epoch * parts + number
                     fresh = self._make(server, work, made, epoch + 1)
                 self._teach(server, work, fresh, end - start, epoch * parts + number)
-            if (epoch + 1) % points == 0 or epoch + 1 == config.epochs:
+            if (epoch + 1) % points == 0 or epoch + 1 == config.student_epochs:
                 server.observe(work.module.net, epoch + 1)
         server.state.update(prefixed(work.module.net.state_dict(), _STUDENT))
         some = work.pool.sample(_SAMPLED, _OF_EACH, made=config.batches)
@@ -370,7 +370,7 @@ class DeepInversion(Method):
             server.build(self._network(server.cell), "student"),
             config.recipe,
             columns,
-            epochs=config.epochs,
+            epochs=config.student_epochs,
             steps_per_epoch=config.steps_per_epoch,
             teacher=None if config.learn == "labels" else tutor,
             distillation=Distillation(temperature=config.temperature, squared=True),

@@ -14,7 +14,7 @@ METHOD = {
     "name": "deep_inversion",
     "steps": 2,
     "initial_batches": 2,
-    "epochs": 2,
+    "student_epochs": 2,
     "steps_per_epoch": 2,
     "batch_size": 8,
 }

@@ -51,7 +51,7 @@ INVERSION = {
     "steps": 3,
     "initial_batches": 2,
     "batches_per_epoch": 1,
-    "epochs": 2,
+    "student_epochs": 2,
     "steps_per_epoch": 4,
     "batch_size": 8,
 }

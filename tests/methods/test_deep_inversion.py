@@ -22,7 +22,7 @@ HALF = {"partition": {"scheme": "classes_round_robin", "clients": 1, "classes_pe
 
 
 def inversion(**over):
-    sizes = {"steps": 2, "initial_batches": 2, "batches_per_epoch": 1, "epochs": 2}
+    sizes = {"steps": 2, "initial_batches": 2, "batches_per_epoch": 1, "student_epochs": 2}
     return {
         "name": "deep_inversion",
         **sizes,
