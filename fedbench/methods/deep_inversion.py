@@ -139,7 +139,7 @@ class DeepInversionConfig(InversionConfig):
 
 @dataclass
 class Workshop:
-    """What making images and teaching the student takes; of it stages keep the last five.
+    """What making images and teaching the student takes.
 
     Attributes:
         clients: Ids of the teachers.
@@ -169,7 +169,7 @@ class Workshop:
 
     @property
     def kept(self) -> dict[str, Kept]:
-        """What steps change."""
+        """What steps change: the student, the pool, moments and scores."""
         return {
             "student": self.module,
             "pool": self.trail,
