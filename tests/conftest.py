@@ -20,6 +20,14 @@ from fedbench.methods import METHODS
 torch.set_num_threads(1)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        choices=("cpu", "cuda"),
+        help="of the tests in tests/cuda; a card by default, or the CPU where there is none",
+    )
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)

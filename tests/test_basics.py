@@ -44,6 +44,33 @@ def test_isolated_seeds_everything_and_puts_it_back():
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
 
 
+def test_isolated_seeds_the_current_card_and_leaves_others_alone(monkeypatch):
+    sources = [torch.Generator() for _ in range(4)]
+    cuda = torch.cuda
+    monkeypatch.setattr(cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(cuda, "current_device", lambda: 2)
+    monkeypatch.setattr(cuda, "default_generators", sources)
+    monkeypatch.setattr(cuda, "get_rng_state", lambda card: sources[card].get_state())
+    monkeypatch.setattr(cuda, "set_rng_state", lambda state, card: sources[card].set_state(state))
+    before = [source.get_state() for source in sources]
+    with seeding.isolated(7):
+        assert [source.initial_seed() == 7 for source in sources] == [False, False, True, False]
+        torch.rand(2, generator=sources[2])
+    for source, state in zip(sources, before, strict=True):
+        assert torch.equal(source.get_state(), state)
+
+
+def test_isolated_wakes_no_card(monkeypatch):
+    def awake(*_):
+        raise AssertionError("CUDA was asked")
+
+    for name in ("current_device", "get_rng_state", "manual_seed_all", "init"):
+        monkeypatch.setattr(torch.cuda, name, awake)
+    with seeding.isolated(7):
+        torch.rand(1)
+
+
 def test_isolated_puts_the_state_back_after_an_error():
     torch.manual_seed(3)
     before = torch.random.get_rng_state()

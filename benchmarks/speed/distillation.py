@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from timing import Row, interleave, ratio, report
+from timing import Row, interleave, ratio, ready, report
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,26 +26,30 @@ HALF = (0.5, 0.5, 0.5)
 LR = 1e-3
 
 
-def network(model: Model, seed: int = 0) -> nn.Module:
-    return build(model, channels=3, size=32, classes=10, seed=seed)
+def network(model: Model, device: str, seed: int = 0) -> nn.Module:
+    kind = torch.device(device).type
+    return build(model, channels=3, size=32, classes=10, seed=seed, device=kind).to(device)
 
 
 class Task:
     """One student's distillation from five teachers, by a table of logits or batch by batch."""
 
-    def __init__(self, model: Model, count: int, batch_size: int, steps: int, augment: str) -> None:
+    def __init__(
+        self, model: Model, count: int, batch_size: int, steps: int, augment: str, device: str
+    ) -> None:
         source = torch.Generator().manual_seed(0)
         self.images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=source)
-        self.table = torch.randn(5, count, 10, generator=source)
-        self.nets = [network(model, seed).eval() for seed in range(1, 6)]
+        self.images = self.images.to(device)
+        self.table = torch.randn(5, count, 10, generator=source).to(device)
+        self.nets = [network(model, device, seed).eval() for seed in range(1, 6)]
         self.model, self.batch_size, self.steps = model, batch_size, steps
-        self.augment, self.shares = augment, torch.full((5,), 0.2)
-        self.pool = TrainerPool("cpu", "32-true")
+        self.augment, self.shares = augment, torch.full((5,), 0.2, device=device)
+        self.device, self.pool = device, TrainerPool(device, "32-true")
 
     def loader(self) -> Stream:
         """Return the public images with their positions."""
         return Stream(
-            Columns(self.images, torch.arange(len(self.images))),
+            Columns(self.images, torch.arange(len(self.images), device=self.device)),
             batch_size=self.batch_size,
             seed=0,
             normalisation=Normalisation(HALF, HALF),
@@ -61,7 +65,7 @@ class Task:
     def through_pool(self) -> None:
         """Distil as the methods do."""
         module = Student(
-            network(self.model),
+            network(self.model, self.device),
             Recipe(optimizer="adam", lr=LR),
             ("places",),
             epochs=self.steps,
@@ -72,7 +76,7 @@ class Task:
 
     def bare(self) -> None:
         """Distil by a plain loop."""
-        net, loader, done = network(self.model).train(), self.loader(), 0
+        net, loader, done = network(self.model, self.device).train(), self.loader(), 0
         optimizer = torch.optim.Adam(net.parameters(), lr=LR)
         while done < self.steps:
             for images, places in loader:
@@ -88,10 +92,12 @@ class Task:
                     break
 
 
-def rows(model: Model, count: int, batch_size: int, steps: int, repeats: int) -> list[Row]:
+def rows(
+    model: Model, count: int, batch_size: int, steps: int, repeats: int, device: str
+) -> list[Row]:
     found = []
     for augment, teachers in (("none", "a table of logits"), ("flip_crop", "five networks")):
-        task = Task(model, count, batch_size, steps, augment)
+        task = Task(model, count, batch_size, steps, augment, device)
         seconds = interleave({"pool": task.through_pool, "bare": task.bare}, repeats)
         name = f"{model.label}, {count} images, batch {batch_size}, {teachers}: pool / bare loop"
         found.append(Row(name, ratio(seconds, "pool", "bare"), "x", ">= 0.95"))
@@ -105,12 +111,14 @@ def main() -> None:
     parser.add_argument("--model", default="convnet")
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    device = str(ready(options.device))
     table, model = [], Model(name=options.model, width=options.width)
     for count, batch_size in ((5000, 32), (266, 64)):
-        table += rows(model, count, batch_size, options.steps, options.repeats)
+        table += rows(model, count, batch_size, options.steps, options.repeats, device)
     report("Distillation through the pool", table, options.json)
 
 

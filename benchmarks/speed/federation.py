@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from timing import Row, interleave, report
+from timing import Row, interleave, ready, report
 from torch.nn import functional
 
 from fedbench.bench.cell import run_cell
@@ -29,32 +29,39 @@ from fedbench.config import parse
 from fedbench.data.stream import Columns, Stream
 from fedbench.files import data_root
 from fedbench.models.factory import build
+from fedbench.models.net import Net
 from fedbench.models.settings import Model
 from fedbench.training.classifier import Classifier
 from fedbench.training.recipe import Recipe
 from fedbench.training.trainer import hushed
 
 TINY = Model(name="convnet", width=4, depth=1)
-ROUNDS = 40
 
 
-def runtime(home: Path, threads: int) -> Runtime:
+def runtime(home: Path, threads: int, device: str = "cpu") -> Runtime:
     """Return a runtime that shares decoded data and nothing else."""
-    return Runtime(home=home, data=data_root(), device="cpu", threads=threads, offline=True)
+    return Runtime(home=home, data=data_root(), device=device, threads=threads, offline=True)
 
 
-def compute(settings: dict[str, Any], home: Path, threads: int, *, keep: bool = False) -> Record:
+def compute(
+    settings: dict[str, Any],
+    home: Path,
+    threads: int,
+    *,
+    device: str = "cpu",
+    keep: bool = False,
+) -> Record:
     """Run a cell in a home of its own, emptied first unless it is kept."""
     for part in ("artefacts", "speed"):
         if not keep:
             shutil.rmtree(home / part, ignore_errors=True)
-    record = run_cell(parse(settings), runtime(home, threads), suite="speed")
+    record = run_cell(parse(settings), runtime(home, threads, device), suite="speed")
     if record.status != "ok":
         raise SystemExit(record.traceback)
     return record
 
 
-def client_round(home: Path, threads: int, repeats: int) -> list[Row]:
+def client_round(home: Path, threads: int, repeats: int, device: str, rounds: int) -> list[Row]:
     """Measure one client-round of a tiny model and 5 steps, beside a bare loop of the same."""
     settings = {
         "data": {"name": "digits", "train_size": 320, "test_size": 50},
@@ -62,22 +69,25 @@ def client_round(home: Path, threads: int, repeats: int) -> list[Row]:
         "models": TINY.model_dump(exclude_none=True),
         "recipe": {"augment": "none"},
         "evaluation": {"curve_size": 50},
-        "method": {"name": "fedavg", "rounds": ROUNDS, "epochs": 1},
+        "method": {"name": "fedavg", "rounds": rounds, "epochs": 1},
     }
     data = load_data(parse(settings).data, runtime(home, threads))
     recipe = Recipe(epochs=1, augment="none")
     ledgers: list[dict[str, Any]] = []
 
     def through_fedbench() -> None:
-        ledgers.append(compute(settings, home, threads).ledger)
+        ledgers.append(compute(settings, home, threads, device=device).ledger)
+
+    def network() -> Net:
+        return build(TINY, channels=1, size=16, classes=10, seed=0).to(device)
 
     def batches() -> Stream:
-        rows = Columns(data.train.images, data.train.labels)
+        rows = Columns(data.train.images.to(device), data.train.labels.to(device))
         return Stream(rows, batch_size=64, seed=0, normalisation=data.constants)
 
     def bare() -> None:
-        net = build(TINY, channels=1, size=16, classes=10, seed=0)
-        for _ in range(ROUNDS):
+        net = network()
+        for _ in range(rounds):
             optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
             for images, labels in batches():
                 optimizer.zero_grad()
@@ -85,11 +95,12 @@ def client_round(home: Path, threads: int, repeats: int) -> list[Row]:
                 optimizer.step()
 
     def new_trainers() -> None:
-        net = build(TINY, channels=1, size=16, classes=10, seed=0)
-        for _ in range(ROUNDS):
+        net = network()
+        for _ in range(rounds):
             with hushed():
                 trainer = Trainer(
-                    max_epochs=1, logger=False, enable_checkpointing=False, accelerator="cpu",
+                    max_epochs=1, logger=False, enable_checkpointing=False, devices=1,
+                    accelerator="gpu" if device.startswith("cuda") else "cpu",
                     enable_progress_bar=False, enable_model_summary=False,
                 )  # fmt: skip
                 loader = batches()
@@ -98,15 +109,16 @@ def client_round(home: Path, threads: int, repeats: int) -> list[Row]:
                 )
 
     seconds = interleave(
-        {"fedbench": through_fedbench, "bare": bare, "new Trainers": new_trainers}, repeats
+        {"fedbench": through_fedbench, "bare": bare, "new Trainers": new_trainers},
+        repeats,
     )
     charged = [
-        1000 * (ledger["client_seconds"] + ledger["server_seconds"]) / ROUNDS
+        1000 * (ledger["client_seconds"] + ledger["server_seconds"]) / rounds
         for ledger in ledgers[1:]
     ]
-    loop = [1000 * value / ROUNDS for value in seconds["bare"]]
-    trainers = [1000 * value / ROUNDS for value in seconds["new Trainers"]]
-    whole = [1000 * value / ROUNDS for value in seconds["fedbench"]]
+    loop = [1000 * value / rounds for value in seconds["bare"]]
+    trainers = [1000 * value / rounds for value in seconds["new Trainers"]]
+    whole = [1000 * value / rounds for value in seconds["fedbench"]]
 
     def above(values: list[float]) -> float:
         return statistics.median(a - b for a, b in zip(values, loop, strict=True))
@@ -213,12 +225,24 @@ def sharing(home: Path, threads: int, repeats: int) -> list[Row]:
     ]
 
 
+def others(home: Path, threads: int, repeats: int) -> list[Row]:
+    """Measure what is not the cost of one client-round."""
+    rows = sharing(home, threads, repeats)
+    if not (data_root() / "cifar10").is_dir():
+        print("no CIFAR-10 below FEDBENCH_DATA: many clients and bf16 are left out")
+        return rows
+    return rows + scale(home, threads, repeats) + precision(home, threads)
+
+
 def main() -> None:
     """Measure what was asked for and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, default=None)
+    parser.add_argument("--device", default="cpu", help="of the part on one client-round")
+    parser.add_argument("--rounds", type=int, default=40, help="of that part")
+    parser.add_argument("--only-round", action="store_true", help="that part alone")
     parser.add_argument("--home", type=Path, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--peak", type=int, default=None, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -226,17 +250,12 @@ def main() -> None:
         record = compute(many(args.peak), args.home, args.threads)
         print(record.peak_memory_bytes)
         return
+    device = str(ready(args.device))
     with tempfile.TemporaryDirectory() as folder:
         home = args.home or Path(folder)
-        rows = [
-            *client_round(home, args.threads, args.repeats),
-            *sharing(home, args.threads, args.repeats),
-        ]
-        if (data_root() / "cifar10").is_dir():
-            rows += scale(home, args.threads, args.repeats)
-            rows += precision(home, args.threads)
-        else:
-            print("no CIFAR-10 below FEDBENCH_DATA: many clients and bf16 are left out")
+        rows = client_round(home, args.threads, args.repeats, device, args.rounds)
+        if not args.only_round:
+            rows += others(home, args.threads, args.repeats)
         report("Federation", rows, args.json)
 
 

@@ -1,8 +1,9 @@
 """Which memory format trains each family fastest, by precision: what ``models.families`` declares.
 
-A step is forward, backward and SGD. All variants of a family take turns, and figures are of the
-processor's time, which other work on the machine lengthens least. ``last`` has convolution weights
-in channels_last, and images as they come, because a convolution of such weights gives such maps.
+A step is forward, backward and SGD. All variants of a family take turns. Figures are of the
+processor's time, which other work on the machine lengthens least; on a GPU, of the clock. ``last``
+has convolution weights in channels_last, and images as they come, because a convolution of such
+weights gives such maps.
 
 Run ``python benchmarks/speed/memory_format.py``; it asserts nothing.
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timing import Row, report
+from timing import Row, finish, ready, report
 from torch.nn import functional
 
 from fedbench.models.factory import build
@@ -55,18 +56,21 @@ FORMATS = {"contiguous": torch.contiguous_format, "last": torch.channels_last}
 PRECISIONS = ("32-true", "bf16-mixed")
 
 
-def step(case: Case, format: torch.memory_format, half: bool) -> Callable[[], None]:
+def step(
+    case: Case, format: torch.memory_format, half: bool, device: str, batch: int
+) -> Callable[[], None]:
     """Return a function that trains a network by one step."""
     net = build(case.model, channels=case.channels, size=case.size, classes=10, seed=0)
-    net = net.to(memory_format=format)
+    net = net.to(device, memory_format=format)
     source = torch.Generator().manual_seed(0)
-    images = torch.randn(case.batch, case.channels, case.size, case.size, generator=source)
-    labels = torch.randint(0, 10, (case.batch,), generator=source)
+    images = torch.randn(batch, case.channels, case.size, case.size, generator=source).to(device)
+    labels = torch.randint(0, 10, (batch,), generator=source).to(device)
+    kind = torch.device(device).type
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
 
     def run() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(kind, torch.bfloat16, enabled=half):
             logits = net(images)
         functional.cross_entropy(logits.float(), labels).backward()
         optimizer.step()
@@ -74,21 +78,24 @@ def step(case: Case, format: torch.memory_format, half: bool) -> Callable[[], No
     return run
 
 
-def throughput(name: str, repeats: int) -> dict[tuple[str, str], float]:
-    """Return images a second by precision and format."""
-    case = CASES[name]
+def throughput(name: str, repeats: int, device: str) -> dict[tuple[str, str], float]:
+    """Return images a second by precision and format; batches of 128 on a GPU."""
+    case, on_gpu = CASES[name], torch.device(device).type == "cuda"
+    batch, clock = (128, time.perf_counter) if on_gpu else (case.batch, time.process_time)
     variants = {
-        (precision, format): step(case, FORMATS[format], precision != "32-true")
+        (precision, format): step(case, FORMATS[format], precision != "32-true", device, batch)
         for precision in PRECISIONS
         for format in FORMATS
     }
     found: dict[tuple[str, str], list[float]] = {key: [] for key in variants}
     for turn in range(-1, repeats):
         for key, run in variants.items():
-            began = time.process_time()
+            finish()
+            began = clock()
             run()
+            finish()
             if turn >= 0:
-                found[key].append(case.batch / (time.process_time() - began))
+                found[key].append(batch / (clock() - began))
     return {key: statistics.median(values) for key, values in found.items()}
 
 
@@ -96,12 +103,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", nargs="*", default=list(CASES), choices=CASES)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    device = str(ready(options.device))
     rows = []
     for name in options.only:
-        speeds = throughput(name, options.repeats)
+        speeds = throughput(name, options.repeats, device)
         for precision in PRECISIONS:
             plain, last = speeds[precision, "contiguous"], speeds[precision, "last"]
             rows += [

@@ -47,11 +47,17 @@ def cells(settings: dict[str, Any], count: int) -> list[Planned]:
     return [planned(parse({**settings, "seed": seed})) for seed in range(count)]
 
 
-def sweep(home: Path, entries: Sequence[Planned], executor: Executor, workers: int) -> list[Record]:
+def sweep(
+    home: Path,
+    entries: Sequence[Planned],
+    executor: Executor,
+    workers: int,
+    device: str = "cpu",
+) -> list[Record]:
     """Compute cells, none of which has been computed before."""
     for part in ("artefacts", "speed"):
         shutil.rmtree(home / part, ignore_errors=True)
-    means = Runtime(home=home, data=data_root(), device="cpu", offline=True)
+    means = Runtime(home=home, data=data_root(), device=device, offline=True)
     records = list(
         execute(entries, means, suite="speed", profile=None, workers=workers, executor=executor)
     )

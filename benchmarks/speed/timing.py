@@ -19,6 +19,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from fedbench.bench.environment import resolve_device
+from fedbench.training.determinism import settle
+
 
 @dataclass(frozen=True)
 class Row:
@@ -37,10 +40,24 @@ class Row:
     target: str = ""
 
 
+def ready(name: str) -> torch.device:
+    """Return a device, settled as a cell settles it: kernels repeat themselves, without TF32."""
+    device = torch.device(resolve_device(name))
+    settle(device)
+    return device
+
+
+def finish() -> None:
+    """Wait until a card has done what this process asked of it; a CPU always has."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def interleave(
-    variants: Mapping[str, Callable[[], object]], repeats: int
+    variants: Mapping[str, Callable[[], object]],
+    repeats: int,
 ) -> dict[str, list[float]]:
-    """Time variants in turn, after one untimed turn.
+    """Time variants in turn, after one untimed turn. On a card a call ends with its work.
 
     Args:
         variants: What to call, by name.
@@ -54,8 +71,10 @@ def interleave(
     for turn in range(-1, repeats):
         start = turn % len(names)
         for name in names[start:] + names[:start]:
+            finish()
             began = time.perf_counter()
             variants[name]()
+            finish()
             if turn >= 0:
                 seconds[name].append(time.perf_counter() - began)
     return seconds
@@ -73,23 +92,46 @@ def excess_ms(seconds: Mapping[str, list[float]], one: str, other: str) -> float
     )
 
 
-def report(title: str, rows: list[Row], file: Path | None) -> None:
+def card(device: torch.device | str | None) -> str:
+    """Return a card's name, or ``cpu``; None is what this process has computed on."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_initialized() else "cpu"
+    kind = torch.device(device).type
+    return torch.cuda.get_device_name(device) if kind == "cuda" else kind
+
+
+def report(
+    title: str, rows: list[Row], file: Path | None, device: torch.device | str | None = None
+) -> None:
     """Print a table, and write it as JSON with where it was measured."""
     load = os.getloadavg()[0]
-    table = Table(title=title, caption=f"{torch.get_num_threads()} thread(s), load {load:.1f}")
+    where = f"{card(device)}, {torch.get_num_threads()} thread(s), load {load:.1f}"
+    table = Table(title=title, caption=where)
     for column in ("what", "value", "target"):
         table.add_column(column)
     for row in rows:
         table.add_row(row.name, f"{row.value:.3g} {row.unit}", row.target)
     Console().print(table)
-    if file is not None:
-        machine = {
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "load": load,
-        }
-        content = {"title": title, "machine": machine, "rows": [asdict(row) for row in rows]}
-        file.write_text(json.dumps(content, indent=2) + "\n")
+    save(title, rows, file, device)
+
+
+def save(
+    title: str, rows: list[Row], file: Path | None, device: torch.device | str | None = None
+) -> None:
+    """Write a table as JSON with where it was measured, if there is a file for it.
+
+    Benchmarks that may be stopped save what they have after each of their parts.
+    """
+    if file is None:
+        return
+    machine = {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "processor": platform.machine(),
+        "device": card(device),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+    }
+    content = {"title": title, "machine": machine, "rows": [asdict(row) for row in rows]}
+    file.write_text(json.dumps(content, indent=2) + "\n")

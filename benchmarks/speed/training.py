@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from lightning import Trainer
-from timing import Row, excess_ms, interleave, ratio, report
+from timing import Row, excess_ms, interleave, ratio, ready, report
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -74,6 +76,11 @@ class Photos(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(self.images[index]), self.labels[index]
 
 
+def on(split: Split, device: str) -> Split:
+    """Return images and labels on the device, where the runner puts them too."""
+    return Split(split.images.to(device), split.labels.to(device))
+
+
 def loader(split: Split) -> Stream:
     channels = split.images.shape[1]
     return Stream(
@@ -99,10 +106,32 @@ def bare(net: nn.Module, split: Split) -> None:
         optimizer.step()
 
 
-def new_trainer(net: nn.Module, batches: object, steps: int) -> None:
+@contextmanager
+def loosened(*, tf32: bool) -> Iterator[None]:
+    """Let torch choose kernels that do not repeat themselves, or that round to TF32 as well."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    strict = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    cudnn.deterministic, cudnn.benchmark = False, True
+    cudnn.allow_tf32 = matmul.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+        torch.use_deterministic_algorithms(strict)
+
+
+def loose(net: nn.Module, split: Split, *, tf32: bool) -> None:
+    with loosened(tf32=tf32):
+        bare(net, split)
+
+
+def new_trainer(net: nn.Module, batches: object, steps: int, device: str) -> None:
     with hushed():
         trainer = Trainer(
-            accelerator="cpu",
+            accelerator="gpu" if device.startswith("cuda") else "cpu",
+            devices=1,
             max_epochs=1,
             logger=False,
             enable_checkpointing=False,
@@ -112,21 +141,27 @@ def new_trainer(net: nn.Module, batches: object, steps: int) -> None:
         trainer.fit(Classifier(net, RECIPE, steps_per_epoch=steps), batches)
 
 
-def epoch(repeats: int, count: int) -> list[Row]:
-    """One client's local epoch: ConvNet of width 32, batches of 64."""
-    split = images(count)
-    photos = DataLoader(Photos(split), RECIPE.batch_size, shuffle=True)
-    pools = {name: TrainerPool("cpu", name) for name in ("32-true", "bf16-mixed")}
+def epoch(repeats: int, count: int, width: int, device: str) -> list[Row]:
+    """One client's local epoch of a ConvNet, batches of 64."""
+    plain = images(count)
+    photos, split = DataLoader(Photos(plain), RECIPE.batch_size, shuffle=True), on(plain, device)
+    pools = {name: TrainerPool(device, name) for name in ("32-true", "bf16-mixed")}
+    model, kind = Model(name="convnet", width=width), torch.device(device).type
 
-    def net() -> nn.Module:
-        return build(Model(name="convnet", width=32), channels=3, size=32, classes=10, seed=0)
+    def net(last: bool = False) -> nn.Module:
+        made = build(model, channels=3, size=32, classes=10, seed=0, device=kind).to(device)
+        return made.to(memory_format=torch.channels_last) if last else made
 
     seconds = interleave(
         {
             "pool": lambda: through_pool(pools["32-true"], net(), split),
             "bare": lambda: bare(net(), split),
-            "usual": lambda: new_trainer(net(), photos, len(photos)),
+            "usual": lambda: new_trainer(net(), photos, len(photos), device),
             "bf16": lambda: through_pool(pools["bf16-mixed"], net(), split),
+            "last": lambda: through_pool(pools["32-true"], net(last=True), split),
+            "free": lambda: loose(net(), split, tf32=False),
+            "tf32": lambda: loose(net(), split, tf32=True),
+            "bf16 last": lambda: through_pool(pools["bf16-mixed"], net(last=True), split),
         },
         repeats,
     )
@@ -135,28 +170,30 @@ def epoch(repeats: int, count: int) -> list[Row]:
         Row("pool's throughput / bare loop's", ratio(seconds, "pool", "bare"), "x", ">= 0.95"),
         Row("pool's / DataLoader, PIL and a new Trainer", ratio(seconds, "pool", "usual"), "x"),
         Row("bf16-mixed's / fp32's, both through the pool", ratio(seconds, "bf16", "pool"), "x"),
-    ]
+        Row("bare loop, any kernels / those that repeat themselves", ratio(seconds, "free", "bare"),
+            "x"),
+        Row("bare loop, any kernels and TF32 / the same", ratio(seconds, "tf32", "bare"), "x"),
+        Row("fp32 in channels_last / as built", ratio(seconds, "last", "pool"), "x"),
+        Row("bf16-mixed in channels_last / as built", ratio(seconds, "bf16 last", "bf16"), "x"),
+    ]  # fmt: skip
 
 
-def fixed(repeats: int) -> list[Row]:
+def fixed(repeats: int, device: str) -> list[Row]:
     """A fit of five steps of a tiny model: what a client-round costs whatever it trains."""
     source = torch.Generator().manual_seed(0)
-    split = Split(
-        torch.randint(
-            0, 256, (5 * RECIPE.batch_size, 1, 8, 8), dtype=torch.uint8, generator=source
-        ),
-        torch.randint(0, 10, (5 * RECIPE.batch_size,), generator=source),
-    )
-    pool = TrainerPool("cpu", "32-true")
+    count = 5 * RECIPE.batch_size
+    pixels = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=source)
+    split = on(Split(pixels, torch.randint(0, 10, (count,), generator=source)), device)
+    pool = TrainerPool(device, "32-true")
 
     def net() -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).to(device)
 
     seconds = interleave(
         {
             "pool": lambda: through_pool(pool, net(), split),
             "bare": lambda: bare(net(), split),
-            "new": lambda: new_trainer(net(), loader(split), 5),
+            "new": lambda: new_trainer(net(), loader(split), 5, device),
         },
         repeats,
     )
@@ -171,11 +208,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows = fixed(10 * options.repeats) + epoch(options.repeats, options.images)
+    device = str(ready(options.device))
+    rows = fixed(10 * options.repeats, device)
+    rows += epoch(options.repeats, options.images, options.width, device)
     report("Training through the pool", rows, options.json)
 
 

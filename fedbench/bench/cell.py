@@ -21,7 +21,14 @@ from typing import Any
 import torch
 
 from fedbench.bench.datasets import load_data
-from fedbench.bench.environment import PeakMemory, available_cores, environment, resolve_device
+from fedbench.bench.environment import (
+    PeakMemory,
+    available_cores,
+    card_of,
+    environment,
+    numerics,
+    resolve_device,
+)
 from fedbench.bench.harness import Harness
 from fedbench.bench.holdouts import check_hold_outs
 from fedbench.bench.logs import CellLog, log_path
@@ -48,6 +55,7 @@ from fedbench.federation.resources import Folders, Resource, Scene, declared, di
 from fedbench.federation.synthetic import SET, named_sets, save_outputs
 from fedbench.files import Lock, is_full, move_aside, write_atomic, writing
 from fedbench.methods import METHODS
+from fedbench.training.determinism import settle
 from fedbench.training.pool import TrainerPool
 
 log = logging.getLogger(__name__)
@@ -99,6 +107,8 @@ def run_cell(
 
 def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Record:
     home, device = runtime.home, resolve_device(runtime.device)
+    method = METHODS.get(cell.method.name)
+    settle(torch.device(device), strict=method.deterministic)
     threads = runtime.threads or available_cores()
     torch.set_num_threads(threads)
     with (
@@ -116,7 +126,8 @@ def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Recor
             "cell_id": cell.cell_id,
             "suite": suite,
             "profile": profile,
-            "control": METHODS.get(cell.method.name).control,
+            "control": method.control,
+            "deterministic": device == "cpu" or method.deterministic,
             "settings": cell.model_dump(mode="json"),
             "versions": identity(cell)["versions"],
             "environment": environment(device, threads),
@@ -134,10 +145,10 @@ def _attempt(
 ) -> Record:
     """Return the record of a computation, whichever way it ends."""
     start, memory, on_gpu = time.perf_counter(), PeakMemory(), device.startswith("cuda")
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
     starved = False
     try:
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(device)
         found = _compute(cell, runtime, labels["suite"], torch.device(device), threads)
         record = Record(status="ok", **labels, **found)
     except UnwritableError:
@@ -147,8 +158,9 @@ def _attempt(
             with writing(runtime.home):
                 raise
         starved = is_memory(error)
-        record = Record(status="failed", reason=reason(error), traceback=trace(), **labels)
-    if starved:
+        card = card_of(device) if on_gpu else None
+        record = Record(status="failed", reason=reason(error, card), traceback=trace(), **labels)
+    if starved or on_gpu:  # what is cached for this cell, other workers of the card cannot have
         free_memory()
     return record.model_copy(
         update={
@@ -277,18 +289,14 @@ def _context(
         data.normalisation(cell.data.normalisation),
         data.augment,
     )
-    numerics: dict[str, str | int] = {
-        "device": device.type,
-        "precision": cell.precision,
-        "threads": threads,
-        "torch": torch.__version__,
-    }
+    known = numerics(device, cell.precision, threads)
     digest = hashlib.sha256(f"{data.fingerprint}|{split.digest}".encode()).hexdigest()
-    names = METHODS.get(cell.method.name)(cell.method).resources(cell)
+    method = METHODS.get(cell.method.name)
+    names = method(cell.method).resources(cell)
     public = digests(names, _folders(runtime))
-    stamp = json.dumps([digest, numerics, public], sort_keys=True)
+    stamp = json.dumps([digest, known, public], sort_keys=True)
     _begin_scratch(scratch, stamp, anew=runtime.refresh)
-    store = store_of(runtime, numerics)
+    store = store_of(runtime, known)
 
     scene = Scene(
         cell,
@@ -309,7 +317,7 @@ def _context(
         scratch=scratch,
         digest=digest,
         artefacts=store,
-        pool=TrainerPool(str(device), cell.precision),
+        pool=TrainerPool(str(device), cell.precision, strict=method.deterministic),
         clock=Clock(Ledger()),
         resource=resource,
         progress=Progress(show=runtime.show),

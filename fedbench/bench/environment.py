@@ -8,13 +8,17 @@ import resource
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fedbench
 from fedbench.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
 
 _PACKAGES = (
     "torch",
@@ -80,14 +84,16 @@ def package_versions() -> dict[str, str]:
 def commit() -> dict[str, Any]:
     """Return the commit of the checkout that fedbench is imported from, and whether it is dirty.
 
-    Both are None outside a checkout.
+    Outside a checkout they are those of FEDBENCH_COMMIT, which whoever has copied the files there
+    sets after comparing them with that commit (see scripts/gpu); None without it.
     """
     folder = Path(fedbench.__file__).parent.parent
     try:
         head = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--", "fedbench")
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
+        stated = os.environ.get("FEDBENCH_COMMIT") or None
+        return {"commit": stated, "dirty": False if stated else None}
     return {"commit": head, "dirty": bool(changed)}
 
 
@@ -110,6 +116,59 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "packages": package_versions(),
         **commit(),
     }
+
+
+@dataclass(frozen=True)
+class Card:
+    """One GPU, for messages.
+
+    Attributes:
+        name: Its model, such as ``NVIDIA H100 80GB HBM3``.
+        total: Its memory in bytes.
+        peak: What this process has had of it at once since the cell began, in bytes.
+    """
+
+    name: str
+    total: int
+    peak: int
+
+
+def card_of(device: str) -> Card | None:
+    """Return the card that a cell ran on, or None where even that cannot be told any more.
+
+    Args:
+        device: ``cuda:N``; this process has used it.
+    """
+    import torch
+
+    try:
+        about = torch.cuda.get_device_properties(device)
+        peak = torch.cuda.max_memory_reserved(device)
+    except RuntimeError:  # after an error that a card does not recover from
+        return None
+    return Card(about.name, about.total_memory, peak)
+
+
+def numerics(device: torch.device, precision: str, threads: int) -> dict[str, str | int]:
+    """Return what changes the bits of numbers beside settings and data: part of artefacts' keys.
+
+    Args:
+        device: With its number, of which nothing depends.
+        precision: The cell's.
+        threads: Of torch, on the CPU.
+    """
+    import torch
+
+    found: dict[str, str | int] = {
+        "device": device.type,
+        "precision": precision,
+        "threads": threads,
+        "torch": torch.__version__,
+    }
+    if device.type == "cuda":
+        # Kernels and their order of sums are chosen by the card's model.
+        found["card"] = torch.cuda.get_device_name(device)
+    return found
 
 
 class PeakMemory:

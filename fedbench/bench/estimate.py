@@ -46,6 +46,7 @@ class Sample:
         first: The part of them that the client trainings of one round took.
         passes: Images trained on, repetitions counted; None where that is not known.
         size: Bytes of its record and outputs.
+        memory: Bytes that it has had of an accelerator at its peak; 0 on a CPU.
     """
 
     record: str
@@ -54,6 +55,7 @@ class Sample:
     first: float
     passes: float | None
     size: int
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,14 @@ class Estimate:
         size: Bytes that records, outputs and artefacts will take, as far as that is known.
         sizes_unknown: Cells whose bytes are not known.
         records: How many records all this rests on.
+        memory: Bytes of an accelerator that the largest cell takes, among those that are known.
     """
 
     seconds: dict[str, float | None] = field(default_factory=dict)
     size: float = 0.0
     sizes_unknown: int = 0
     records: int = 0
+    memory: int = 0
 
     @property
     def unknown(self) -> int:
@@ -108,6 +112,7 @@ def sample(record: Record, path: Path, passes: float | None) -> Sample:
         ledger.get("client_seconds", 0.0) / max(ledger.get("rounds", 1), 1),
         passes,
         sum(file.stat().st_size for file in files if file.exists()),
+        record.peak_device_memory_bytes,
     )
 
 
@@ -129,12 +134,13 @@ def estimate(
     exact, alike = _grouped(samples, _equal), _grouped(samples, _alike)
     covered, used = set(trained), set()
     seconds: dict[str, float | None] = {}
-    size, unknown = 0.0, 0
+    size, unknown, memory = 0.0, 0, 0
     for entry in cells:
         found = exact.get(_equal(entry.settings)) or _nearest(
             alike.get(_alike(entry.settings), []), entry.passes
         )
         used |= {item.record for item in found}
+        memory = max(memory, *(item.memory for item in found)) if found else memory
         new = set(entry.trainings) - covered
         covered |= new
         seconds[entry.cell_id] = _seconds(entry, found, len(new))
@@ -144,7 +150,7 @@ def estimate(
             unknown += 1
         else:
             size += statistics.median(own) + bytes_each * len(new)
-    return Estimate(seconds, size, unknown, len(used))
+    return Estimate(seconds, size, unknown, len(used), memory)
 
 
 def artefact_sizes(folder: Path) -> Callable[[Entry], float | None]:

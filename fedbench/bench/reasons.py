@@ -5,8 +5,13 @@ from __future__ import annotations
 import gc
 import signal
 import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from fedbench.errors import FedbenchError
+
+if TYPE_CHECKING:
+    from fedbench.bench.environment import Card
 
 _NO_MEMORY = (
     "out of memory",
@@ -20,6 +25,14 @@ _LESS = (
 )
 
 
+#: What torch says of an operation that a card cannot repeat.
+_UNREPEATABLE = "does not have a deterministic implementation"
+_WITHDRAW = (
+    "compute it another way (docs/cards.md has those that we met), or say `deterministic = False` "
+    "in the method's class, which its records then say as well"
+)
+
+
 def is_memory(error: BaseException) -> bool:
     """Return whether an error says that memory is used up, of the machine or of a GPU."""
     if isinstance(error, FedbenchError):
@@ -27,10 +40,26 @@ def is_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY)
 
 
-def reason(error: BaseException) -> str:
-    """Return an error in a line or two, with what would help where that is known."""
+def reason(error: BaseException, card: Card | None = None) -> str:
+    """Return an error in a line or two, with what would help where that is known.
+
+    Args:
+        error: What went wrong.
+        card: Where, if it was on a GPU.
+    """
     text = printable(f"{type(error).__name__}: {error}".removesuffix(": "))
-    return f"{text}; {_LESS}" if is_memory(error) else text
+    if is_memory(error):
+        return f"{text}; {_had(card)}{_LESS}"
+    return f"{text}; {_WITHDRAW}" if _UNREPEATABLE in text else text
+
+
+def _had(card: Card | None) -> str:
+    if card is None:
+        return ""
+    return (
+        f"this process had {card.peak / 2**30:.1f} of the {card.total / 2**30:.1f} GiB of "
+        f"{card.name} at its peak, and other processes may have the rest; "
+    )
 
 
 def trace() -> str:
@@ -49,7 +78,25 @@ def free_memory() -> None:
 
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # after an error that a card does not recover from
+            torch.cuda.empty_cache()
+
+
+def card_is_lost() -> bool:
+    """Return whether this process cannot compute on its GPU any more, whatever it tries.
+
+    So it is after an illegal access or a failed assertion in a kernel. Other processes are not
+    concerned.
+    """
+    import torch
+
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def death(code: int | None) -> str:

@@ -46,6 +46,8 @@ class Record(Settings):
     """The suite's profile."""
     control: bool = False
     """Whether the method is a row to compare with rather than a contender."""
+    deterministic: bool = True
+    """Whether the same settings give the same bits again on this device."""
     settings: dict[str, Any]
     """The whole cell, defaults written out."""
     versions: dict[str, Any]

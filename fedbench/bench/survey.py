@@ -101,6 +101,7 @@ def survey(
     redo: Collection[str] = (),
     chosen: Collection[str] | None = None,
     device: str | None = None,
+    card: str | None = None,
     passes: Passes = lambda _: None,
 ) -> Survey:
     """Look at a suite's records.
@@ -112,6 +113,8 @@ def survey(
         chosen: Ids of the cells that are to be computed, if not all that are left.
         device: The type of the device that estimates are for; that of the suite's newest record
             where None.
+        card: The name of the GPU that they are for; where None, the newest record's if that is of
+            one, and any where ``device`` is given.
         passes: Says how many image passes a record's cell has, where the plan does not.
     """
     folder = home / plan.suite
@@ -152,7 +155,7 @@ def survey(
         trainings=_trainings(wanted.values(), to_come, trained),
         estimate=estimate(
             to_come,
-            _samples(home, plan, found, device, passes),
+            _samples(home, plan, found, (device, card), passes),
             trained=trained,
             artefact_size=artefact_sizes(home / "artefacts" / "classifier"),
         ),
@@ -185,19 +188,21 @@ def _samples(
     home: Path,
     plan: Plan,
     found: Sequence[tuple[Path, Record]],
-    device: str | None,
+    where: tuple[str | None, str | None],
     passes: Passes,
 ) -> list[Sample]:
-    """Return what earlier cells took, this suite's and others', on one type of device."""
+    """Return what earlier cells took, this suite's and others', on one type of device and card."""
+    device, card = where
     known = {entry.cell_id: entry.passes for entry in plan.cells}
     good = [pair for pair in [*found, *_others(home, plan.suite)] if pair[1].status == "ok"]
     if device is None and good:
         newest = max(found or good, key=lambda pair: pair[0].stat().st_mtime)
         device = newest[1].environment.get("device")
+        card = newest[1].environment.get("device_name") if device == "cuda" else None
     return [
         sample(record, path, known.get(record.cell_id) or passes(record))
         for path, record in good
-        if _as_in_a_sweep(record, device)
+        if _as_in_a_sweep(record, device, card)
     ]
 
 
@@ -209,10 +214,12 @@ def _others(home: Path, suite: str) -> Iterator[tuple[Path, Record]]:
             yield path, read_record(path)
 
 
-def _as_in_a_sweep(record: Record, device: str | None) -> bool:
+def _as_in_a_sweep(record: Record, device: str | None, card: str | None) -> bool:
     """Say whether a cell ran on a type of device as workers run it: on one thread of a CPU."""
     where = record.environment
-    return where.get("device") == device and (device != "cpu" or where.get("threads") == 1)
+    if where.get("device") != device or (card is not None and where.get("device_name") != card):
+        return False
+    return device != "cpu" or where.get("threads") == 1
 
 
 def _free(home: Path) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fedbench.bench.cards import Seen, look, workers_each
 from fedbench.bench.environment import available_cores, resolve_device
 from fedbench.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
+    from fedbench.bench.estimate import Estimate
     from fedbench.bench.executors import Executor
 
 
@@ -22,6 +24,8 @@ class Crew:
         devices: Of local workers, in turn; none where Ray finds them.
         workers: As asked for; 0 leaves it to Ray.
         gpus_per_cell: The share of a GPU that a cell takes on a Ray cluster.
+        cards: The GPUs of local workers.
+        fixed: Whether the user has said how many workers there are to be.
     """
 
     executor: Executor
@@ -29,6 +33,8 @@ class Crew:
     devices: tuple[str, ...]
     workers: int
     gpus_per_cell: float = 1.0
+    cards: tuple[Seen, ...] = ()
+    fixed: bool = False
 
     @property
     def size(self) -> int:
@@ -39,6 +45,24 @@ class Crew:
     def device(self) -> str | None:
         """The type of device, for estimates; None where Ray finds one."""
         return self.devices[0].partition(":")[0] if self.devices else None
+
+    @property
+    def card(self) -> str | None:
+        """The name of the GPUs, for estimates; None where it is not known or they differ."""
+        names = {card.name for card in self.cards}
+        return names.pop() if len(names) == 1 else None
+
+    def shared(self, estimate: Estimate) -> Crew:
+        """Return this crew with as many workers on each GPU as it has room for.
+
+        Args:
+            estimate: Of the cells to compute: what they take of a GPU's memory.
+        """
+        if self.fixed or not self.cards:
+            return self
+        known = bool(estimate.memory) and not estimate.unknown
+        each = workers_each(self.cards, estimate.memory, known=known, cores=available_cores())
+        return replace(self, workers=each * len(self.cards))
 
 
 def crew_of(
@@ -54,7 +78,7 @@ def crew_of(
         executor: As the user wrote it.
         address: Of the Ray cluster, or None.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: 0 is one a core, or one a GPU.
+        workers: 0 is one a core, or as many on each GPU as it has room for (see ``Crew.shared``).
         gpus_per_cell: Of a Ray cluster's cell, above 0 and at most 1; a whole one where None.
 
     Raises:
@@ -77,12 +101,10 @@ def crew_of(
             "by --workers"
         )
     found = tuple(devices_of(device))
-    return Crew(
-        "local",
-        None,
-        found,
-        workers or (available_cores() if found == ("cpu",) else len(found)),
-    )
+    if found == ("cpu",):
+        return Crew("local", None, found, workers or available_cores())
+    cards = tuple(look(found))
+    return Crew("local", None, found, workers or len(found), cards=cards, fixed=workers > 0)
 
 
 def devices_of(asked: str) -> list[str]:

@@ -281,7 +281,7 @@ def _split(partition: Mapping[str, Any]) -> str:
 
 def _reproduce(path: Path, device: str, offline: bool) -> None:
     """Compute a record's cell anew and compare."""
-    from fedbench.bench.compare import compare, surroundings
+    from fedbench.bench.compare import ACCURACY, compare, surroundings
     from fedbench.bench.records import read_record
     from fedbench.cli.progress import one_cell
     from fedbench.config import identity, parse
@@ -314,8 +314,10 @@ def _reproduce(path: Path, device: str, offline: bool) -> None:
                 f"  environment {place}: {before} → {after}", highlight=False, markup=False
             )
         raise typer.Exit(1)
+    exact = old.deterministic and new.deterministic
+    how = "every digit" if exact else f"within {100 * ACCURACY:g} points: no equal bits promised"
     stdout.print(
         f"All numbers agree with the record: accuracy "
-        f"{100 * new.metrics['accuracy']:.2f} %, every digit.",
+        f"{100 * new.metrics['accuracy']:.2f} %, {how}.",
         highlight=False,
     )

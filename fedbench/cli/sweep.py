@@ -69,7 +69,10 @@ def sweep(
         typer.Option(help="Share of a GPU for each cell of a Ray cluster.", min=0.01, max=1.0),
     ] = None,
     workers: Annotated[
-        int, typer.Option(help="Cells at once; 0 is one a core, or one a GPU.", min=0)
+        int,
+        typer.Option(
+            help="Cells at once; 0 is one a core, or as many as the GPUs have room for.", min=0
+        ),
     ] = 0,
     force: Annotated[bool, typer.Option("--force", help="Compute all cells again.")] = False,
     device: Device = "auto",
@@ -103,6 +106,7 @@ def sweep(
     )
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
     survey = _survey(order, means, redo, crew)
+    crew = crew.shared(survey.estimate)
     _show(order, survey, crew)
     if dry_run:
         return
@@ -142,6 +146,7 @@ def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
         redo=redo,
         chosen=order.chosen,
         device=crew.device,
+        card=crew.card,
         passes=passes,
     )
 

@@ -123,7 +123,8 @@ def apply(images: Tensor, draw: Draw | None) -> Tensor:
         return images
     # Autocast would round the sampling grid to bfloat16: half a pixel.
     with torch.autocast(images.device.type, enabled=False):
-        return _APPLY[draw.op](images, draw.values.to(images.device))
+        # Not blocking: a card would be idle until all that was asked of it before is done.
+        return _APPLY[draw.op](images, draw.values.to(images.device, non_blocking=True))
 
 
 def _color(images: Tensor, values: Tensor) -> Tensor:
@@ -181,7 +182,41 @@ def _warp(images: Tensor, matrix: list[list[Tensor]]) -> Tensor:
     theta = functional.pad(linear, (0, 1))
     count, _, size, _ = images.shape
     grid = functional.affine_grid(theta, [len(theta), 1, size, size], align_corners=False)
+    if images.device.type != "cpu":
+        return sample(images, grid)
     return functional.grid_sample(images, grid.expand(count, -1, -1, -1), align_corners=False)
+
+
+def sample(images: Tensor, grid: Tensor) -> Tensor:
+    """Return what ``grid_sample`` does, in a form whose gradient a card can repeat.
+
+    Its own adds up in any order there. Each output pixel is made of four picked ones, and torch
+    has a deterministic gradient of picking.
+
+    Args:
+        images: (N, C, S, S) floats.
+        grid: (N or 1, S, S, 2): x and y of each output pixel in [-1, 1], as ``grid_sample`` takes
+            them without aligned corners; beyond the image is 0.
+
+    Returns:
+        (N, C, S, S), equal to ``grid_sample``'s but for rounding.
+    """
+    count, channels, size, _ = images.shape
+    places, flat = ((grid + 1) * size - 1) / 2, images.flatten(2)
+    corner = places.floor()
+    (x, y), (right, down) = corner.long().unbind(3), (places - corner).unbind(3)
+    total = torch.zeros_like(flat)
+    for column, across in ((x, 1 - right), (x + 1, right)):
+        for row, along in ((y, 1 - down), (y + 1, down)):
+            inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+            weight = (across * along * inside).flatten(1).unsqueeze(1)
+            index = (row.clamp(0, size - 1) * size + column.clamp(0, size - 1)).flatten(1)
+            if len(grid) == 1:  # picked along the last axis for all images at once
+                picked = flat.index_select(2, index[0])
+            else:
+                picked = flat.gather(2, index.unsqueeze(1).expand(count, channels, -1))
+            total = total + picked * weight
+    return total.view_as(images)
 
 
 _APPLY: dict[Op, Callable[[Tensor, Tensor], Tensor]] = {

@@ -114,6 +114,9 @@ class DirichletCapped(ClassWiseSized):
 
     scheme: Literal["dirichlet_capped"] = "dirichlet_capped"
     """The scheme's name."""
+    legacy_seed: int | None = Field(None, ge=0, lt=2**32)  # fedbench: a split for each cell's seed
+    """Draw by NumPy's legacy generator from this seed, the same split for every seed of a cell: 1
+    gives the one that DENSE prints. None draws from the cell's seed."""
 
 
 class DirichletPerClient(Skewed):

@@ -132,9 +132,9 @@ class Stream(Epochs[tuple[Tensor, ...]]):
         rows = self.rows
         count, size, device = len(rows), rows.size, rows.device
         order = torch.randperm(count, generator=source) if self._shuffle else torch.arange(count)
-        order = order.to(device)
+        order = order.to(device, non_blocking=True)
         moves = augmentation.draw(count, self._augment, size, source)
-        moves = None if moves is None else moves.to(device)
+        moves = None if moves is None else moves.to(device, non_blocking=True)
         for start, stop in _bounds(count, self._batch_size):
             images, *columns = rows.take(order[start:stop])
             images = self._moved(images, None if moves is None else moves[start:stop])

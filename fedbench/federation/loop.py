@@ -240,11 +240,15 @@ class Federation:
                 "`validation` is 'none'; set it to 'poll' or 'pooled'"
             )
         right, total, shown = 0, 0, unhooked(model)
+        # Fetched from a card once, and not for each client that it goes to.
+        sent = Message.of_model({name: value.cpu() for name, value in shown.state_dict().items()})
         for info in self.population.infos:
             hold_out = self.population.hold_out(info.id)
             if len(hold_out):
-                ask = self._poll if mode == "poll" else self._pooled
-                right += ask(shown, info.id, hold_out)
+                if mode == "poll":
+                    right += self._poll(shown, sent, info.id, hold_out)
+                else:
+                    right += self._pooled(shown, info.id, hold_out)
                 total += len(hold_out)
         if not total:
             raise SettingsError(
@@ -256,9 +260,9 @@ class Federation:
             self._journal.pool()
         return right / total
 
-    def _poll(self, model: nn.Module, client: int, hold_out: Split) -> int:
+    def _poll(self, model: nn.Module, sent: Message, client: int, hold_out: Split) -> int:
         """The model goes down, two numbers come up."""
-        self._journal.charge("down", "validation", client, Message.of_model(model))
+        self._journal.charge("down", "validation", client, sent)
         with self.context.clock.side("client"):
             right = count_right(self.context, model, hold_out)
             answer = {"right": torch.tensor(right), "count": torch.tensor(len(hold_out))}

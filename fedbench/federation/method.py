@@ -121,6 +121,9 @@ class Method(ABC):
     everyone: ClassVar[bool] = False
     #: A row to compare with rather than a contender.
     control: ClassVar[bool] = False
+    #: Whether equal settings give equal bits on a card, too. Where not, operations that a card
+    #: cannot repeat are allowed there, and the record says so (see ``docs/cards.md``).
+    deterministic: ClassVar[bool] = True
 
     def __init__(self, config: MethodConfig) -> None:
         self.config = config

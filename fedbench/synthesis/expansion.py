@@ -54,7 +54,32 @@ def enlarge(canvases: Tensor, factor: int) -> Tensor:
     small = size // factor
     tiles = canvases.view(count, channels, factor, small, factor, small)
     tiles = tiles.permute(4, 2, 0, 1, 3, 5).reshape(-1, channels, small, small)
+    if tiles.device.type != "cpu":
+        return stretch(tiles, size)
     return functional.interpolate(tiles, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def stretch(images: Tensor, size: int) -> Tensor:
+    """Return what bilinear ``interpolate`` does, as two matrix products.
+
+    The gradient of torch's own adds up in any order on a card, and the form that torch takes there
+    when it is asked to repeat itself sorts places; products repeat themselves and are quick.
+
+    Args:
+        images: (N, C, s, s) floats.
+        size: S, new height and width in pixels.
+
+    Returns:
+        (N, C, S, S), equal to ``interpolate``'s but for rounding.
+    """
+    small = images.shape[-1]
+    steps = torch.arange(size, device=images.device, dtype=images.dtype)
+    places = ((steps + 0.5) * (small / size) - 0.5).clamp(0, small - 1)
+    pixels = torch.arange(small, device=images.device, dtype=images.dtype)
+    weights = (1 - (places.unsqueeze(1) - pixels).abs()).clamp_min(0)
+    # Autocast would round the products to bfloat16.
+    with torch.autocast(images.device.type, enabled=False):
+        return weights @ images @ weights.T
 
 
 def expand(canvases: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,8 @@ class Embedding:
             seed=seed,
             device=self.device.type,
         )
-        return net.requires_grad_(False).to(self.device)
+        # Not blocking: there is a network for each step, and a card would wait for every weight.
+        return net.requires_grad_(False).to(self.device, non_blocking=True)
 
     def draw(self, seed: int, label: int) -> dsa.Draw | None:
         """Return the augmentation of a class under a seed's network."""
@@ -117,7 +118,7 @@ def class_moments(
         chosen, draw = images[label], embedding.draw(seed, label)
         if samples is not None and samples < len(chosen):
             order = torch.randperm(len(chosen), generator=generator(seed, "samples", label))
-            chosen = chosen[order[:samples].to(chosen.device)]
+            chosen = chosen[order[:samples].to(chosen.device, non_blocking=True)]
         counts.append(len(chosen))
         for part in torch.split(chosen, chunk):
             with torch.autocast(embedding.device.type, torch.bfloat16, enabled=bf16):

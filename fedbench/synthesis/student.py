@@ -140,6 +140,6 @@ class Student(RecipeModule):
             weights = weights * (
                 labels.float() @ self.class_weights if soft else self.class_weights[labels]
             )
-        total = weights.new_tensor(len(weights)) if self._absolute else weights.sum()
+        total = weights.new_full((), len(weights)) if self._absolute else weights.sum()
         # Where no weight is above 0, there is nothing to learn: 0, and not 0/0.
         return (weights * losses).sum() / total.clamp_min(torch.finfo(total.dtype).tiny)

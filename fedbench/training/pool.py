@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.seeding import derive, isolated
+from fedbench.training.determinism import settle
 from fedbench.training.recipe import Precision
 from fedbench.training.trainer import (
     Past,
@@ -57,22 +58,20 @@ class FitCheckpoint(Protocol):
 class TrainerPool:
     """Lends silent Trainers for one device and precision. Not thread-safe.
 
-    A pool for a GPU makes cuDNN deterministic, for the whole process.
+    Making one settles how torch computes on its device (see ``determinism``), for the process.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``32-true`` or ``bf16-mixed``.
+        strict: Whether an operation that a card cannot repeat is an error.
     """
 
-    def __init__(self, device: str, precision: Precision) -> None:
+    def __init__(self, device: str, precision: Precision, *, strict: bool = True) -> None:
         self.device, self.precision = torch.device(device), precision
         if self.device.type == "cuda" and self.device.index is None:
             self.device = torch.device("cuda", torch.cuda.current_device())
         self._free: list[Trainer] = []
-        if self.device.type == "cuda":
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-            # `32-true` means it: by default cuDNN rounds float32 convolutions to TF32.
-            torch.backends.cudnn.allow_tf32 = False
+        settle(self.device, strict=strict)
 
     def fit(
         self,

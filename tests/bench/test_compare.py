@@ -1,8 +1,10 @@
 """Two records, or the records of two suites."""
 
+import math
+
 import pytest
 
-from fedbench.bench.compare import diff_cells, diff_records
+from fedbench.bench.compare import compare, diff_cells, diff_records
 from fedbench.bench.records import Record
 
 
@@ -77,3 +79,29 @@ def test_suites_are_compared_cell_by_cell():
     found = diff_cells(one, other)
     assert (found.only_one, found.only_other, found.common) == (["a"], ["d"], 2)
     assert found.differing == {"b": [("metrics.accuracy", 0.6, 0.7)]}
+
+
+LOOSE = {"deterministic": False, "metrics": {"accuracy": 0.5, "nll": 1.0}, "outputs": {"a": "0"}}
+
+
+@pytest.mark.parametrize(
+    ("over", "places"),
+    [
+        ({}, []),
+        ({"outputs": {"a": "1"}}, []),
+        ({"metrics": {"accuracy": 0.519, "nll": 1.09}}, []),
+        ({"metrics": {"accuracy": 0.479, "nll": 1.0}}, ["metrics.accuracy"]),
+        ({"metrics": {"accuracy": 0.5, "nll": 1.11}}, ["metrics.nll"]),
+        ({"metrics": {"accuracy": math.nan, "nll": 1.0}}, ["metrics.accuracy"]),
+        ({"outputs": {}}, ["outputs.a"]),
+        ({"ledger": {"bytes_up": 11}}, ["ledger.bytes_up"]),
+        ({"partition": {"digest": "x"}}, ["partition.digest"]),
+    ],
+)
+def test_where_no_bits_are_promised_only_measurements_may_differ(over, places):
+    found = compare(made(**LOOSE), made(**{**LOOSE, **over}))
+    assert [place for place, *_ in found] == places
+
+
+def test_a_promise_that_is_gone_is_a_difference():
+    assert compare(made(), made(deterministic=False))

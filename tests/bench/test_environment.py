@@ -19,6 +19,7 @@ def gpus(monkeypatch):
         monkeypatch.setattr("torch.cuda.device_count", lambda: count)
         monkeypatch.setattr("torch.cuda.current_device", lambda: current)
         monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"the GPU {device}")
+        monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
 
     return see
 

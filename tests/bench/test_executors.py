@@ -273,3 +273,16 @@ def test_a_worker_without_a_parent_gives_up(tiny):
     show = _reporter(far, 0, planned(tiny("local")))
     with pytest.raises(SystemExit):
         show(Progress())
+
+
+def test_a_worker_whose_card_is_lost_leaves_its_record_and_the_next_cell_to_another(
+    odd, sweep, tiny
+):
+    lost = "import fedbench.bench.executors.local as own; own.card_is_lost = lambda: True"
+    plugin, trace = odd(lost)
+    cells = [tiny("odd", seed=seed) for seed in range(2)]
+    found = sweep(cells, 1, plugin)
+    assert len(found) == 2
+    records = found.values() if isinstance(found, dict) else found
+    assert {record.status for record in records} == {"ok"}
+    assert trace.read_text() == "x" * 6  # three clients each, and none of them twice

@@ -10,9 +10,10 @@ import torch
 
 from fedbench.bench import cell as module
 from fedbench.bench.cell import run_cell
+from fedbench.bench.environment import Card
 from fedbench.bench.executors.job import Job, finished, work
 from fedbench.bench.plan import planned
-from fedbench.bench.reasons import death, is_memory, reason
+from fedbench.bench.reasons import card_is_lost, death, is_memory, reason
 from fedbench.bench.records import find_record, record_path, stamp, write_record
 from fedbench.bench.running import BusyError
 from fedbench.errors import DataError, UnwritableError
@@ -62,6 +63,32 @@ def test_a_message_that_no_file_can_hold_is_kept_as_far_as_it_goes(registered, t
 
 def test_an_error_without_words_has_a_name():
     assert reason(MemoryError()).startswith("MemoryError; there was not enough memory")
+
+
+def test_want_of_memory_on_a_card_names_it_and_the_peak():
+    card = Card("a card", 80 * 2**30, 3 * 2**29)
+    said = reason(torch.OutOfMemoryError("CUDA out of memory."), card)
+    assert "had 1.5 of the 80.0 GiB of a card at its peak" in said
+    assert "fewer `--workers`, a smaller `recipe.batch_size`" in said
+    assert "a card" not in reason(ValueError("x"), card)
+
+
+def test_what_a_card_cannot_repeat_names_the_way_out():
+    error = RuntimeError("grid_sampler does not have a deterministic implementation, but you set")
+    assert "`deterministic = False`" in reason(error)
+    assert "docs/cards.md" in reason(error)
+
+
+def test_a_card_is_lost_when_it_does_not_even_finish_nothing(monkeypatch):
+    def broken():
+        raise torch.AcceleratorError("CUDA error: an illegal access")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", broken)
+    assert not card_is_lost()  # nothing was begun on any
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert card_is_lost()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    assert not card_is_lost()
 
 
 def test_other_errors_are_not_taken_for_want_of_memory():

@@ -217,6 +217,24 @@ def test_estimates_leave_out_other_devices_and_faster_runs(home, plan):
     assert survey(home, plan, device="cpu").estimate.seconds[other.cell_id] == 5.0
 
 
+def test_estimates_of_a_card_are_of_that_card(home, plan):
+    entry, other = of(plan, "local"), of(plan, "local", 1)
+    where = {"device": "cuda", "device_name": "slow", "threads": 1}
+    made = record(entry, suite="gpu").model_copy(
+        update={"environment": where, "peak_device_memory_bytes": 7}
+    )
+    write_record(record_path(home, "gpu", made.cell_id), made)
+
+    def seen(**over):
+        return survey(home, plan, **over).estimate
+
+    assert seen(device="cuda", card="fast").seconds[other.cell_id] is None
+    assert seen(device="cuda", card="fast").memory == 0
+    for found in (seen(device="cuda", card="slow"), seen(device="cuda"), seen()):
+        assert found.seconds[other.cell_id] == 10.0
+        assert found.memory == 7
+
+
 def test_disk_is_records_outputs_and_new_artefacts(runtime, tiny, compute):
     compute("local")
     compute("ensemble")

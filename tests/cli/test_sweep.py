@@ -6,9 +6,12 @@ import os
 import pytest
 from rich.console import Console
 
+from fedbench.bench.cards import Seen
+from fedbench.bench.estimate import Estimate
 from fedbench.bench.executors import Event
 from fedbench.bench.plan import planned
 from fedbench.bench.records import Record
+from fedbench.cli import crew as module
 from fedbench.cli import sweep
 from fedbench.cli.crew import crew_of, devices_of
 from fedbench.cli.eta import Eta
@@ -102,7 +105,31 @@ def test_a_gpu_each_or_the_device_that_was_named(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert devices_of("auto") == devices_of("cuda") == ["cuda:0", "cuda:1"]
     assert devices_of("cuda:1") == ["cuda:1"]
-    assert crew_of("local", None, "cuda", 0).size == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "estimate", "workers"),
+    [
+        (0, Estimate({"a": 1.0}, memory=2**30), 8),
+        (0, Estimate({"a": 1.0}, memory=30 * 2**30), 4),
+        (0, Estimate({"a": 1.0, "b": None}, memory=2**30), 8),
+        (3, Estimate({"a": 1.0}, memory=2**30), 3),
+    ],
+)
+def test_local_workers_share_cards_by_memory_unless_their_number_is_given(
+    monkeypatch, asked, estimate, workers
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(module, "look", lambda devices: [Seen("a card", 80 * 2**30)] * len(devices))
+    monkeypatch.setattr(module, "available_cores", lambda: 16)
+    crew = crew_of("local", None, "cuda", asked).shared(estimate)
+    assert (crew.size, crew.devices, crew.card) == (workers, ("cuda:0", "cuda:1"), "a card")
+
+
+def test_other_crews_stay_as_they_are():
+    for crew in (crew_of("local", None, "cpu", 0), crew_of("ray", None, "cuda", 0)):
+        assert crew.shared(Estimate({"a": 1.0}, memory=2**30)) is crew
+        assert crew.card is None
 
 
 def test_who_computes():

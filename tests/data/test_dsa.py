@@ -166,3 +166,28 @@ def test_bfloat16_training_does_not_coarsen_the_sampling():
     plain = apply(one, turned)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(apply(one, turned), plain)
+
+
+@pytest.mark.parametrize("sets", [1, 3])
+def test_the_form_for_cards_samples_as_torch_does_and_so_do_its_gradients(sets):
+    source = torch.Generator().manual_seed(3)
+    images = torch.randn(3, 2, 9, 9, generator=source, dtype=torch.float64)
+    grid = functional.affine_grid(
+        torch.randn(sets, 2, 3, generator=source, dtype=torch.float64),
+        [sets, 1, 9, 9],
+        align_corners=False,
+    )
+    slope = torch.randn(3, 2, 9, 9, generator=source, dtype=torch.float64)
+    found = []
+    for sampler in (
+        dsa.sample,
+        lambda seen, where: functional.grid_sample(
+            seen, where.expand(3, -1, -1, -1), align_corners=False
+        ),
+    ):
+        learnt = images.clone().requires_grad_()
+        made = sampler(learnt, grid)
+        (made * slope).sum().backward()
+        found.append((made.detach(), learnt.grad))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)

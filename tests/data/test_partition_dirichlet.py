@@ -38,6 +38,14 @@ def test_pt_8_published_dense_split():
     assert [np.bincount(CIFAR10[part], minlength=10).tolist() for part in parts] == DENSE
 
 
+@pytest.mark.parametrize("seed", [0, 7])
+def test_pt_8_published_dense_split_by_settings(seed):
+    """Whatever the cell's seed is, and whatever the order of the images."""
+    chosen = spread(clients=5, beta=0.5, legacy_seed=1)
+    labels = np.random.default_rng(seed).permutation(CIFAR10)
+    assert split(labels, chosen, seed, 10).histogram.tolist() == DENSE
+
+
 @given(
     scheme=st.sampled_from(["dirichlet", "dirichlet_capped", "floor_per_class"]),
     beta=st.floats(0.2, 5),

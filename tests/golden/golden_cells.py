@@ -240,6 +240,20 @@ CELLS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 }
 
 
+def each_method() -> Iterator[str]:
+    """Yield the first cell of every method in each of its presets, and its first in bfloat16."""
+    seen: set[tuple[object, ...]] = set()
+    for name, (method, over) in CELLS.items():
+        kind = method["name"], method.get("preset"), over.get("precision")
+        if kind[1:] == (None, None) and any(found[0] == kind[0] for found in seen):
+            continue
+        if kind[2] is not None and any(found[::2] == kind[::2] for found in seen):
+            continue
+        if kind not in seen:
+            seen.add(kind)
+            yield name
+
+
 #: Which bytes of a ledger are kept.
 BYTES = ("payload_down", "payload_up", "bytes_down", "bytes_up")
 
@@ -254,12 +268,13 @@ def _public_data() -> Iterator[None]:
         DATASETS._loaded.pop(PUBLIC)
 
 
-def compute(name: str, cache: Path) -> dict[str, object]:
+def compute(name: str, cache: Path, device: str = "cpu") -> dict[str, object]:
     """Return what is kept of a golden cell, computed in a home of its own.
 
     Args:
         name: Of the cell.
         cache: Folder of decoded data sets, which cells may share.
+        device: Where; what is golden is golden on the CPU.
     """
     method, over = CELLS[name]
     with TemporaryDirectory() as folder, _public_data():
@@ -267,7 +282,7 @@ def compute(name: str, cache: Path) -> dict[str, object]:
         home = Path(folder) / "runs"
         home.mkdir()
         (home / "cache").symlink_to(cache)
-        runtime = Runtime(home=home, data=home / "none", device="cpu", threads=1, offline=True)
+        runtime = Runtime(home=home, data=home / "none", device=device, threads=1, offline=True)
         record = run_cell(cell, runtime, suite="golden")
     if record.status != "ok":
         raise AssertionError(f"golden cell {name} fails: {record.traceback}")

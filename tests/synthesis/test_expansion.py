@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from fedbench.errors import SettingsError
-from fedbench.synthesis.expansion import check, compose, enlarge, expand
+from fedbench.synthesis.expansion import check, compose, enlarge, expand, stretch
 
 
 def canvases(count=3, size=8):
@@ -52,3 +52,28 @@ def test_a_factor_that_does_not_divide_the_image_names_both():
         enlarge(canvases(), 3)
     with pytest.raises(SettingsError, match="factor 3"):
         compose(canvases(9), 3)
+
+
+@pytest.mark.parametrize(("small", "size"), [(4, 8), (3, 9), (16, 32)])
+def test_the_form_for_cards_stretches_as_torch_does_and_so_do_its_gradients(small, size):
+    source = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, small, small, generator=source, dtype=torch.float64)
+    slope = torch.randn(2, 3, size, size, generator=source, dtype=torch.float64)
+    found = []
+    for form in (
+        lambda seen: stretch(seen, size),
+        lambda seen: functional.interpolate(seen, size=(size, size), mode="bilinear"),
+    ):
+        learnt = images.clone().requires_grad_()
+        made = form(learnt)
+        (made * slope).sum().backward()
+        found.append((made.detach(), learnt.grad))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_bfloat16_training_does_not_coarsen_the_form_for_cards():
+    images = torch.randn(2, 1, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(stretch(images, 8), stretch(images, 8).float())
+        assert stretch(images, 8).dtype == torch.float32

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, cast
 
 from fedbench.bench.executors.job import PACE, Event, Job, failure, finished, work
 from fedbench.bench.plan import Planned
-from fedbench.bench.reasons import death, reason, trace
+from fedbench.bench.reasons import card_is_lost, death, reason, trace
 from fedbench.bench.records import Record
 from fedbench.bench.running import BusyError, running_path
 from fedbench.errors import UnwritableError
@@ -240,8 +240,9 @@ class _Worker:
             said: _Heard = self.pipe.recv()
             return said
         except (EOFError, OSError):
-            # It may have died between writing the record and sending it.
-            return finished(self.entry, self._job) or _Died(self._bury())
+            # It may have left once the record was written, or died before it could send it.
+            code = self._bury()
+            return finished(self.entry, self._job) or _Died(code)
 
     def _start(self) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -284,7 +285,10 @@ def _serve(pipe: Connection, number: int, job: Job) -> None:
     with suppress(EOFError, ConnectionError):
         while True:
             entry: Planned = pipe.recv()
-            pipe.send(_outcome(entry, own, _reporter(pipe, number, entry)))
+            outcome = _outcome(entry, own, _reporter(pipe, number, entry))
+            if card_is_lost():  # its record is kept, and the next cell needs another process
+                return
+            pipe.send(outcome)
 
 
 def _outcome(entry: Planned, job: Job, show: Callable[[Progress], None]) -> _Heard:

@@ -136,6 +136,8 @@ def dirichlet_capped(
     Raises:
         PartitionError: No draw gave every client ``min_size`` images.
     """
+    if settings.legacy_seed is not None:
+        rng = np.random.RandomState(settings.legacy_seed)
     cap = len(labels) / settings.clients
     draw = _Draw(settings.clients, settings.beta, cap, settings.min_size)
     return draw.until_it_fits(class_pools(labels, classes), rng, settings)

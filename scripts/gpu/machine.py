@@ -1,0 +1,61 @@
+"""Say as JSON what this machine is and which requirements it does not meet.
+
+    python scripts/gpu/machine.py cuda
+
+Exits with 1 where there is no such device.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from needs import requirements
+
+
+def unmet() -> Iterator[str]:
+    """Yield what is missing or of another version, in words."""
+    from packaging.requirements import Requirement
+
+    for text in requirements():
+        wanted = Requirement(text)
+        try:
+            found = version(wanted.name)
+        except PackageNotFoundError:
+            yield f"{wanted} is not installed"
+            continue
+        if not wanted.specifier.contains(found, prereleases=True):
+            yield f"{wanted} is wanted, {found} is installed"
+
+
+def main() -> None:
+    """Print one line of JSON."""
+    import torch
+
+    kind = sys.argv[1]
+    count = torch.cuda.device_count()
+    if kind == "cuda" and not count:
+        raise SystemExit("torch sees no CUDA device here; say --device cpu")
+    names = [torch.cuda.get_device_name(number) for number in range(count)]
+    facts = {
+        "device": names[0] if kind == "cuda" else "cpu",
+        "devices": names,
+        "memory": torch.cuda.get_device_properties(0).total_memory if kind == "cuda" else None,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if kind == "cuda" else None,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "commit": os.environ.get("FEDBENCH_COMMIT"),
+        "unmet": list(unmet()),
+    }
+    print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    main()

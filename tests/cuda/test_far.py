@@ -1,0 +1,88 @@
+"""Cells on a pretended card (see ``far``): nothing is left on the wrong side.
+
+A card itself is tested in ``test_card``. This needs none, so it finds a forgotten move in every
+method before one is at hand.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from far import CARD, Far, pretended
+from golden_cells import compute, each_method
+from torch.nn import functional
+
+from fedbench.seeding import generator
+
+RECORDS = Path(__file__).parents[1] / "golden" / "records.json"
+
+
+@pytest.fixture
+def card(monkeypatch):
+    with pretended(monkeypatch):
+        yield CARD.type
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(each_method()))
+def test_a_cell_runs_from_end_to_end(name, cache, card):
+    found = compute(name, cache, card)
+    golden = json.loads(RECORDS.read_text())["cells"][name]
+    assert found["outputs"].keys() == golden["outputs"].keys()
+    assert found["bytes"] == golden["bytes"]
+    # The same numbers in batches of another size, and by the forms for cards.
+    assert found["accuracy"] == pytest.approx(golden["accuracy"], abs=0.1)
+
+
+def test_what_was_moved_is_there_and_comes_back(card):
+    images = torch.arange(6.0).view(2, 3)
+    far = images.to(card)
+    assert (far.device, far.device.type, far.is_cuda) == (CARD, "cuda", True)
+    assert type(far.cpu()) is torch.Tensor
+    assert torch.equal(far.cpu(), images)
+    assert far.sum().item() == 15
+    assert far.tolist() == images.tolist()
+    assert isinstance(torch.zeros(3, device=card), Far)
+
+
+def test_gradients_are_those_of_the_cpu(card):
+    net = torch.nn.Linear(3, 2)
+    images, labels = torch.randn(4, 3, generator=generator(0)), torch.tensor([0, 1, 1, 0])
+    functional.cross_entropy(net(images), labels).backward()
+    known = net.weight.grad.clone()
+    net.zero_grad()
+    weight, net = net.weight, net.to(card)
+    assert net.weight is weight
+    functional.cross_entropy(net(images.to(card)), labels.to(card)).backward()
+    assert torch.equal(net.weight.grad.cpu(), known)
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda far, near: far + near,
+        lambda far, near: far @ near.T,
+        lambda far, near: torch.cat([far, near]),
+        lambda far, near: torch.stack([far[0, 0], torch.tensor(1.0)]),
+        lambda far, near: far.index_select(0, torch.tensor([0])),
+        lambda far, near: near[far[:, 0].long()],
+        lambda far, near: torch.nn.Linear(3, 2)(far),
+        lambda far, near: torch.randperm(3, generator=generator(0), device=far.device),
+        lambda far, near: far.clone().normal_(generator=generator(0)),
+    ],
+)
+def test_what_a_card_refuses_is_refused(card, mix):
+    near = torch.ones(2, 3)
+    with pytest.raises(RuntimeError, match=r"same device|.cuda. generator"):
+        mix(near.to(card), near)
+
+
+def test_what_a_card_takes_is_taken(card):
+    far = torch.ones(2, 3).to(card)
+    assert isinstance(far * torch.tensor(2.0), Far)
+    assert far[torch.tensor([1])].shape == (1, 3)
+    far.copy_(torch.zeros(2, 3))
+    assert far.cpu().sum() == 0
+    with pytest.raises(TypeError, match=r"use Tensor\.cpu"):
+        far.numpy()

@@ -1,0 +1,72 @@
+"""Cells that learn something: a few seconds of digits for every method in each of its presets.
+
+Golden cells are as small as their code paths allow and are compared bit for bit, so they tell that
+something moved and not whether it matters. These are large enough for an accuracy that means
+something, on a card as well.
+"""
+
+from __future__ import annotations
+
+from fedbench.bench.suite import merge
+from fedbench.config import Cell, parse
+from fedbench.methods import METHODS
+
+#: What all cells share: 900 of the digits, in three clients with uneven classes.
+BASE = {
+    "data": {"name": "digits", "train_size": 900},
+    "partition": {"scheme": "dirichlet_capped", "beta": 0.5, "clients": 3},
+    "models": {"name": "convnet", "width": 8, "depth": 2},
+    "recipe": {"epochs": 6, "batch_size": 32},
+    "student": {"epochs": 40, "batch_size": 32},
+    "budget": {"ipc": 5},
+}
+DISTIL = {"steps": 100, "batch_size": 32}
+CROPS = {**DISTIL, "crops": 600, "selected": 300}
+MATCHING = {"iterations": 30, "samples": 40}
+PUBLIC = {"budget": {"ipc": 30}}
+
+#: What keeps a method short, and what it needs of the cell, for those that are not short by nature.
+SHORT: dict[tuple[str, str | None], tuple[dict[str, object], dict[str, object]]] = {
+    # As many local images as are asked for: few clients hold few images of some classes.
+    ("collabdm", "reference"): (
+        {**MATCHING, "local_iterations": 10, "local_samples": 20, "local_images": "ipc"},
+        {},
+    ),
+    ("collabdm", "fedbench"): ({"iterations": 30, "local_iterations": 10}, {}),
+    ("fedavg", None): ({"rounds": 4}, {}),
+    ("fedprox", None): ({"rounds": 4}, {}),
+    ("fedcgs", "reference"): ({"ridge": 1e-3}, {}),  # without, the covariance has no inverse
+    ("feddf", "fedbench"): (DISTIL, PUBLIC),
+    ("feddf", "reference"): ({**DISTIL, "rounds": 2}, {**PUBLIC, "partition": {"validation": 0.1}}),
+    ("feddf", "single_image_rival"): (DISTIL, PUBLIC),
+    ("local_dm", "reference"): (MATCHING, {}),
+    ("local_dm", "fedbench"): ({"iterations": 30}, {}),
+    ("local_kip", "reference"): ({"steps": 100}, {}),
+    ("local_kip", "fedbench"): ({"steps": 30}, {}),
+    ("single_image", "fedbench"): (CROPS, PUBLIC),
+    ("single_image", "reference"): (
+        {**CROPS, "selection": {"clusters": 20, "prune_share": 0.5}},
+        PUBLIC,
+    ),
+}
+
+
+def rows() -> list[tuple[str, str | None]]:
+    """Return every method with each of its presets, and without where `fedbench` is none of them.
+
+    From the table of methods, so that a new one is asked for its baseline.
+    """
+    found: list[tuple[str, str | None]] = []
+    for name in METHODS.names():
+        presets = METHODS.get(name).presets
+        found += [(name, preset) for preset in presets]
+        if "fedbench" not in presets:
+            found.append((name, None))
+    return found
+
+
+def cell_of(method: str, preset: str | None, **over: object) -> Cell:
+    """Return the cell of a row, with settings laid over it."""
+    settings, needs = SHORT.get((method, preset), ({}, {}))
+    named = {"name": method, **({"preset": preset} if preset else {}), **settings}
+    return parse(merge(merge(merge(BASE, {"method": named}), needs), over))
