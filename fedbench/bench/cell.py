@@ -230,7 +230,7 @@ def _compute(
         "resource_bytes": sum(size for _, size in prices),
         "label_bytes": sets[SET].label_bytes if SET in sets else 0,
         "resources": list(names),
-        "privileges": _privileges(cell, names),
+        "privileges": [*_privileges(cell, names), *method.disclosures(cell)],
         "outputs": outputs,
         "evaluation_seconds": harness.seconds,
         "waiting_seconds": context.artefacts.waited,

@@ -38,7 +38,7 @@ app = typer.Typer(
 
 def register(group: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (patches, synthetic, generated, distillation, search):
+    for command in (patches, synthetic, generated, distillation, search, inversion):
         app.command()(command)
     group.add_typer(app, name="show")
 
@@ -121,6 +121,28 @@ def generated(record: Named, out: Out = None) -> None:
     if "shares" in found.outputs:
         shares = read_output(path, found, "shares")["shares"].numpy()
         write(share_lines("shares", facts(found), shares), folder)
+
+
+def inversion(
+    record: Named,
+    beside: Annotated[
+        str | None, typer.Option(help="Another record, whose images stand beside; nothing else.")
+    ] = None,
+    out: Out = None,
+    count: Annotated[int, typer.Option(help="Images of a class in a sheet, at most.", min=1)] = 10,
+    plugin: Plugin = None,
+) -> None:
+    """Draw what a cell of deep_inversion made: images over time, by class and teacher.
+
+    Also the accuracies of teachers and student on fresh batches, and the student's confusion
+    matrix on the test set, which has to be here.
+    """
+    from fedbench.cli.show_inversion import sketches
+
+    load_plugins(plugin)
+    path, found = find_good_record(record)
+    for sketch in sketches(path, found, beside, count):
+        write(sketch, out or folder_of(found), svg=not sketch.name.startswith("inverted"))
 
 
 def _set(record: Record, name: str, shared: SyntheticSet, count: int) -> Iterator[Sketch]:

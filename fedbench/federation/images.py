@@ -2,9 +2,9 @@
 
 ``dataset:NAME`` is another data set's training images, ``dataset:NAME@N`` N of them drawn at
 random; ``unused@N`` are N training images of the cell's own data set that its ``train_size`` leaves
-to nobody; ``picture:NAME`` is one picture (see ``fedbench.data.pictures``), ``picture:NAME@P`` the
-same scaled down to at most P pixels. Draws follow the cell's seed, and a smaller one is the
-beginning of a larger one.
+to nobody, ``unassigned`` those that its partition gives to no client; ``picture:NAME`` is one
+picture (see ``fedbench.data.pictures``), ``picture:NAME@P`` the same scaled down to at most P
+pixels. Draws follow the cell's seed, and a smaller one is the beginning of a larger one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fedbench.config import Cell
 from fedbench.data.pictures import PICTURES, picture_size, read_picture, source_digest
+from fedbench.data.schemes import SCHEMES
 from fedbench.data.settings import Data
 from fedbench.data.sources import locate
 from fedbench.data.specs import DATASETS
@@ -92,6 +93,50 @@ class UnusedImages(ResourceKind):
         data = scene.cell.data
         whole = data.model_copy(update={"train_size": None})
         return _images(self, left_over(scene.read(whole).train, data), scene)
+
+
+class UnassignedImages(ResourceKind):
+    """Training images that the cell's partition gives to no client, with their labels.
+
+    Where clients hold some classes only, these are all of the others: what a server has that holds
+    the rest of the data itself.
+    """
+
+    name = "unassigned"
+    named = False
+
+    def why_not(self, cell: Cell, folders: Folders) -> str | None:
+        """Refuse a scheme that gives every image to somebody."""
+        if SCHEMES.get(cell.partition.scheme).exact_union:
+            return (
+                f"scheme {cell.partition.scheme!r} gives every image to some client; choose one "
+                "that leaves some, such as classes_round_robin with one client"
+            )
+        return None
+
+    def privilege(self) -> str:
+        """Return how many."""
+        count = "all" if self.count is None else self.count
+        return f"{count} images of the clients' own data set that the partition gives to no client"
+
+    def load(self, scene: Scene) -> Resource:
+        """Load the images."""
+        import torch
+
+        from fedbench.data.partition import split
+
+        cell, train = scene.cell, scene.read(scene.cell.data).train
+        labels = train.labels.cpu().numpy()
+        parts = split(labels, cell.partition, cell.seed, scene.classes)
+        free = torch.ones(len(labels), dtype=torch.bool)
+        for part in (*parts.train, *parts.validation):
+            free[torch.from_numpy(part)] = False
+        if not free.any():
+            raise DataError(
+                f"resource {self.text!r}: this partition leaves no image to the server; use fewer "
+                "clients or classes for each"
+            )
+        return _images(self, train.take(free.nonzero().flatten()), scene)
 
 
 class PublicPicture(ResourceKind):

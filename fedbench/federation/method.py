@@ -157,6 +157,13 @@ class Method(ABC):
         """
         return ()
 
+    def disclosures(self, cell: Cell) -> tuple[str, ...]:
+        """Return in words what clients tell the server beside models and images, if it leaks.
+
+        Such as how many images of each class they hold. The record lists it with the privileges.
+        """
+        return ()
+
     def plugins(self, cell: Cell) -> dict[str, str]:
         """Return the digests of the plugin files behind its resources, part of the cell's id."""
         found: dict[str, str] = {}

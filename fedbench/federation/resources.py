@@ -164,6 +164,7 @@ RESOURCES: Registry[type[ResourceKind]] = Registry(
     targets={
         "dataset": "fedbench.federation.images:PublicImages",
         "unused": "fedbench.federation.images:UnusedImages",
+        "unassigned": "fedbench.federation.images:UnassignedImages",
         "picture": "fedbench.federation.images:PublicPicture",
     },
 )

@@ -6,10 +6,12 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fedbench.models.net import Net
@@ -150,10 +152,37 @@ def batch_norm_inputs(net: nn.Module) -> Iterator[list[tuple[_BatchNorm, Tensor]
 
 
 def moments(given: Tensor) -> Moments:
-    """Return the moments of one batch, (B, C, ...); gradients pass."""
-    over = [axis for axis in range(given.ndim) if axis != 1]
-    var, mean = torch.var_mean(given.float(), over, correction=0)
+    """Return the moments of one batch, (B, C, ...); gradients pass, once."""
+    mean, var = cast("tuple[Tensor, Tensor]", _Moments.apply(given.float()))
     return Moments(mean, var)
+
+
+class _Saved(Protocol):
+    saved_tensors: tuple[Tensor, Tensor]
+
+
+class _Moments(Function):
+    """Mean and biased variance over all axes but the second, in two plain passes.
+
+    On a CPU core `torch.var_mean` over maps takes 15 times as long, and its gradient four passes
+    where one does: x times a number of its channel, plus another one.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, given: Tensor) -> tuple[Tensor, Tensor]:
+        over = [axis for axis in range(given.ndim) if axis != 1]
+        mean = given.mean(over, keepdim=True)
+        var = (given - mean).square_().mean(over)
+        ctx.save_for_backward(given, mean)
+        return mean.flatten(), var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Saved, of_mean: Tensor, of_var: Tensor) -> Tensor:
+        given, mean = ctx.saved_tensors
+        count = given.numel() // mean.numel()
+        slope = (2 / count) * of_var.view_as(mean)
+        return torch.addcmul(of_mean.view_as(mean) / count - slope * mean, given, slope)
 
 
 def _sums(given: Tensor) -> Tensor:

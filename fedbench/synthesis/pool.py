@@ -126,6 +126,29 @@ class ImagePool:
                 part[here] = chunk[name].index_select(0, rows)
         return tuple(part.to(self._device) for part in found)
 
+    def sample(self, batches: int, images: int, *, made: int) -> dict[str, Tensor]:
+        """Return some of it for pictures, evenly over time.
+
+        Args:
+            batches: At most, of those that are left.
+            images: Of a batch, at most.
+            made: Batches that were ever added.
+
+        Returns:
+            ``images`` (n, C, S, S) uint8 and (n,) ``labels``, ``clients`` and ``batches``, the
+            number of the batch, from 0.
+        """
+        opened = self._opened()
+        places = torch.linspace(0, len(opened) - 1, min(len(opened), batches)).round().long()
+        chunks = [(k, {name: opened[k][name][:images] for name in opened[k]}) for k in places]
+        found = {
+            name: torch.cat([chunk[name] for _, chunk in chunks]) for name in ("labels", "clients")
+        }
+        first, pixels = made - len(opened), self._normalisation.to_pixels
+        numbers = [torch.full((len(chunk["labels"]),), first + int(k)) for k, chunk in chunks]
+        shown = torch.cat([pixels(chunk["images"]) for _, chunk in chunks])
+        return {"images": shown, **found, "batches": torch.cat(numbers)}
+
     def to_set(self) -> SyntheticSet:
         """Return all of it as a shared set, with each image's client as its origin."""
         images, labels, clients, _ = self.take(torch.arange(len(self)))

@@ -71,6 +71,16 @@ class Teachers:
     def __len__(self) -> int:
         return len(self.nets)
 
+    @property
+    def device(self) -> torch.device:
+        """Where they compute."""
+        return self._inference.device
+
+    @property
+    def seen(self) -> Tensor | None:
+        """The classes of restricted heads, (K, classes) bool; None where they are whole."""
+        return self._seen
+
     def subset(self, which: Sequence[int]) -> Teachers:
         """Return some of these teachers, the same networks, by their positions."""
         seen = None if self._seen is None else self._seen[list(which)]

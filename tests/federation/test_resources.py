@@ -73,6 +73,19 @@ def test_unused_images_are_those_that_no_client_holds(tiny, runtime, load):
     assert all(image.numpy().tobytes() in pool for image in found.tensors["images"])
 
 
+def test_unassigned_images_are_those_that_the_partition_gives_to_nobody(tiny, runtime, load):
+    some = {"scheme": "classes_round_robin", "clients": 1, "classes_per_client": 5}
+    cell = tiny("local", partition={**some, "validation": 0.2})
+    found = load("unassigned", cell).tensors["labels"]
+    ours = load_data(cell.data, runtime).train.labels
+    assert torch.equal(found.sort().values, ours[ours >= 5].sort().values)
+    assert load("unassigned@7", cell).pixels == 7 * 256
+    with pytest.raises(DataError, match="asks for 120 images"):
+        load("unassigned@120", cell)
+    with pytest.raises(DataError, match="leaves no image to the server"):
+        load("unassigned", tiny("local", partition={**some, "classes_per_client": 10}))
+
+
 def test_draws_follow_the_seed_and_smaller_ones_begin_larger_ones(tiny, load):
     def draw(count, seed=0):
         cell = tiny("local", data=PETS, seed=seed)
@@ -92,7 +105,7 @@ def test_what_there_is_too_little_of_is_an_error(tiny, load):
 
 
 def test_what_is_no_resource_is_an_error_that_says_what_there_is():
-    with pytest.raises(SettingsError, match=r"kind 'nonsense'.*dataset, picture, unused"):
+    with pytest.raises(SettingsError, match=r"'nonsense'.*dataset, picture, unassigned, unused"):
         declared("nonsense:x")
 
 
@@ -103,6 +116,7 @@ def test_what_is_no_resource_is_an_error_that_says_what_there_is():
         ("dataset@5", r"dataset:NAME\[@COUNT\]"),
         ("unused", "unused@COUNT"),
         ("unused:mnist@5", "unused@COUNT"),
+        ("unassigned:mnist", r"unassigned\[@COUNT\]"),
         ("picture@100", r"picture:NAME\[@COUNT\]"),
     ],
 )
@@ -124,6 +138,7 @@ def test_a_name_of_another_form_is_an_error_that_gives_the_form(name, form):
         ("dataset:mnist@many", "no number"),
         ("dataset:mnist@60000", None),
         ("unused@1317", None),
+        ("unassigned", "'iid' gives every image to some client"),
         ("picture:china@100", None),
         ("picture:not/here.png", None),
     ],

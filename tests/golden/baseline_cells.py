@@ -24,6 +24,17 @@ DISTIL = {"steps": 100, "batch_size": 32}
 CROPS = {**DISTIL, "crops": 600, "selected": 300}
 MATCHING = {"iterations": 30, "samples": 40}
 PUBLIC = {"budget": {"ipc": 30}}
+INVERSION = {
+    "parameters": "short",
+    "steps": 30,
+    "initial_batches": 3,
+    "batches_per_epoch": 1,
+    "student_epochs": 8,
+    "steps_per_epoch": 15,
+    "batch_size": 32,
+}
+#: Inversion needs BatchNorm.
+BATCH_NORM = {"models": {"name": "convnet", "width": 8, "depth": 2, "norm": "batch"}}
 
 #: What keeps a method short, and what it needs of the cell, for those that are not short by nature.
 SHORT: dict[tuple[str, str | None], tuple[dict[str, object], dict[str, object]]] = {
@@ -33,6 +44,9 @@ SHORT: dict[tuple[str, str | None], tuple[dict[str, object], dict[str, object]]]
         {},
     ),
     ("collabdm", "fedbench"): ({"iterations": 30, "local_iterations": 10}, {}),
+    ("deep_inversion", "fedbench"): (INVERSION, BATCH_NORM),
+    ("deep_inversion", "reference"): (INVERSION, BATCH_NORM),
+    ("deep_inversion", "fed_adi"): (INVERSION, BATCH_NORM),
     ("fedavg", None): ({"rounds": 4}, {}),
     ("fedprox", None): ({"rounds": 4}, {}),
     ("fedcgs", "reference"): ({"ridge": 1e-3}, {}),  # without, the covariance has no inverse

@@ -47,6 +47,14 @@ EXACT = {"iterations": 3, "samples": None}
 COLLAB = {"iterations": 3, "local_iterations": 2}
 SAMPLED = {**COLLAB, "samples": 6, "local_samples": 5}
 KIP = {"steps": 3}
+INVERSION = {
+    "steps": 3,
+    "initial_batches": 2,
+    "batches_per_epoch": 1,
+    "student_epochs": 2,
+    "steps_per_epoch": 4,
+    "batch_size": 8,
+}
 DISTIL = {"steps": 5, "batch_size": 8}
 POLLED = {"validation": "poll", "validate_every": 2}
 LOGITS = {**DISTIL, "exchange": "logits", "augment": "none"}
@@ -115,6 +123,52 @@ CELLS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
             schedule="cosine",
         ),
         {**TWO, **SKEWED, **BF16},
+    ),
+    "deep_inversion-fedbench": (
+        _named("deep_inversion", "fedbench", **INVERSION),
+        {"models": RESNET},
+    ),
+    "deep_inversion-reference": (
+        _named("deep_inversion", "reference", **INVERSION),
+        {"models": RESNET},
+    ),
+    "deep_inversion-fed-adi-two": (_named("deep_inversion", "fed_adi", **INVERSION), TWO),
+    "deep_inversion-cycle-weights": (
+        _named("deep_inversion", **INVERSION, draw="cycle", label_weights="normalised", l2=0.01),
+        {**SKEWED, "models": RESNET},
+    ),
+    "deep_inversion-across-bf16": (
+        _named(
+            "deep_inversion",
+            **{**INVERSION, "batches_per_epoch": 2},
+            label_weights="across",
+            sampled=2,
+            subset="batch",
+            similar=1.0,
+            keep="best",
+            inversion_schedule="cosine",
+            pool_space="pixels",
+            pool_limit=24,
+        ),
+        {**SKEWED, "models": RESNET, **BF16},
+    ),
+    "deep_inversion-owner": (
+        _named(
+            "deep_inversion",
+            **INVERSION,
+            own="unassigned",
+            class_weight=2.0,
+            learn="both",
+            parameters="paper",
+        ),
+        {
+            "partition": {
+                "scheme": "classes_round_robin",
+                "clients": 1,
+                "classes_per_client": 5,
+            },
+            "models": RESNET,
+        },
     ),
     "ensemble": (_named("ensemble"), {}),
     "ensemble-probabilities-two": (

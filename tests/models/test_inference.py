@@ -165,3 +165,19 @@ def test_a_copy_has_no_hooks_and_the_owner_keeps_his():
     assert heard == []
     EXACT.logits(net, pictures(2))
     assert heard == [1]
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5, 5), (6, 2), (2, 3, 4)])
+def test_moments_and_their_gradients_are_those_of_torch(shape):
+    given = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) + 3).double()
+    over = [axis for axis in range(given.ndim) if axis != 1]
+    images = [given.float().requires_grad_(), given.clone().requires_grad_()]
+    found = moments(images[0])
+    expected = torch.var_mean(images[1], over, correction=0)
+    weights = torch.arange(1.0, shape[1] + 1)
+    for (var, mean), each in ((found[::-1], images[0]), (expected, images[1])):
+        ((weights * mean).sum() + (weights * var).sum()).backward()
+        assert each.grad is not None
+    torch.testing.assert_close(found.mean.double(), expected[1], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.var.double(), expected[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(images[0].grad.double(), images[1].grad, rtol=1e-5, atol=1e-6)
