@@ -33,6 +33,26 @@ INVERSION = {
     "steps_per_epoch": 15,
     "batch_size": 32,
 }
+GENERATORS = {
+    "epochs": 4,
+    "steps": 10,
+    "batch_size": 32,
+    "noise": 32,
+    "width": 8,
+    "student_batch_size": 32,
+    "student_passes": 8,
+    "lr": 0.05,
+}
+TRAJECTORIES = {
+    "experts": 2,
+    "start_epochs": 2,
+    "inner_steps": 5,
+    "iterations": 20,
+    "evaluate_every": 10,
+    "judge_epochs": 10,
+}
+SEARCH = {"trials": 2, "search_epochs": 10}
+HELD_OUT = {"partition": {"validation": 0.2}}
 #: Inversion needs BatchNorm.
 BATCH_NORM = {"models": {"name": "convnet", "width": 8, "depth": 2, "norm": "batch"}}
 
@@ -44,6 +64,12 @@ SHORT: dict[tuple[str, str | None], tuple[dict[str, object], dict[str, object]]]
         {},
     ),
     ("collabdm", "fedbench"): ({"iterations": 30, "local_iterations": 10}, {}),
+    ("base_images", "reference"): (SEARCH, HELD_OUT),
+    ("co_boosting", "fedbench"): (GENERATORS, BATCH_NORM),
+    ("co_boosting", "reference"): (GENERATORS, BATCH_NORM),
+    ("dense", "fedbench"): (GENERATORS, BATCH_NORM),
+    ("dense", "reference"): (GENERATORS, BATCH_NORM),
+    ("dense", "fed_dafl"): (GENERATORS, BATCH_NORM),
     ("deep_inversion", "fedbench"): (INVERSION, BATCH_NORM),
     ("deep_inversion", "reference"): (INVERSION, BATCH_NORM),
     ("deep_inversion", "fed_adi"): (INVERSION, BATCH_NORM),
@@ -58,6 +84,11 @@ SHORT: dict[tuple[str, str | None], tuple[dict[str, object], dict[str, object]]]
     ("local_kip", "reference"): ({"steps": 100}, {}),
     ("local_kip", "fedbench"): ({"steps": 30}, {}),
     ("single_image", "fedbench"): (CROPS, PUBLIC),
+    ("trajectory_matching", "fedbench"): (TRAJECTORIES, {}),
+    ("trajectory_matching", "reference"): (
+        {**TRAJECTORIES, **SEARCH, "span": 1, "keep": "last"},
+        HELD_OUT,
+    ),
     ("single_image", "reference"): (
         {**CROPS, "selection": {"clusters": 20, "prune_share": 0.5}},
         PUBLIC,
