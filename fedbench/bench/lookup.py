@@ -8,12 +8,17 @@ from pathlib import Path
 from fedbench.bench.records import Record, find_record, record_path, stamp
 from fedbench.config import Cell
 from fedbench.data.settings import Data
-from fedbench.data.sources import locate
+from fedbench.data.sources import Sources, locate
 from fedbench.data.specs import DATASETS
 from fedbench.federation.resources import Folders, digests
 from fedbench.files import move_aside
 
 log = logging.getLogger(__name__)
+
+
+def data_sources(settings: Data, root: Path) -> Sources:
+    """Return the data files that settings ask for, as far as they are here."""
+    return locate(DATASETS.get(settings.name), root, settings.path)
 
 
 def data_digest(settings: Data, folders: Folders) -> str | None:
@@ -22,7 +27,7 @@ def data_digest(settings: Data, folders: Folders) -> str | None:
     Raises:
         DataError: A file cannot be read.
     """
-    sources = locate(DATASETS.get(settings.name), folders.data, settings.path)
+    sources = data_sources(settings, folders.data)
     return sources.digest(folders.cache) if sources.found else None
 
 
