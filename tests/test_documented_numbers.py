@@ -12,7 +12,20 @@ BOARDS = ROOT / "leaderboards"
 PHOTO = ("single_image", "fedbench", "image=china selection.prune=top")
 COLLAB, LOCAL = ("collabdm", "fedbench", "expand=1"), ("local_dm", "fedbench", "expand=1")
 
-#: Of each page: boards, skews, and rows that are compared, in the order of its table.
+FIXED = "search_epochs=300 student_dsa=false student_recipe=fixed trials=20 validation=none"
+SEARCHED = "search_epochs=60 student_dsa=true student_recipe=search trials=8 validation=pooled"
+
+
+def distilled(words):
+    return ("trajectory_matching", "fedbench", words)
+
+
+def base(words):
+    return ("base_images", "fedbench", words)
+
+
+#: Of each page: boards, skews (or splits with budgets), and rows that are compared, in the order
+#: of its table.
 PAGES = {
     "public": (
         ["single_image_one_shot"],
@@ -37,15 +50,31 @@ PAGES = {
             (COLLAB, ("collabdm", "reference", "")),
         ],
     ),
+    "trajectories": (
+        ["trajectory_sharing"],
+        [f"shards_window shards={n} {n * ipc * 1024}" for n in (2, 5) for ipc in (1, 10)],
+        [
+            (distilled(f"element=fp32 {FIXED}"), base(FIXED)),
+            (distilled(f"element=fp32 {SEARCHED}"), base(SEARCHED)),
+            (distilled(f"element=fp32 {FIXED}"), ("local_dm", "fedbench", "")),
+            (distilled(f"element=fp16 {FIXED}"), distilled(f"element=fp32 {FIXED}")),
+            (distilled(f"element=uint8 {FIXED}"), distilled(f"element=fp32 {FIXED}")),
+        ],
+    ),
 }
 
 
 def accuracies(board):
-    """Return percentages by row, skew and seed."""
+    """Return percentages by row, skew and seed; without β, by split and budget in its place."""
     with (BOARDS / board / "runs.csv").open(encoding="utf-8") as file:
         return {
-            (run["method"], run["preset"], run["settings"], run["beta"], run["seed"]): 100
-            * float(run["accuracy"])
+            (
+                run["method"],
+                run["preset"],
+                run["settings"],
+                run["beta"] or f"{run['partition']} {run['budget_pixels']}",
+                run["seed"],
+            ): 100 * float(run["accuracy"])
             for run in csv.DictReader(file)
         }
 
