@@ -38,7 +38,7 @@ _LEDGER = (
 
 #: What may differ where equal bits are not promised: an accuracy, or a share of images, by so much;
 #: any other measurement by this share of it.
-ACCURACY, SHARE = 0.02, 0.1  # fedbench: what a last bit in the first step grew to on digits
+ACCURACY, SHARE = 0.02, 0.1  # fedbench: a judgement; no method withdraws the promise yet
 #: Places of numbers that are measured on a trained model.
 _MEASURED = re.compile(r"(metrics|curves)\b")
 _LIKELIHOOD = re.compile(r"\bnll$")
