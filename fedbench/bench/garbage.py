@@ -47,6 +47,8 @@ _PLANLESS = ("run", "reproduced")
 _ALTERED = "its plan is damaged or was altered; the next sweep of it writes it anew"
 #: What a cell id and a digest look like.
 _ID, _DIGEST = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
+#: An artefact's key, and the name of a decoded data set.
+_KEY, _DECODED = re.compile(r"[0-9a-f]{32}"), re.compile(r"\w+-\d+px-[0-9a-f]+")
 #: Seconds below which an unfinished file may still be being written.
 _YOUNG = 3600.0
 
@@ -356,6 +358,8 @@ def _report(suite: _Suite) -> Iterator[Item]:
 
 def _artefacts(home: Path, seeds: set[int]) -> Iterator[Item]:
     for path in sorted((home / "artefacts").glob("*/*.safetensors")):
+        if not _KEY.fullmatch(path.stem):
+            continue
         seed = _seed_of(path)
         if not seeds:
             reason = "no plan has an unfinished cell"
@@ -379,12 +383,15 @@ def _seed_of(path: Path) -> int | None:
 
 def _cache(home: Path) -> Iterator[Item]:
     for path in sorted((home / "cache" / "data").glob("*.safetensors")):
+        if not _DECODED.fullmatch(path.stem):
+            continue
         name = path.name.rsplit("-", 2)[0]
         yield Item("cache", path, _size(path), KINDS["cache"], path.with_name(f"{name}.lock"))
     for path in sorted((home / "cache" / "data").glob("*.hashes")):
         yield Item("cache", path, _size(path), "hashes of data files; worked out again when needed")
     for path in sorted((home / "cache" / "answers").glob("*")):
-        yield Item("cache", path, _size(path), "answers of the command line; worked out again")
+        if _ID.fullmatch(path.name):
+            yield Item("cache", path, _size(path), "answers of the command line; worked out again")
 
 
 def _damaged(ours: Iterable[Path]) -> Iterator[Item]:

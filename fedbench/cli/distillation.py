@@ -13,6 +13,8 @@ from fedbench.cli.pictures import Named, Out, facts, folder_of, write
 from fedbench.errors import SettingsError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fedbench.bench.records import Record
     from fedbench.report.pictures.distillation import Course
 
@@ -97,8 +99,16 @@ def _courses(path: Path, record: Record) -> list[Course]:
                 losses=kept["losses"].numpy(),
                 judged=kept["judged"].numpy(),
                 accuracies=kept["accuracies"].numpy(),
+                sent=_sent(kept["accuracies"], record.settings["method"]["keep"]),
                 attempts=len(kept["ill"]),
                 ill=ILL[int(kept["ill"][int(kept["chosen"])])],
             )
         )
     return found
+
+
+def _sent(accuracies: Tensor, keep: str) -> int:
+    """Return which of the judged sets a client sent."""
+    if not len(accuracies):
+        return 0
+    return int(accuracies.mean(1).argmax()) if keep == "best" else len(accuracies) - 1

@@ -32,7 +32,7 @@ from fedbench.federation.trail import Trail
 from fedbench.federation.work import load
 from fedbench.models.families import MODELS
 from fedbench.models.net import Net
-from fedbench.models.settings import Model
+from fedbench.models.settings import Model, why_not
 from fedbench.synthesis.inversion import Draw, Inverter, frozen, one_teacher, some_teachers
 from fedbench.synthesis.inverting import InversionConfig
 from fedbench.synthesis.lessons import OWN, Lesson, Tutor
@@ -210,17 +210,15 @@ class DeepInversion(Method):
     }
 
     def skip(self, cell: Cell) -> str | None:
-        """Refuse clients without BatchNorm where its term counts."""
-        if not self.config.terms.batch_norm:
-            return None
-        for model in cell.models:
+        """Refuse clients without BatchNorm where it counts, and a student that does not fit."""
+        for model in cell.models if self.config.terms.batch_norm else ():
             if not MODELS.get(model.name).has_batch_norm(model, cell.data.size):
                 return (
                     f"{model.label} has no BatchNorm, whose statistics Deep Inversion needs; "
                     "choose a model with it, such as resnet8 or a convnet with norm: batch, or "
                     "set the method's batch_norm to 0"
                 )
-        return None
+        return why_not(self._network(cell), cell.data.size)
 
     def resources(self, cell: Cell) -> tuple[str, ...]:
         """Return the server's own images."""

@@ -121,6 +121,7 @@ class TrajectoryConfig(SearchedConfig):
             momentum=self.expert_momentum,
             batch_size=self.expert_batch,
             epochs=self.expert_epochs or self.last_epoch,
+            augment="none",
         )
 
     def rates(self, attempt: int) -> Rates:
@@ -142,6 +143,7 @@ class TrajectoryConfig(SearchedConfig):
             batch_size=256,
             epochs=self.judge_epochs,
             schedule="step",
+            augment="none",
         )
 
 
@@ -210,10 +212,13 @@ class TrajectoryMatching(SearchedUnion):
         assert received is not None
         images, labels = self.start(client, int(received.tensors["images"]))
         if not len(labels):
-            return Message("synthetic", {"images": images.cpu(), "labels": labels})
+            sent = self._packed(client, images).cpu()
+            return Message("synthetic", {"images": sent, "labels": labels})
         found = self._distilled(client, images, labels, self._experts(client))
         client.state.update(prefixed({**found, "labels": labels, "base": images}, _DIARY))
-        return Message("synthetic", {"images": self._packed(client, found), "labels": labels})
+        return Message(
+            "synthetic", {"images": self._packed(client, found["images"]), "labels": labels}
+        )
 
     def client_outputs(self, client: Client) -> Mapping[str, Tensor]:
         """Return how a client's distillation went, for `fedbench show distillation`."""
@@ -223,7 +228,8 @@ class TrajectoryMatching(SearchedUnion):
         self, server: Server, clients: Mapping[int, Mapping[str, Tensor]]
     ) -> Mapping[str, Any]:
         """Return what to know of the clients' experts and distillations, and of the search."""
-        own = [_told(number, kept) for number, kept in sorted(clients.items()) if kept]
+        keep = self.config.keep
+        own = [_told(number, kept, keep) for number, kept in sorted(clients.items()) if kept]
         ill = [each["client"] for each in own if each["ill"]]
         found = {"clients": own, "ill_trained": ill}
         return {**found, **super().findings(server, clients)}
@@ -265,6 +271,7 @@ class TrajectoryMatching(SearchedUnion):
         settings = {
             **config.model_dump(mode="json", exclude=leave),
             "counts": torch.bincount(labels).tolist(),
+            "held_out": client.held_out,
             "model": model.model_dump(mode="json", exclude_none=True),
             "versions": [_VERSION, Recipe.version, MODELS.get(model.name).version],
         }
@@ -279,7 +286,7 @@ class TrajectoryMatching(SearchedUnion):
             attempts.append(self._attempt(client, images, labels, experts, number))
             if not attempts[-1].ill:
                 break
-        chosen = max(attempts, key=lambda each: (not each.ill, each.worth))
+        chosen = max(attempts, key=lambda each: (not each.ill, each.worth(config.keep)))
         return {
             **chosen.tensors(config.keep),
             "ill": torch.tensor([each.ill for each in attempts]),
@@ -360,16 +367,15 @@ class TrajectoryMatching(SearchedUnion):
             found.append(client.measure(net))
         return found
 
-    def _packed(self, client: Client, found: Mapping[str, Tensor]) -> Tensor:
-        """Return the images as they travel."""
-        images = found["images"]
+    def _packed(self, client: Client, images: Tensor) -> Tensor:
+        """Return images as they travel."""
         if self.config.element == "uint8":
             return client.shape.normalisation.to_pixels(images)
         return images.half() if self.config.element == "fp16" else images
 
 
-def _told(number: int, kept: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return in plain values how a client's distillation went."""
+def _told(number: int, kept: Mapping[str, Tensor], keep: Literal["best", "last"]) -> dict[str, Any]:
+    """Return in plain values how a client's distillation went, and what the set that it sent has."""
     ill, losses = kept["ill"].tolist(), kept["losses"].tolist()
     found = {
         "client": number,
@@ -381,12 +387,12 @@ def _told(number: int, kept: Mapping[str, Tensor]) -> dict[str, Any]:
     }
     if len(kept["judged"]):
         means = kept["accuracies"].mean(1)
-        best = int(means.argmax())
+        sent = int(means.argmax()) if keep == "best" else len(means) - 1
         found |= {
             "expert_accuracy": float(kept["experts"].mean()),
             "base_accuracy": float(means[0]),
-            "accuracy": float(means[best]),
-            "iteration": int(kept["judged"][best]),
-            "inner_lr": float(kept["lrs"][best]),
+            "accuracy": float(means[sent]),
+            "iteration": int(kept["judged"][sent]),
+            "inner_lr": float(kept["lrs"][sent]),
         }
     return found

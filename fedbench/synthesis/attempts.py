@@ -12,6 +12,8 @@ from torch import Tensor
 
 from fedbench.synthesis.trajectories import Gradient
 
+Which = Literal["best", "last"]
+
 #: How a client's distillation came to nothing; their places are the codes of ``ill``.
 ILL = (
     "",
@@ -95,11 +97,11 @@ class Attempt:
         """Mean accuracies at the iterations that were judged."""
         return [mean_of(each) for each in self.kept["accuracies"]]
 
-    @property
-    def worth(self) -> float:
-        """The best of them; without, how far the loss is down."""
-        losses = self.kept["losses"]
-        return max(self.means) if self.means else -mean_of(losses[-WINDOW:])
+    def worth(self, which: Which) -> float:
+        """Return the accuracy of the best or the last images; without any, how far the loss fell."""
+        if not self.means:
+            return -mean_of(self.kept["losses"][-WINDOW:])
+        return max(self.means) if which == "best" else self.means[-1]
 
     @property
     def ill(self) -> int:
@@ -139,11 +141,14 @@ class Attempt:
         lr = self.lr * torch.exp(-move) if rates.log else self.lr - move
         kept["lr"] = lr.clamp(min=rates.floor)
 
-    def tensors(self, which: Literal["best", "last"]) -> dict[str, Tensor]:
-        """Return the best or the last images, and how the attempt went."""
+    def tensors(self, which: Which) -> dict[str, Tensor]:
+        """Return the best or the last images, and how the attempt went.
+
+        Where nothing could be judged, nobody knows which are best, and the last are returned.
+        """
         kept = self.kept
         return {
-            "images": kept["best"] if which == "best" else kept["images"],
+            "images": kept["best"] if which == "best" and kept["judged"] else kept["images"],
             "losses": torch.tensor(kept["losses"]),
             "judged": torch.tensor(kept["judged"]),
             "accuracies": torch.tensor(kept["accuracies"]),

@@ -274,11 +274,14 @@ class Inverter:
             shares = view.new_ones(len(asked)) if weights is None else weights.T
             known = None if weights is None else (weights.sum(0) > 0).float()
             mean = mixture(torch.stack(said), shares)
-            own = [self._of_logits(mean, labels, known, guess, None)]
+            seen = None if self._seen is None else self._seen[list(asked)].any(0)
+            own = [self._of_logits(mean, labels, known, guess, seen)]
         else:
             rows = [None] * len(asked) if weights is None else list(weights)
             own = [
-                self._of_logits(logits, labels, row, guess, k)
+                self._of_logits(
+                    logits, labels, row, guess, None if self._seen is None else self._seen[k]
+                )
                 for k, logits, row in zip(asked, said, rows, strict=True)
             ]
         total = torch.stack(own).mean() + terms.batch_norm * torch.stack(gaps).mean()
@@ -331,7 +334,8 @@ class Inverter:
             adam.param_groups[0]["lr"] = descent.lr * factor(step)
             adam.step()
         made = images.detach() if descent.keep == "last" else kept
-        if not torch.isfinite(made).all():
+        lost = descent.keep != "last" and least == float("inf")  # no loss was a number
+        if lost or not torch.isfinite(made).all():
             raise TrainingError(
                 "inverted images are not finite; lower the method's inversion_lr, or look whether "
                 "the clients' models have diverged"
@@ -354,15 +358,15 @@ class Inverter:
         labels: Tensor,
         weights: Tensor | None,
         guess: Tensor | None,
-        k: int | None,
+        seen: Tensor | None,
     ) -> Tensor:
         """Return cross entropy and competition of a teacher's logits, or of averaged ones."""
         absolute = self._weighting in ("absolute", "across")
         loss = label_loss(logits, labels, weights, absolute=absolute)
         if guess is None:
             return loss
-        if k is not None and self._seen is not None:
-            guess = guess.masked_fill(~self._seen[k], UNSEEN)
+        if seen is not None:
+            guess = guess.masked_fill(~seen, UNSEEN)
         return loss + self._terms.compete * (1 - divergence(logits, guess))
 
     def _weights(self, asked: Sequence[int], labels: Tensor) -> Tensor | None:

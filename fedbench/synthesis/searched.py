@@ -110,8 +110,10 @@ class SearchedUnion(UnionMethod):
         shared = SyntheticSet(torch.cat(images), torch.cat(labels), scale, torch.cat(origin))
         ops = self.config.ops if self.config.student_dsa else ()
         recipe = server.cell.student
+        if self.config.student_dsa:  # in place of other augmentation, even if it is none
+            recipe = recipe.model_copy(update={"augment": "none"})
         if self.config.student_recipe == "search":
-            tried = self._search(server, shared, ops)
+            tried = self._search(server, shared, recipe, ops)
             server.state.update(prefixed(_tensors(tried), _SEARCH))
             recipe = _with(recipe, best(tried).params)
         self.conclude(server, shared, recipe=recipe, ops=ops)
@@ -141,10 +143,12 @@ class SearchedUnion(UnionMethod):
         tried = config.trials * config.search_epochs if config.student_recipe == "search" else 0
         return images * (tried + cell.student.epochs)
 
-    def _search(self, server: Server, shared: SyntheticSet, ops: Sequence[dsa.Op]) -> list[Tried]:
+    def _search(
+        self, server: Server, shared: SyntheticSet, student: Student, ops: Sequence[dsa.Op]
+    ) -> list[Tried]:
         def objective(params: dict[str, Value]) -> float:
             net = server.build(server.cell.student_model)
-            recipe = _with(server.cell.student, params, epochs=self.config.search_epochs)
+            recipe = _with(student, params, epochs=self.config.search_epochs)
             try:
                 train_on_set(server, net, shared, recipe, name="trial", ops=ops)
             except TrainingError:  # its learning rate is too large

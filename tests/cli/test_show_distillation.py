@@ -64,6 +64,7 @@ def course(client=0, ill="", judged=3):
         losses=np.linspace(1.0, 0.5, 80),
         judged=10 * np.arange(judged),
         accuracies=source.random((judged, 3)),
+        sent=max(judged - 1, 0),
         attempts=1 + bool(ill),
         ill=ill,
     )

@@ -1,5 +1,7 @@
 """Inversion: DI-1 to DI-6 and DI-8 to DI-10; groups, weights, similar classes, image sizes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -137,6 +139,20 @@ def test_di_4_masked_heads_take_no_gradient_and_no_notice_of_unseen_logits(compe
             net.head.bias[3:] += 50.0
             student.head.bias[3:] -= 7.0
         assert torch.equal(inverter.loss(images, labels, Group((0,)), other), first)
+
+
+def test_a_masked_student_is_masked_beside_averaged_teachers_as_well():
+    seen = torch.tensor([[True, True, False, False, False], [False, True, True, False, False]])
+    given, student = Teachers([network(1), network(2)], INFERENCE, seen), network(8)
+    images, labels = draw(6, 1, 16, 16), torch.arange(6) % 3
+    descent = replace(SHORT, combine="logits")
+    inverter = Inverter(given, Terms(0.0, 0.0, 0.0, 10.0), descent)
+    with frozen(student, INFERENCE) as other, torch.no_grad():
+        first = inverter.loss(images, labels, Group((0, 1)), other)
+        student.head.bias[3:] -= 7.0
+        assert torch.equal(inverter.loss(images, labels, Group((0, 1)), other), first)
+        student.head.bias[:3] += torch.tensor([1.0, 0.0, -1.0])
+        assert not torch.equal(inverter.loss(images, labels, Group((0, 1)), other), first)
 
 
 def test_images_of_classes_that_a_masked_teacher_lacks_leave_its_cross_entropy():
@@ -330,8 +346,21 @@ def test_a_teacher_without_batch_norm_is_refused_unless_its_weight_is_0():
     assert Inverter(given, Terms(0.0, 0.0, 0.0), SHORT).loss(images, labels, Group((0,))) > 0
 
 
-def test_images_that_are_not_finite_are_refused():
+@pytest.mark.parametrize("keep", ["last", "best", "best_view"])
+def test_images_that_are_not_finite_are_refused(keep):
     given, (images, labels) = teachers(1), batch()
-    inverter = Inverter(given, Terms(1e-3, 0.0, 10.0), SHORT)
+    inverter = Inverter(given, Terms(1e-3, 0.0, 10.0), replace(SHORT, keep=keep))
     with pytest.raises(TrainingError, match="inversion_lr"):
         inverter.run(images / 0, labels, one_teacher(0, 1, source()), source())
+
+
+@pytest.mark.parametrize("keep", ["last", "best", "best_view"])
+def test_teachers_that_say_nothing_are_refused_whatever_is_kept(keep):
+    net, (images, labels) = network(), batch()
+    with torch.no_grad():
+        net.head.bias[0] = torch.nan
+    inverter = Inverter(
+        Teachers([net], INFERENCE), Terms(1e-3, 0.0, 10.0), replace(SHORT, keep=keep)
+    )
+    with pytest.raises(TrainingError, match="diverged"):
+        inverter.run(images, labels, one_teacher(0, 1, source()), source())

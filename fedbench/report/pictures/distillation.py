@@ -37,6 +37,7 @@ class Course:
         losses: (T,) of each iteration.
         judged: (J,) iterations after which networks were trained on the set; none without hold-out.
         accuracies: (J, networks) of these on the hold-out, in [0, 1].
+        sent: Which of the judged sets was sent, from 0; 0 without hold-out.
         attempts: How often it was begun.
         ill: In which way it came to nothing; empty where it did not.
     """
@@ -48,6 +49,7 @@ class Course:
     losses: NDArray[np.floating]
     judged: NDArray[np.int64]
     accuracies: NDArray[np.floating]
+    sent: int
     attempts: int
     ill: str
 
@@ -137,15 +139,14 @@ def gains(name: str, header: str, courses: Sequence[Course]) -> Sketch:
         grid = Grid(page, legend, 2.4, _MARGINS, full=len(courses) > 6)
         axes = grid.axes[0]
         for place, course in enumerate(courses):
-            best = course.accuracies[course.accuracies.mean(1).argmax()]
             _bar(axes, place - 0.2, course.accuracies[0], style.GREY)
-            _bar(axes, place + 0.2, best, style.COLOURS[0])
+            _bar(axes, place + 0.2, course.accuracies[course.sent], style.COLOURS[0])
         names = [f"{course.client}" + ("*" if course.ill else "") for course in courses]
         axes.set_xticks(range(len(courses)), names)
         grid.name_axes("client", "accuracy on its hold-out (%)")
     caption = (
         "Accuracy on a client's own hold-out of networks that were trained on its base images and "
-        "on its best distilled set. Bars: standard error over networks. A star: ill-trained."
+        "on the set that it sent. Bars: standard error over networks. A star: ill-trained."
     )
     return Sketch(name, "What distillation gains at every client", caption, grid.drawing)
 
