@@ -375,7 +375,7 @@ class TrajectoryMatching(SearchedUnion):
 
 
 def _told(number: int, kept: Mapping[str, Tensor], keep: Literal["best", "last"]) -> dict[str, Any]:
-    """Return in plain values how a client's distillation went, and what the set that it sent has."""
+    """Return in plain values how a client's distillation went, and how good what it sent is."""
     ill, losses = kept["ill"].tolist(), kept["losses"].tolist()
     found = {
         "client": number,

@@ -98,7 +98,7 @@ class Attempt:
         return [mean_of(each) for each in self.kept["accuracies"]]
 
     def worth(self, which: Which) -> float:
-        """Return the accuracy of the best or the last images; without any, how far the loss fell."""
+        """Return the accuracy of the best or the last images; without, how far the loss fell."""
         if not self.means:
             return -mean_of(self.kept["losses"][-WINDOW:])
         return max(self.means) if which == "best" else self.means[-1]
