@@ -31,7 +31,6 @@ def test_records_outputs_and_artefacts_are_synced(compute, monkeypatch):
 
     for module in (
         "bench.records",
-        "bench.harness",
         "federation.artefacts",
         "federation.synthetic",
     ):

@@ -201,6 +201,7 @@ def label_table(weighting: Weighting, counts: Tensor | None, seen: Tensor | None
     if weighting == "none":
         return None if seen is None else seen.float()
     assert counts is not None  # the method has them sent
+    counts = counts if seen is None else counts.to(seen.device)
     shares = counts.float() / counts.sum(1, keepdim=True).clamp_min(1)
     return shares if seen is None else shares * seen
 

@@ -47,15 +47,15 @@ def test_a_place_too_long_for_sockets_is_named(tmp_path, monkeypatch):
 def test_what_killed_processes_left_is_taken_away_and_nothing_else(place):
     old = 10**9
     for name, age in (
-        (f"fedbench-{GONE}-dead", old),
-        (f"fedbench-{GONE}-young", None),
-        (f"fedbench-{os.getpid()}-alive", old),
-        ("fedbench-notes", old),
+        (f"fedb-{GONE}-dead", old),
+        (f"fedb-{GONE}-young", None),
+        (f"fedb-{os.getpid()}-alive", old),
+        ("fedb-notes", old),
     ):
         path = place / name
         path.mkdir()
         if age:
             os.utime(path, (age, age))
     made = session_folder().parent.name
-    left = {f"fedbench-{GONE}-young", f"fedbench-{os.getpid()}-alive", "fedbench-notes", made}
+    left = {f"fedb-{GONE}-young", f"fedb-{os.getpid()}-alive", "fedb-notes", made}
     assert {path.name for path in place.iterdir()} == left

@@ -211,8 +211,8 @@ def test_what_methods_show_can_be_set(call, place):
             tree = {}
             for word in filter(None, assigned(settings).split(", ")):
                 where, _, value = word.partition("=")
-                tree = merge(tree, nest(where, yaml.safe_load(value)))
-            method = {"name": entry["name"], **tree}
+                tree = merge(tree, nest(f"method.{where}", yaml.safe_load(value)))
+            method = {"name": entry["name"], **tree.get("method", {})}
             expected = {"name": entry["name"], **settings}
             partition = {"validation": 0.1}
             assert parse({"method": method, "partition": partition}) == parse(
@@ -270,7 +270,7 @@ def test_doctor_knows_versions_places_and_logins(call, monkeypatch):
 
 def test_doctor_fails_where_results_cannot_be_written(call, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "file" / "runs"))
     assert "cannot be written" in call("doctor", code=1)
 
 

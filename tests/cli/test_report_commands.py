@@ -35,6 +35,7 @@ def made(seed, accuracy=0.5, **over):
         "versions": {},
         "data": {"classes": ["0"], "size": 16},
         "metrics": {"accuracy": accuracy, "worst_client": 0.1, "nll": 1.0, "ece": 0.05},
+        "partition": {"histogram": [[1]] * 5},
         "ledger": {
             "bytes_up_per_client": 1.0,
             "bytes_down_per_client": 1.0,

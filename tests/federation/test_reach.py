@@ -34,7 +34,25 @@ COLLAB = {**MATCHING, "local_iterations": 2}
 #: Methods whose clients send real images: they say so, and pay for it.
 SENDERS = {"centralised", "random_real"}
 #: One cell for each method, and more where clients send something else.
+TRAJECTORIES = {
+    "experts": 1,
+    "start_epochs": 1,
+    "inner_steps": 2,
+    "iterations": 2,
+    "evaluate_every": 1,
+    "judge_epochs": 1,
+}
+SEARCH = {"student_recipe": "search", "validation": "pooled", "trials": 2, "search_epochs": 1}
+INVERSION = {
+    "steps": 2,
+    "initial_batches": 1,
+    "student_epochs": 1,
+    "steps_per_epoch": 2,
+    "batch_size": 8,
+    "batch_norm": 0,
+}
 CELLS = {
+    "base_images": ({"name": "base_images", **SEARCH}, IPC),
     "centralised": ({"name": "centralised"}, {}),
     "co_boosting": ({"name": "co_boosting", **MADE}, {}),
     "collabdm": ({"name": "collabdm", **COLLAB}, IPC),
@@ -42,6 +60,7 @@ CELLS = {
         {"name": "collabdm", "preset": "reference", **COLLAB, "samples": 5, "expand": 2},
         IPC,
     ),
+    "deep_inversion": ({"name": "deep_inversion", **INVERSION, "label_weights": "absolute"}, {}),
     "dense": ({"name": "dense", **MADE}, {}),
     "ensemble": ({"name": "ensemble"}, {}),
     "fedavg": ({"name": "fedavg", "rounds": 2, "epochs": 1}, {}),
@@ -62,6 +81,7 @@ CELLS = {
     "local_kip": ({"name": "local_kip", "steps": 2}, EACH),
     "random_real": ({"name": "random_real"}, IPC),
     "single_image": ({"name": "single_image", **DISTIL, "crops": 30, "selected": 10}, PICTURE),
+    "trajectory_matching": ({"name": "trajectory_matching", **TRAJECTORIES, **SEARCH}, IPC),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fedbench.errors import SettingsError
 
-_NAME = re.compile(r"fedbench-(\d+)-.+")
+_NAME = re.compile(r"fedb-(\d+)-.+")
 #: Longest folder: the paths of sockets below it add 65 characters and have to stay below 108.
 _LONGEST = 42
 #: Seconds after which the folder of a process that is gone is taken away.
@@ -34,13 +34,13 @@ def session_folder() -> Path:
     place = Path(os.environ.get("RAY_TMPDIR", "/tmp"))
     try:
         _sweep(place)
-        outer = tempfile.mkdtemp(prefix=f"fedbench-{os.getpid()}-", dir=place)
+        outer = tempfile.mkdtemp(prefix=f"fedb-{os.getpid()}-", dir=place)
     except OSError as error:
         raise SettingsError(
             f"RAY_TMPDIR is {str(place)!r}, where Ray's session cannot be kept: {error.strerror}; "
             "set it to a folder that you may write, such as /tmp"
         ) from error
-    folder = Path(outer) / "ray"
+    folder = Path(outer) / "r"
     if len(os.fsencode(folder)) > _LONGEST:
         Path(outer).rmdir()
         raise SettingsError(
@@ -52,7 +52,7 @@ def session_folder() -> Path:
 
 def _sweep(place: Path) -> None:
     """Take away the folders of this user's processes that are gone."""
-    for path in place.glob("fedbench-*"):
+    for path in place.glob("fedb-*"):
         match = _NAME.fullmatch(path.name)
         with suppress(OSError):
             about = path.lstat()
