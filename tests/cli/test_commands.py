@@ -1,6 +1,7 @@
 """The command line as a user types it."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -209,7 +210,7 @@ def test_what_methods_show_can_be_set(call, place):
         parts = entry["presets"].values() if place == "presets" else [entry["settings"]]
         for settings in parts:
             tree = {}
-            for word in filter(None, assigned(settings).split(", ")):
+            for word in filter(None, re.split(r", (?=[\w.]+=)", assigned(settings))):
                 where, _, value = word.partition("=")
                 tree = merge(tree, nest(f"method.{where}", yaml.safe_load(value)))
             method = {"name": entry["name"], **tree.get("method", {})}
