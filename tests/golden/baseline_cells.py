@@ -86,7 +86,7 @@ SHORT: dict[tuple[str, str | None], tuple[dict[str, object], dict[str, object]]]
     ("single_image", "fedbench"): (CROPS, PUBLIC),
     ("trajectory_matching", "fedbench"): (TRAJECTORIES, {}),
     ("trajectory_matching", "reference"): (
-        {**TRAJECTORIES, **SEARCH, "span": 1, "keep": "last"},
+        {**TRAJECTORIES, **SEARCH, "span": 1, "keep": "last", "lr_images": 10},
         HELD_OUT,
     ),
     ("single_image", "reference"): (
