@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import torch
 from timing import Row, interleave, ratio, report
 
 from fedbench.bench.cell import run_cell
+from fedbench.bench.environment import PeakMemory
 from fedbench.bench.runtime import Runtime
 from fedbench.config import parse
 from fedbench.data import dsa
@@ -99,15 +99,19 @@ def differences(setting: Setting, steps: int) -> list[Row]:
 
 
 def added_memory(way: Way, steps: int, setting: Setting) -> float:
-    """Return the bytes that one iteration adds to what was there."""
+    """Return the bytes that one iteration, the first of its process, adds at its peak.
+
+    On a CPU that includes what torch loads for it, which is the same for all.
+    """
     if setting.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(setting.device)
         before = torch.cuda.memory_allocated(setting.device)
         setting.iteration(way, steps)
         return float(torch.cuda.max_memory_allocated(setting.device) - before)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = PeakMemory()
+    before = memory.read()
     setting.iteration(way, steps)
-    return 1024.0 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return float(memory.read() - before)
 
 
 def memory(options: argparse.Namespace) -> list[Row]:
@@ -189,7 +193,6 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     setting = Setting(options.width, options.ipc, torch.device(options.device))
     if options.peak is not None:
-        setting.iteration("recomputed", 1)  # what any iteration loads
         way = WAYS[WAYS.index(options.peak[0])]
         print(added_memory(way, int(options.peak[1]), setting))
         return
