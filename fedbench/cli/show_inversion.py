@@ -50,7 +50,9 @@ def sketches(path: Path, record: Record, beside: str | None, count: int) -> Iter
         return
     for client in np.unique(clients)[:_SHEETS].tolist():
         name = "inverted" if client < 0 else f"inverted-client-{client}"
-        title = "several clients' models" if client < 0 else f"the model of client {client}"
+        alone = record.settings["partition"]["clients"] == 1
+        several = "the client's model" if alone else "several clients' models"
+        title = several if client < 0 else f"the model of client {client}"
         some = [(f"made with {title}", made.where(clients == client))]
         yield pictures.over_time(name, [head], some, classes, count=count)
     scores = read_output(path, record, "fresh")["scores"].numpy()
