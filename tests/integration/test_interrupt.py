@@ -97,7 +97,11 @@ def test_a_sweep_stops_at_once_and_the_same_command_goes_on(tmp_path):
     done, begun = records(place), commits(place)
     assert 1 <= len(done) <= 4
     assert all(json.loads(text)["status"] == "ok" for text in done.values())
-    assert len(list(place.glob("scratch/*"))) == len(begun) == 2
+    kept = {path.name for path in place.glob("scratch/*")}
+    assert len(kept) == 2  # a cell that had just begun may not have committed a round yet
+    assert begun
+    assert set(begun) <= kept
+    assert not kept & set(done)
 
     process = start(tmp_path)
     until(lambda: commits(place) != begun, process)
