@@ -15,9 +15,7 @@ from fedbench.settings import Settings
 #: How pixels become what networks see.
 Scaling = Literal["dataset", "half", "none"]
 #: How a client's images may look (see ``domains``).
-Domain = Literal[
-    "plain", "invert", "tint", "blur", "rotate", "low_contrast", "noise", "edge"
-]
+Domain = Literal["plain", "invert", "tint", "blur", "rotate", "low_contrast", "noise", "edge"]
 
 
 class Data(Settings):

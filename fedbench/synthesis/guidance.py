@@ -222,9 +222,8 @@ class Guide:
             return self._diffusion.ask(noisy, timestep, labels, self._guidance.emphasis)
 
     def _seen(self, clean: Tensor) -> Tensor:
-        """Return clean samples as images, about 0 to 1, in the classifier's size."""
-        images, size = self._diffusion.decode(clean), self._teacher
-        return (images + 1) / 2
+        """Return clean samples as images, about 0 to 1."""
+        return (self._diffusion.decode(clean) + 1) / 2
 
     def _clamped(self, images: Tensor) -> Tensor:
         cut = images.clamp(0, 1)

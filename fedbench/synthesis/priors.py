@@ -6,9 +6,11 @@ pretrain-diffusion`, and is a folder as diffusers writes it, safetensors alone.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,7 +19,9 @@ from torch.nn import functional
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from fedbench.errors import SettingsError
+from fedbench.errors import DataError, ModelError, SettingsError
+from fedbench.federation.priors import settings_of
+from fedbench.federation.resources import Resource
 from fedbench.synthesis.diffusion import Diffusion
 from fedbench.training.module import NetModule
 
@@ -168,7 +172,7 @@ class Denoiser(NetModule):
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-            }
+        }
 
     def configure_gradient_clipping(self, *_: object, **__: object) -> None:
         """Clip the norm of the gradient to 1."""
@@ -208,6 +212,7 @@ def of_network(
     schedule: Mapping[str, Any],
     device: torch.device,
     *,
+    classes: int,
     bf16: bool = False,
 ) -> Diffusion:
     """Return a frozen U-Net in pixel space.
@@ -217,14 +222,99 @@ def of_network(
         settings: Its.
         schedule: Of its scheduler.
         device: Where it is to be.
+        classes: Of the images that are wanted.
         bf16: See ``Diffusion``.
+
+    Raises:
+        ModelError: It takes classes, and others.
     """
     net = net.to(device).eval().requires_grad_(False)
-    classes = settings.get("num_class_embeds")
+    taken = settings.get("num_class_embeds")
+    if taken not in (None, classes, classes + 1):
+        raise ModelError(
+            f"the diffusion model takes {taken} classes and the clients have {classes}; take an "
+            "unconditional one, or one of the same classes (and one more for none)"
+        )
+    null = classes if taken == classes + 1 else None
 
     def predict(noisy: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
         found: Tensor = net(noisy, times, class_labels=labels).sample
         return found
 
     shape = (settings["in_channels"], settings["sample_size"], settings["sample_size"])
-    return Diffusion(predict, shape, schedule, lambda clean: clean, classes, bf16=bf16)
+    return Diffusion(predict, shape, schedule, lambda clean: clean, taken, null, bf16)
+
+
+def of_folder(
+    resource: Resource, device: torch.device, *, size: int, classes: int, bf16: bool = False
+) -> Diffusion:
+    """Return the model of a diffusers folder, frozen.
+
+    Args:
+        resource: Of the kind ``diffusers``.
+        device: Where it is to be.
+        size: Of the images that are wanted; those of a latent model are resized.
+        classes: Of them.
+        bf16: See ``Diffusion``.
+    """
+    import diffusers
+
+    folder = resource.folder
+    assert folder is not None  # a resource of this kind has one
+    whole = (folder / "unet").is_dir()
+    settings, schedule = settings_of(folder), _schedule(folder)
+    prompts = resource.tensors.get("prompts")
+    family = diffusers.UNet2DModel if prompts is None else diffusers.UNet2DConditionModel
+    part = {"subfolder": "unet"} if whole else {}
+    net = family.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **part)
+    if prompts is None:
+        return of_network(net, settings, schedule, device, classes=classes, bf16=bf16)
+    vae = diffusers.AutoencoderKL.from_pretrained(
+        str(folder), subfolder="vae", use_safetensors=True, local_files_only=True
+    )
+    return _latent(net, vae, settings, schedule, prompts, device, size=size, bf16=bf16)
+
+
+def _latent(
+    net: nn.Module,
+    vae: nn.Module,
+    settings: Mapping[str, Any],
+    schedule: Mapping[str, Any],
+    prompts: Tensor,
+    device: torch.device,
+    *,
+    size: int,
+    bf16: bool,
+) -> Diffusion:
+    """Return a U-Net over a VAE's latents, told classes by embeddings of their prompts."""
+    net, vae = (part.to(device).eval().requires_grad_(False) for part in (net, vae))
+    told, factor = prompts.to(device), float(vae.config["scaling_factor"])
+
+    def predict(noisy: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
+        assert labels is not None  # it takes classes
+        found: Tensor = net(noisy, times, encoder_hidden_states=told[labels]).sample
+        return found
+
+    def decode(clean: Tensor) -> Tensor:
+        images: Tensor = vae.decode(clean / factor).sample
+        if images.shape[-1] == size:
+            return images
+        return functional.interpolate(
+            images, (size, size), mode="bicubic", antialias=True, align_corners=False
+        )
+
+    side, classes = settings["sample_size"], len(prompts) - 1
+    shape = (settings["in_channels"], side, side)
+    return Diffusion(predict, shape, schedule, decode, classes + 1, classes, bf16)
+
+
+def _schedule(folder: Path) -> dict[str, Any]:
+    """Return the settings of a folder's scheduler; those that priors are trained with for none."""
+    for place in (folder / "scheduler", folder):
+        if (file := place / "scheduler_config.json").is_file():
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return found
+    raise DataError(
+        f"{folder} has no scheduler_config.json, so nobody knows what its network predicts; copy "
+        "that of the pipeline beside it"
+    )

@@ -168,9 +168,9 @@ def test_digests_are_of_what_is_here(runtime, pets):
     assert digests(["dataset:digits@5"], nowhere).keys() == {"dataset:digits@5"}
 
 
-def test_only_unused_images_are_a_privilege():
+def test_only_unused_images_are_a_privilege(runtime):
     names = ("dataset:mnist@5", "picture:china@100", "unused@5")
-    assert [declared(name).privilege() for name in names] == [
+    assert [declared(name).privilege(Folders(runtime.data, runtime.home)) for name in names] == [
         None,
         None,
         "5 images of the clients' own data set, which no client holds",
