@@ -346,7 +346,7 @@ class FedLMG(Method):
         }
         return {
             "prior": self._about(server),
-            "guided": {"images": held.tolist(), **shares},
+            "guided": about,
             "over_timesteps": curves,
         }
 
