@@ -105,7 +105,9 @@ def test_what_there_is_too_little_of_is_an_error(tiny, load):
 
 
 def test_what_is_no_resource_is_an_error_that_says_what_there_is():
-    with pytest.raises(SettingsError, match=r"'nonsense'.*dataset, picture, unassigned, unused"):
+    with pytest.raises(
+        SettingsError, match=r"'nonsense'.*dataset, diffusers, picture, unassigned, unused"
+    ):
         declared("nonsense:x")
 
 

@@ -137,7 +137,7 @@ def test_with_several_clients_an_image_asks_its_own_teacher(compute, monkeypatch
     assert {shape[0] for shape in asked} == {1, 3}
 
 
-def test_lm_8_a_client_without_batch_norm_is_refused_unless_cross_entropy_alone_guides(
+def test_lm_8_clients_without_batch_norm_are_refused_unless_cross_entropy_alone_guides(
     tiny, compute
 ):
     reason = planned(tiny(guided(), **PLAIN)).reason

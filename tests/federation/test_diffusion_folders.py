@@ -63,7 +63,7 @@ def refusal(folders, of=None):
 def test_models_of_another_size_or_with_variances_are_refused(folder, folders):
     assert refusal(folders) is None
     assert "16x16 and the clients' have 8x8" in refusal(folders, cell(image_size=8))
-    with pytest.raises(DataError, match="set data.image_size to 16"):
+    with pytest.raises(DataError, match=r"set data\.image_size to 16"):
         load(folders, cell(image_size=8))
     (folder / "unet" / "config.json").write_text(json.dumps({**SETTINGS, "out_channels": 2}))
     assert "variances" in refusal(folders)
