@@ -111,12 +111,13 @@ class Guide:
             for part in (normalisation.mean, normalisation.std)
         )
 
-    def run(self, labels: Tensor, source: torch.Generator) -> Made:
+    def run(self, labels: Tensor, source: torch.Generator, *, watch: bool = False) -> Made:
         """Make one batch.
 
         Args:
             labels: (B,) int64 classes that the images are to be of, on the teacher's device.
             source: Of the noise, on the CPU.
+            watch: Ask the classifier at every step, also where it does not guide.
 
         Raises:
             TrainingError: The images are not finite.
@@ -136,6 +137,8 @@ class Guide:
             else:
                 predicted = self._predict(noisy, labels, timestep)
             clean = sampler.clean(noisy, predicted, timestep)
+            if watch:
+                told = self._heard(clean, labels)
             noisy = sampler.step(predicted, timestep, noisy, source)
             if step is not None:
                 noisy = noisy - step
@@ -216,6 +219,15 @@ class Guide:
             total = total + guidance.batch_norm * part
         heard = float("nan") if gap is None else float(gap.detach()) / len(labels)
         return total, [float(losses.detach().mean()), float(sure.mean()), heard]
+
+    @torch.no_grad()
+    def _heard(self, clean: Tensor, labels: Tensor) -> list[float]:
+        """Return ``TOLD`` of clean samples; NaN for the gap of a classifier without BatchNorm."""
+        images = (self._clamped(self._seen(clean)) - self._mean) / self._std
+        (logits,), (layers,) = self._teacher.inspect(images)
+        gap = float(batch_norm_gap(layers)) if layers else float("nan")
+        sure = logits.softmax(1).gather(1, labels.unsqueeze(1)).mean()
+        return [float(functional.cross_entropy(logits, labels)), float(sure), gap]
 
     def _predict(self, noisy: Tensor, labels: Tensor, timestep: int) -> Tensor:
         with torch.no_grad():
