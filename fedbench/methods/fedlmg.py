@@ -77,15 +77,13 @@ class FedLMGConfig(MethodConfig):
     """Denoising steps."""
     cross_entropy: float = Field(1.0, ge=0)  # S4
     """Weight of the classifier's cross entropy."""
-    batch_norm: float = Field(0.5, ge=0)  # fedbench: docs/fedlmg.md; S4 .1 (λ) of raw gradients
+    batch_norm: float = Field(1.0, ge=0)  # fedbench: docs/fedlmg.md; S4 .1 (λ) of raw gradients
     """Weight of the gap to BatchNorm's statistics, λ. 0 needs no BatchNorm."""
-    scale: float = Field(0.2, ge=0)  # fedbench: docs/fedlmg.md; S4 1, of raw gradients
+    scale: float = Field(0.3, ge=0)  # fedbench: docs/fedlmg.md; S4 1, of raw gradients
     """Of guidance's steps, s; 0 leaves the prior to itself."""
     step: Literal["normalised", "raw"] = "normalised"  # fedbench: S4 raw
     """Bring gradients to one length before they are weighed, or take them as they are."""
-    fade: bool = True  # fedbench
-    """Where normalised, let the cross entropy pull less the surer the classifier is."""
-    edits: int = Field(5, ge=0)  # fedbench: S4 10
+    edits: int = Field(0, ge=0)  # fedbench: docs/fedlmg.md; S4 10
     """Steps at the initial noise, M."""
     edit_with: Literal["batch_norm", "both"] = "both"  # S4's text; its code takes batch_norm
     """What these follow."""
@@ -152,7 +150,6 @@ class FedLMGConfig(MethodConfig):
             batch_norm=self.batch_norm,
             scale=self.scale,
             normalised=self.step == "normalised",
-            fade=self.fade,
             edits=self.edits,
             edit_with=self.edit_with,
             detach=self.detach_eps,

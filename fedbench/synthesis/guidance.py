@@ -39,8 +39,6 @@ class Guidance:
         normalised: Bring each term's gradient, by image, to the length of one a pixel before it is
             weighed, and the step to the length of their sum times √(1-ᾱ); if not, take gradients
             as they are.
-        fade: Where normalised, let the cross entropy pull an image less the surer the classifier
-            is of it.
         edits: M, steps at the noise before denoising begins.
         edit_with: What they follow.
         detach: Take the prediction for a constant: no gradient through the diffusion model.
@@ -54,7 +52,6 @@ class Guidance:
     batch_norm: float = 1.0
     scale: float = 1.0
     normalised: bool = True
-    fade: bool = True
     edits: int = 0
     edit_with: Literal["batch_norm", "both"] = "both"
     detach: bool = False
@@ -209,8 +206,6 @@ class Guide:
             (part,) = torch.autograd.grad(losses.sum(), clean, retain_graph=gap is not None)
             if guidance.normalised:
                 part = part / _length(part).clamp_min(1e-12)
-                if guidance.fade:
-                    part = part * (1 - sure).view(-1, *[1] * (part.ndim - 1))
             total = total + guidance.cross_entropy * part
         if gap is not None:
             (part,) = torch.autograd.grad(gap, clean)

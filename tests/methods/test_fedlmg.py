@@ -166,7 +166,7 @@ def test_without_a_prior_images_are_inverted_in_the_same_frame(compute, runtime)
 
 
 def test_a_filter_keeps_what_its_classifier_agrees_with(compute, runtime, monkeypatch):
-    """Batches say what passes: here class 0 only from the third one on, all others from the first."""
+    """Batches say what passes: here class 0 from the third one on, others from the first."""
     make = Studio.make
 
     def judged(self, order):

@@ -129,13 +129,12 @@ def losses(one, noisy, timestep, rule):
 @pytest.mark.parametrize(
     "rule",
     [
-        Guidance(batch_norm=0.0, fade=False),
-        Guidance(batch_norm=0.0, fade=True),
+        Guidance(batch_norm=0.0),
         Guidance(cross_entropy=0.0),
         Guidance(cross_entropy=1.0, batch_norm=0.1, normalised=False),
         Guidance(cross_entropy=0.0, detach=True),
     ],
-    ids=["entropy", "faded", "statistics", "raw", "detached"],
+    ids=["entropy", "statistics", "raw", "detached"],
 )
 def test_lm_4_a_small_step_lowers_the_loss_and_one_the_other_way_raises_it(rule):
     rule = replace(rule, scale=1e-3 if rule.normalised else 1.0)
@@ -160,7 +159,7 @@ def test_the_raw_step_is_the_gradient_of_the_loss():
 
 
 def test_normalised_steps_have_the_length_of_the_noise_whatever_the_loss():
-    rule = Guidance(batch_norm=0.0, fade=False, scale=0.5)
+    rule = Guidance(batch_norm=0.0, scale=0.5)
     one = guide(rule)
     noisy = torch.randn(len(LABELS), 1, 8, 8, generator=source(2))
     step, _, _ = one.pull(noisy, LABELS, 500, rule)
@@ -231,7 +230,7 @@ def test_predicting_twice_asks_the_model_once_more_in_every_guided_step(twice, a
 def test_a_hard_clamp_stops_gradients_and_a_straight_one_does_not():
     far = 5 + torch.zeros(len(LABELS), 1, 8, 8)
     for straight, moves in ((False, False), (True, True)):
-        rule = Guidance(batch_norm=0.0, straight=straight, fade=False)
+        rule = Guidance(batch_norm=0.0, straight=straight)
         step, _, _ = guide(rule).pull(far, LABELS, 20, rule)
         assert bool(step.abs().sum() > 0) == moves
 
@@ -240,7 +239,7 @@ def test_guidance_makes_images_of_their_classes():
     """The classifier gives more of the wanted classes where it has guided."""
     client, shares = teacher(), []
     for scale in (0.0, 1.0):
-        made = guide(Guidance(batch_norm=0.0, scale=scale, fade=False), client=client, steps=10)
+        made = guide(Guidance(batch_norm=0.0, scale=scale), client=client, steps=10)
         images = (made.run(LABELS, source(3)).images - 0.5) / 0.5
         said = client.logits(images)[0].softmax(1)
         shares.append(float(said.gather(1, LABELS[:, None]).mean()))

@@ -1,4 +1,4 @@
-"""What guidance does: images by client and class, the same noise in several ways, over the steps."""
+"""What guidance does: images by client and class, the same noise in several ways, and why."""
 
 from __future__ import annotations
 
