@@ -349,10 +349,10 @@ class FedLMG(Method):
 
     def _about(self, server: Server) -> Mapping[str, Any]:
         name, tensors = self.config.prior, part(server.state, _PRIOR)
-        facts = {"bytes": sum(value.nbytes for value in tensors.values())} if tensors else {}
-        if tensors:
-            facts |= {"digest": tensors_digest(tensors)}
-        return {"name": name, **facts}
+        if not tensors:
+            return {"name": name}
+        size = sum(value.nbytes for value in tensors.values())
+        return {"name": name, "bytes": size, "digest": tensors_digest(tensors)}
 
     def _network(self, cell: Cell) -> Model:
         return self.config.network or cell.models[0]

@@ -7,8 +7,11 @@ scheduler's settings.
 
 from __future__ import annotations
 
+import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -21,6 +24,11 @@ Sampling = Literal["ddim", "ddpm"]
 Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 #: Of clean samples: images (B, C, S, S), about -1 to 1.
 Decode = Callable[[Tensor], Tensor]
+
+
+def library(name: str = "diffusers") -> ModuleType:
+    """Import a module of diffusers where it is used; mypy takes what it defines as it is used."""
+    return importlib.import_module(name)
 
 
 @dataclass(frozen=True)
@@ -101,11 +109,10 @@ class Sampler:
     """
 
     def __init__(self, diffusion: Diffusion, kind: Sampling, steps: int) -> None:
-        from diffusers import DDIMScheduler, DDPMScheduler
-
+        diffusers = library()
         # Guidance leaves the range that a clipped sample is cut to.
         given = {**diffusion.settings, "clip_sample": False, "thresholding": False}
-        family = DDIMScheduler if kind == "ddim" else DDPMScheduler
+        family = diffusers.DDIMScheduler if kind == "ddim" else diffusers.DDPMScheduler
         self._schedule = family.from_config(given)
         most = int(self._schedule.config["num_train_timesteps"])
         if steps > most:
@@ -130,10 +137,11 @@ class Sampler:
         By formula: a scheduler's step would draw random numbers.
         """
         kept = float(self._kept(timestep))
+        signal, noise = math.sqrt(kept), math.sqrt(1 - kept)
         if self._target == "v_prediction":
-            return kept**0.5 * noisy - (1 - kept) ** 0.5 * predicted
+            return signal * noisy - noise * predicted
         if self._target == "epsilon":
-            return (noisy - (1 - kept) ** 0.5 * predicted) / kept**0.5
+            return (noisy - noise * predicted) / signal
         return predicted
 
     def step(

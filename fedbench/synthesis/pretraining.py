@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +17,9 @@ from fedbench.errors import DataError
 from fedbench.federation.priors import NOTE
 from fedbench.files import move_aside, write_atomic
 from fedbench.seeding import derive, generator, isolated
-from fedbench.synthesis.diffusion import Sampler
-from fedbench.synthesis.priors import SCALES, SCHEDULE, VERSION, Denoiser, Size, network, of_network
+from fedbench.synthesis.denoiser import Denoiser
+from fedbench.synthesis.diffusion import Sampler, library
+from fedbench.synthesis.priors import SCALES, SCHEDULE, VERSION, Size, network, of_network
 from fedbench.synthesis.trained_priors import PriorImages
 from fedbench.training.pool import TrainerPool
 from fedbench.training.recipe import Precision
@@ -31,12 +32,8 @@ _EPOCHS = 20
 _SHEET, _STEPS = 36, 20
 
 
-class Shown(Protocol):
-    """Who is told of each epoch."""
-
-    def __call__(self, done: int, epochs: int, loss: float, images: Tensor) -> None:
-        """Take note of the epochs done, their loss, and samples (n, C, S, S) uint8."""
-        ...
+#: Is told of each epoch: the epochs done, their number, the loss, and samples (n, C, S, S) uint8.
+Shown = Callable[[int, int, float, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -144,8 +141,6 @@ def pretrain(
     Raises:
         DataError: The folder holds another model.
     """
-    from diffusers import DDPMPipeline, DDPMScheduler
-
     note = plan.note(images) | {"precision": precision}
     if (there := folder / NOTE).is_file() or (folder / "model_index.json").is_file():
         if there.is_file() and json.loads(there.read_text()) == json.loads(json.dumps(note)):
@@ -190,7 +185,10 @@ def pretrain(
         on_epoch=on_epoch,
     )
     twin.load_state_dict(module.averaged())
-    pipeline = DDPMPipeline(unet=twin.cpu(), scheduler=DDPMScheduler(**SCHEDULE))
+    diffusers = library()
+    pipeline = diffusers.DDPMPipeline(
+        unet=twin.cpu(), scheduler=diffusers.DDPMScheduler(**SCHEDULE)
+    )
     pipeline.save_pretrained(str(folder), safe_serialization=True)
     write_atomic(there, json.dumps(note, indent=1) + "\n", durable=True)
     return True

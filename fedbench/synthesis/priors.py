@@ -1,4 +1,4 @@
-"""Diffusion priors: networks of some sizes, their training on public images, and folders of them.
+"""Diffusion priors: networks of some sizes, and folders of them.
 
 A prior is trained on images that no client holds, in a cell as a public artefact or by `fedbench
 pretrain-diffusion`, and is a folder as diffusers writes it, safetensors alone.
@@ -7,7 +7,6 @@ pretrain-diffusion`, and is a folder as diffusers writes it, safetensors alone.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from fedbench.errors import DataError, ModelError, SettingsError
 from fedbench.federation.priors import settings_of
 from fedbench.federation.resources import Resource
-from fedbench.synthesis.diffusion import Diffusion
-from fedbench.training.module import NetModule
+from fedbench.synthesis.diffusion import Diffusion, library
 
 Size = Literal["tiny", "small", "card"]
 
@@ -37,8 +33,6 @@ SCHEDULE: Mapping[str, Any] = {
     "timestep_spacing": "leading",
     "clip_sample": False,
 }
-#: Share of images whose class is hidden in the training of a conditional prior.
-_HIDDEN = 0.1  # Ho and Salimans 2022
 
 
 @dataclass(frozen=True)
@@ -89,8 +83,6 @@ def network(
     Raises:
         SettingsError: The images cannot be halved that often.
     """
-    from diffusers import UNet2DModel
-
     halvings = len(scale.channels) - 1
     if size % 2**halvings:
         raise SettingsError(
@@ -114,96 +106,8 @@ def network(
         "norm_num_groups": scale.groups,
         "num_class_embeds": None if classes is None else classes + 1,
     }
-    net: nn.Module = UNet2DModel(**settings)
+    net: nn.Module = library().UNet2DModel(**settings)
     return net, settings
-
-
-class Denoiser(NetModule):
-    """Trains a U-Net to predict velocities, and keeps a moving average of its weights.
-
-    Args:
-        net: In and out (B, C, S, S), about -1 to 1.
-        scale: How it trains.
-        steps: In all, instead of the scale's.
-        null: The class id of none for a conditional network; None for an unconditional one.
-    """
-
-    def __init__(
-        self, net: nn.Module, scale: Scale, *, steps: int, null: int | None = None
-    ) -> None:
-        from diffusers import DDPMScheduler
-        from diffusers.training_utils import EMAModel
-
-        super().__init__(net)
-        self.scale, self.steps, self.null = scale, steps, null
-        self._schedule = DDPMScheduler(**SCHEDULE)
-        self._average = EMAModel(net.parameters(), decay=scale.decay, use_ema_warmup=False)
-
-    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
-        """Return the mean square error of velocities at random timesteps.
-
-        Args:
-            batch: (B, C, S, S) images about -1 to 1, and (B,) their classes.
-            batch_idx: Unused.
-        """
-        images, classes = batch
-        noise = torch.randn(images.shape).to(images.device)
-        times = torch.randint(SCHEDULE["num_train_timesteps"], (len(images),)).to(images.device)
-        noisy = self._schedule.add_noise(images, noise, times)
-        target = self._schedule.get_velocity(images, noise, times)
-        told = None
-        if self.null is not None:
-            hidden = torch.rand(len(images)).to(images.device) < _HIDDEN
-            told = torch.where(hidden, self.null, classes)
-        predicted = self.net(noisy, times, class_labels=told).sample
-        return functional.mse_loss(predicted.float(), target)
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        """Return AdamW with a warm-up and a cosine, by steps."""
-        optimizer = AdamW(self.net.parameters(), lr=self.scale.lr, weight_decay=0.0)
-        steps, warm = self.steps, max(self.steps // 20, 1)
-
-        def factor(step: int) -> float:
-            if step < warm:
-                return (step + 1) / warm
-            return (1 + math.cos(math.pi * min((step - warm) / max(steps - warm, 1), 1))) / 2
-
-        schedule = LambdaLR(optimizer, factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def configure_gradient_clipping(self, *_: object, **__: object) -> None:
-        """Clip the norm of the gradient to 1."""
-        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-
-    def on_train_batch_end(self, *_: object) -> None:
-        """Follow the weights."""
-        self._average.step(self.net.parameters())
-
-    def on_fit_start(self) -> None:
-        """Enter train mode; the average goes where the network is."""
-        super().on_fit_start()
-        self._average.to(self.device)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the average into a checkpoint."""
-        checkpoint["average"] = self._average.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
-        self._average.load_state_dict(checkpoint["average"])
-
-    def averaged(self) -> dict[str, Tensor]:
-        """Return the averaged weights by name, on the CPU."""
-        names = (name for name, _ in self.net.named_parameters())
-        shadows = self._average.shadow_params
-        kept = dict(zip(names, shadows, strict=True))
-        return {
-            name: kept.get(name, value).detach().cpu().clone()
-            for name, value in self.net.state_dict().items()
-        }
 
 
 def of_network(
@@ -257,9 +161,7 @@ def of_folder(
         classes: Of them.
         bf16: See ``Diffusion``.
     """
-    import diffusers
-
-    folder = resource.folder
+    diffusers, folder = library(), resource.folder
     assert folder is not None  # a resource of this kind has one
     whole = (folder / "unet").is_dir()
     settings, schedule = settings_of(folder), _schedule(folder)
@@ -287,8 +189,9 @@ def _latent(
     bf16: bool,
 ) -> Diffusion:
     """Return a U-Net over a VAE's latents, told classes by embeddings of their prompts."""
-    net, vae = (part.to(device).eval().requires_grad_(False) for part in (net, vae))
-    told, factor = prompts.to(device), float(vae.config["scaling_factor"])
+    net = net.to(device).eval().requires_grad_(False)
+    coder: Any = vae.to(device).eval().requires_grad_(False)
+    told, factor = prompts.to(device), float(coder.config["scaling_factor"])
 
     def predict(noisy: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
         assert labels is not None  # it takes classes
@@ -296,7 +199,7 @@ def _latent(
         return found
 
     def decode(clean: Tensor) -> Tensor:
-        images: Tensor = vae.decode(clean / factor).sample
+        images: Tensor = coder.decode(clean / factor).sample
         if images.shape[-1] == size:
             return images
         return functional.interpolate(

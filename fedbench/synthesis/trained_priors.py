@@ -19,7 +19,6 @@ from fedbench.synthesis.priors import (
     SCALES,
     SCHEDULE,
     VERSION,
-    Denoiser,
     Size,
     network,
     of_folder,
@@ -119,6 +118,8 @@ def trained(
     }
 
     def build() -> dict[str, Tensor]:
+        from fedbench.synthesis.denoiser import Denoiser
+
         with isolated(derive(0, "prior", "initialisation")):
             net, _ = network(scale, shape.channels, shape.size, classes)
         module = Denoiser(net, scale, steps=count, null=classes)

@@ -13,9 +13,10 @@ from fedbench.errors import DataError, ModelError, SettingsError
 from fedbench.federation.resources import Folders, Scene, declared
 from fedbench.seeding import isolated
 from fedbench.synthesis import pretraining
+from fedbench.synthesis.denoiser import Denoiser
 from fedbench.synthesis.diffusion import Sampler
 from fedbench.synthesis.pretraining import Plan, pretrain
-from fedbench.synthesis.priors import SCALES, SCHEDULE, Denoiser, network, of_folder, of_network
+from fedbench.synthesis.priors import SCALES, SCHEDULE, network, of_folder, of_network
 from fedbench.synthesis.trained_priors import PriorImages
 from fedbench.training.pool import TrainerPool
 
