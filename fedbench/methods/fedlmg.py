@@ -71,7 +71,7 @@ class FedLMGConfig(MethodConfig):
     """Images of one client that are made together, of all its classes."""
     classes: tuple[int, ...] | None = Field(None, min_length=1)
     """Make images of these classes only; None of all that a client has seen."""
-    sampler: Sampling = "ddim"  # fedbench: S4 ddpm
+    sampler: Sampling = "ddpm"  # S4
     """How the prior is sampled."""
     steps: int = Field(20, ge=1)  # fedbench: S4 50
     """Denoising steps."""
@@ -100,9 +100,9 @@ class FedLMGConfig(MethodConfig):
     """With a filter: as many times as many images are made at most."""
     descent_steps: int = Field(100, ge=1)  # fedbench: as Deep Inversion's `short`
     """Without a prior: steps of Adam for a batch."""
-    aggregation: Literal["fine_tune", "multi_teacher", "specific_teacher"] = "specific_teacher"
+    aggregation: Literal["fine_tune", "multi_teacher", "specific_teacher"] = "multi_teacher"  # S4
     """What the student learns beside labels: nothing; all clients' mean prediction; that of the
-    client whose classifier guided the image."""  # S4 has the three
+    client whose classifier guided the image."""
     network: Model | None = None  # S4: ResNet-18, of ImageNet
     """The student's architecture; None takes the first client's."""
     epochs: int = Field(30, ge=1)  # fedbench: S4 20
@@ -201,7 +201,6 @@ class FedLMG(Method):
         # As S4's code behaves, with a prior of ours in place of Stable Diffusion.
         "reference": {
             "batch_size": 1,
-            "sampler": "ddpm",
             "steps": 50,
             "batch_norm": 0.1,
             "scale": 1.0,
@@ -210,6 +209,7 @@ class FedLMG(Method):
             "edit_with": "batch_norm",
             "predict_twice": True,
             "clamp": "hard",
+            "aggregation": "specific_teacher",
             "epochs": 20,
             "student_batch_size": 256,
             "lr": 0.005,

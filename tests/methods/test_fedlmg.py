@@ -93,7 +93,7 @@ def test_aggregations_and_larger_sets_share_batches_and_all_cells_the_prior(comp
     compute(guided(), **RESNET)
     first = artefacts(runtime, "guided")
     compute(guided(aggregation="fine_tune"), **RESNET)
-    compute(guided(aggregation="multi_teacher", images_per_class=1), **RESNET)
+    compute(guided(aggregation="specific_teacher", images_per_class=1), **RESNET)
     assert artefacts(runtime, "guided") == first
     large = compute(guided(images_per_class=3), **RESNET)
     more = artefacts(runtime, "guided")
@@ -133,8 +133,8 @@ def test_with_several_clients_an_image_asks_its_own_teacher(compute, monkeypatch
         return step(self, batch, number)
 
     monkeypatch.setattr(Student, "training_step", spy)
+    compute(inverted(aggregation="specific_teacher"), **RESNET)
     compute(inverted(), **RESNET)
-    compute(inverted(aggregation="multi_teacher"), **RESNET)
     assert {shape[0] for shape in asked} == {1, 3}
 
 
