@@ -107,7 +107,7 @@ def _ways(
     model = _model(path, record, cell, config, data, means)
     sampler = Sampler(model, config.sampler, config.steps)
     given, classes = config.guidance, record.data["classes"]
-    heavy = given.batch_norm or 1.0
+    heavy = given.batch_norm or 0.1
     ways = {
         "unguided": replace(given, scale=0.0),
         "cross entropy": replace(given, batch_norm=0.0),

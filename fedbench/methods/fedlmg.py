@@ -77,11 +77,11 @@ class FedLMGConfig(MethodConfig):
     """Denoising steps."""
     cross_entropy: float = Field(1.0, ge=0)  # S4
     """Weight of the classifier's cross entropy."""
-    batch_norm: float = Field(1.0, ge=0)  # fedbench: docs/fedlmg.md; S4 .1 (λ) of raw gradients
+    batch_norm: float = Field(0.1, ge=0)  # S4
     """Weight of the gap to BatchNorm's statistics, λ. 0 needs no BatchNorm."""
-    scale: float = Field(0.3, ge=0)  # fedbench: docs/fedlmg.md; S4 1, of raw gradients
+    scale: float = Field(1.0, ge=0)  # S4
     """Of guidance's steps, s; 0 leaves the prior to itself."""
-    step: Literal["normalised", "raw"] = "normalised"  # fedbench: S4 raw
+    step: Literal["raw", "normalised"] = "raw"  # S4
     """Bring gradients to one length before they are weighed, or take them as they are."""
     edits: int = Field(0, ge=0)  # fedbench: docs/fedlmg.md; S4 10
     """Steps at the initial noise, M."""
@@ -89,9 +89,9 @@ class FedLMGConfig(MethodConfig):
     """What these follow."""
     detach_eps: bool = False  # S4
     """Send no gradient through the diffusion model: cheaper, and another method."""
-    predict_twice: bool = False  # fedbench: DPS's order; S4 predicts anew
+    predict_twice: bool = True  # S4; without, in DPS's order
     """Predict again from the moved samples before each denoising step."""
-    clamp: Literal["straight_through", "hard"] = "straight_through"  # fedbench: S4 hard
+    clamp: Literal["straight_through", "hard"] = "hard"  # S4
     """Whether gradients pass where images are cut to black and white."""
     filter: float | None = Field(None, gt=0)  # S4: .5, commented out
     """Keep an image only if its client's classifier gives it its class, with a cross entropy of
@@ -202,13 +202,8 @@ class FedLMG(Method):
         "reference": {
             "batch_size": 1,
             "steps": 50,
-            "batch_norm": 0.1,
-            "scale": 1.0,
-            "step": "raw",
             "edits": 10,
             "edit_with": "batch_norm",
-            "predict_twice": True,
-            "clamp": "hard",
             "aggregation": "specific_teacher",
             "epochs": 20,
             "student_batch_size": 256,
