@@ -84,7 +84,7 @@ class File:
         """Return it if it is whole; a damaged one is moved aside."""
         if not self._path.is_file():
             return None
-        if self._sum.is_file() and self._sum.read_text() == _digest(self._path):
+        if self._sum.is_file() and self._sum.read_text(encoding="utf-8") == _digest(self._path):
             return self._path
         aside = move_aside(self._path)
         log.warning(
@@ -143,7 +143,9 @@ def pretrain(
     """
     note = plan.note(images) | {"precision": precision}
     if (there := folder / NOTE).is_file() or (folder / "model_index.json").is_file():
-        if there.is_file() and json.loads(there.read_text()) == json.loads(json.dumps(note)):
+        if there.is_file() and json.loads(there.read_text(encoding="utf-8")) == json.loads(
+            json.dumps(note)
+        ):
             return False
         raise DataError(f"{folder} holds another model; choose another folder, or delete it")
     scale, shape = SCALES[plan.size], images.shape[1:]
