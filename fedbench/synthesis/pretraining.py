@@ -142,11 +142,11 @@ def pretrain(
         DataError: The folder holds another model.
     """
     note = plan.note(images) | {"precision": precision}
-    if (there := folder / NOTE).is_file() or (folder / "model_index.json").is_file():
-        if there.is_file() and json.loads(there.read_text(encoding="utf-8")) == json.loads(
-            json.dumps(note)
-        ):
-            return False
+    there = folder / NOTE
+    known = json.loads(there.read_text(encoding="utf-8")) if there.is_file() else None
+    if known == json.loads(json.dumps(note)):
+        return False
+    if known is not None or (folder / "model_index.json").is_file():
         raise DataError(f"{folder} holds another model; choose another folder, or delete it")
     scale, shape = SCALES[plan.size], images.shape[1:]
     classes = plan.classes if plan.conditional else None
