@@ -30,14 +30,15 @@ def test_lists_of_things(monkeypatch):
 
 
 def test_the_data_root(monkeypatch, tmp_path):
-    root, there = tmp_path / "[b]data", console()
-    root.mkdir()
-    monkeypatch.setenv("FEDBENCH_DATA", str(root))
+    there = console()
+    (tmp_path / "[b]data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDBENCH_DATA", "[b]data")
     monkeypatch.setattr(system, "stdout", there)
     system.data()
     shown = there.file.getvalue()
-    assert "[b]data (FEDBENCH_DATA)" in shown.replace("\n", "")
-    assert f"no file of it is below {root}" in shown.replace("\n", "")
+    assert "Data below [b]data (FEDBENCH_DATA)" in shown
+    assert "no file of it is below [b]data (set" in shown
 
 
 def test_errors_and_warnings(monkeypatch):
