@@ -41,8 +41,9 @@ _POINT: Mapping[str, float] = {
     "step": _LARGEST,
     "round": _LARGEST,
     "bytes": _LARGEST,
-    "nll": 1e38,
 }
+#: Where a training that diverged on its way leaves what is no finite number, in a good record too.
+_DIVERGED = frozenset({"findings", "curves"})
 _ASKED = frozenset({"accuracy", "step"})
 
 
@@ -101,7 +102,8 @@ def faults(values: Mapping[str, Any]) -> Iterator[str]:
     for name, digest in values["outputs"].items():
         if not is_name(digest):
             yield f"outputs.{name}: {digest!r} cannot be part of a path"
-    yield from _numbers("record", values)
+    for place in sorted(values.keys() - _DIVERGED):
+        yield from _numbers(place, values[place])
     yield from _settings(values["settings"])
     yield from _environment(values["environment"])
     if len(values["curves"]) > _POINTS:
@@ -221,6 +223,8 @@ def _curves(curves: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for key, most in _POINT.items():
             if (key in point or key in _ASKED) and not _within(point.get(key), most):
                 yield f"curves[{number}].{key}: {point.get(key)!r} is no number in [0, {most:g}]"
+        if not isinstance(point.get("nll", 0.0), int | float):
+            yield f"curves[{number}].nll: {point['nll']!r} is no number"
 
 
 def _listed(value: object) -> list[Any]:

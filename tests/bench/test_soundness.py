@@ -86,8 +86,9 @@ def test_long_text_is_cut_and_says_so():
         ({"metrics": {"accuracy": 0.5, "models": [1]}}, r"metrics.models: \[1\]"),
         ({"metrics": {"accuracy": 0.5, "models": {"a": 1}}}, "metrics.models.a: 1"),
         ({"metrics": {"accuracy": 0.5, "per_class": 1}}, "metrics.per_class: 1 is no list"),
-        ({"metrics": {"accuracy": float("nan")}}, "record.metrics.accuracy: nan is no finite"),
-        ({"findings": {"a": [1.0, float("inf")]}}, r"record.findings.a\[1\]: inf"),
+        ({"metrics": {"accuracy": float("nan")}}, "metrics.accuracy: nan is no finite"),
+        ({"data": {"classes": ["a"], "a": [1.0, float("inf")]}}, r"data.a\[1\]: inf"),
+        ({"curves": [{"name": "m", "step": 0, "accuracy": 1, "nll": "9"}]}, "nll: '9'"),
         ({"settings": {"method": {"name": "x", "lr": float("inf")}}}, "settings.method.lr: inf"),
         ({"data": {"size": 3}}, "data.classes: None"),
         ({"data": {"classes": "cat"}}, "data.classes: 'cat'"),
@@ -119,6 +120,11 @@ def test_long_text_is_cut_and_says_so():
 def test_what_no_record_can_hold_is_refused_by_place(read, over, words):
     with pytest.raises(StoreError, match=f"not a record: .*{words}"):
         read(**over)
+
+
+def test_what_diverged_on_its_way_may_stand_in_a_good_record(read):
+    point = {"name": "m", "step": 1, "accuracy": 0.1, "nll": float("nan")}
+    assert read(findings={"loss": [float("nan")]}, curves=[point]).status == "ok"
 
 
 def test_a_failed_record_needs_no_numbers(read):
