@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,149}")
 #: Metrics and their largest value.
 _METRICS: Mapping[str, float] = {
     **dict.fromkeys(("accuracy", "balanced_accuracy", "worst_client", "own_mix", "ece"), 1.0),
-    **dict.fromkeys(("best_accuracy", "worst_accuracy", "never"), 1.0),
+    **dict.fromkeys(("best_accuracy", "worst_accuracy", "never", "domain_mean"), 1.0),
     "nll": 1e38,
 }
 #: Metrics that are lists of shares, or of nothing where no image has the class.

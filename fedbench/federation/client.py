@@ -223,15 +223,19 @@ class Client(Work):
         return {**super()._origin(), "data": self._digest}
 
 
-def split_digest(fingerprint: str, indices: bytes, normalisation: str) -> str:
+def split_digest(
+    fingerprint: str, indices: bytes, normalisation: str, domain: str = "plain"
+) -> str:
     """Return the digest that names a client's data in artefact keys.
 
     Args:
         fingerprint: The data set's.
         indices: The positions of the client's images, as int64 bytes.
         normalisation: How pixels are scaled.
+        domain: How its images look (see ``data.domains``).
     """
-    head = f"{fingerprint}|{normalisation}|".encode()
+    skew = "" if domain == "plain" else f"{domain}|"
+    head = f"{fingerprint}|{normalisation}|{skew}".encode()
     return hashlib.sha256(head + indices).hexdigest()
 
 

@@ -266,6 +266,7 @@ def _row(group: list[Record], flat: labels.Flat, control: bool) -> Row:
         "balanced_accuracy_std": _std(records, "balanced_accuracy"),
         "gap_to_centralised": None,
         "worst_client_mean": _mean(records, "worst_client"),
+        "domain_mean": _mean(records, "domain_mean"),
         "nll_mean": _mean(records, "nll"),
         "ece_mean": _mean(records, "ece"),
         **{
