@@ -170,9 +170,10 @@ class Client(Work):
             return self._train(module, loader, recipe.epochs, snapshots)
 
         if common:
+            started = self.cell.method.started(self.info.model)
             settings: dict[str, Any] = {
                 "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
-                "model": self.info.model.model_dump(mode="json", exclude_none=True),
+                "model": started.model_dump(mode="json", exclude_none=True),
                 "versions": [Recipe.version, MODELS.get(self.info.model.name).version],
                 "round": self.round,
                 "snapshots": list(snapshots),
