@@ -24,7 +24,7 @@ class Owned(ResourceKind):
 
     name, named, counted = "owned", False, "must"
 
-    def privilege(self, folders: Folders) -> str:
+    def privilege(self, cell: Cell, folders: Folders) -> str:
         """Say in the record what others do not have."""
         return f"{self.count} of the clients' training images with their labels, at the server"
 

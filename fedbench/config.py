@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, cast
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from fedbench.data.schemes import SCHEMES, DirichletCapped, scheme_settings
-from fedbench.data.settings import Data, Partition
+from fedbench.data.settings import DOMAINS_VERSION, Data, Partition
 from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.models.families import MODELS
@@ -256,6 +256,8 @@ def identity(cell: Cell) -> dict[str, Any]:
         # Left out while it is 1, so that tables put these rows beside those of the clients' model.
         later = MODELS.get(student.name).version
         versions |= {"student_model": later} if later > 1 else {}
+    if cell.partition.domains and DOMAINS_VERSION > 1:
+        versions |= {"domains": DOMAINS_VERSION}
     return {"settings": settings, "versions": versions | _plugin_versions(cell, method)}
 
 

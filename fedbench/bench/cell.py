@@ -246,7 +246,7 @@ def _privileges(cell: Cell, resources: tuple[str, ...], folders: Folders) -> lis
     given = []
     if cell.method.validation == "pooled":
         given.append("the clients' hold-outs, pooled at the server")
-    own = (declared(name).privilege(folders) for name in resources)
+    own = (declared(name).privilege(cell, folders) for name in resources)
     return [*given, *(words for words in own if words is not None)]
 
 

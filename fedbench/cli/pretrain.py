@@ -36,7 +36,7 @@ def pretrain_diffusion(
         int | None, typer.Option(help="Height and width; that of the clients' images.", min=8)
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(help="1 or 3: that of the clients' images.", min=1, max=3)
+        int | None, typer.Option(help="1 or 3: that of the clients' images.")
     ] = None,
     train_size: Annotated[
         int | None,
@@ -64,6 +64,8 @@ def pretrain_diffusion(
         raise SettingsError(
             "--unused and --train-size belong together: which images do the clients leave?"
         )
+    if channels not in (None, 1, 3):
+        raise SettingsError(f"--channels {channels}: images have 1 (grey) or 3 (colour)")
     from fedbench.bench.environment import resolve_device
     from fedbench.data.settings import Data
 

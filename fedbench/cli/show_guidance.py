@@ -175,16 +175,18 @@ def _has_batch_norm(teacher: Teachers) -> bool:
 
 
 def _teacher(path: Path, record: Record, cell: Cell, data: ImageData) -> Teachers:
-    """Return the first client's classifier."""
+    """Return the classifier of the first client that took part."""
     import torch
 
+    from fedbench.federation.loop import participants
     from fedbench.federation.work import load
     from fedbench.models.factory import build
     from fedbench.models.inference import Inference
     from fedbench.synthesis.teachers import Teachers
 
+    chosen = participants(cell.seed, cell.partition.clients, cell.participation, 0)
     net = build(
-        cell.client_model(0),
+        cell.client_model(chosen[0]),
         channels=data.channels,
         size=data.size,
         classes=len(data.classes),
@@ -208,14 +210,17 @@ def _model(
 
     from fedbench.bench.datasets import load_data
     from fedbench.federation.resources import Folders, Scene, declared
+    from fedbench.seeding import isolated
     from fedbench.synthesis.priors import SCALES, SCHEDULE, network, of_folder, of_network
 
     classes, cpu = len(data.classes), torch.device("cpu")
+    bf16 = cell.precision == "bf16-mixed"
     if config.trains:
         told = classes if config.conditional else None
-        net, settings = network(SCALES[config.prior_size], data.channels, data.size, told)
+        with isolated(0):  # what is drawn for new weights is overwritten
+            net, settings = network(SCALES[config.prior_size], data.channels, data.size, told)
         net.load_state_dict(read_output(path, record, "prior"))
-        return of_network(net, settings, SCHEDULE, cpu, classes=classes)
+        return of_network(net, settings, SCHEDULE, cpu, classes=classes, bf16=bf16)
     scene = Scene(
         cell,
         data.channels,
@@ -225,4 +230,4 @@ def _model(
         lambda settings: load_data(settings, means),
     )
     found = declared(config.prior).load(scene)
-    return of_folder(found, cpu, size=data.size, classes=classes)
+    return of_folder(found, cpu, size=data.size, classes=classes, bf16=bf16)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedbench.data.settings import Domain
+from fedbench.data.settings import DOMAINS_VERSION, Domain
 from fedbench.seeding import generator
 
 #: Of (N, C, S, S) float32 images in [0, 1] and a CPU generator: the same, transformed.
@@ -55,6 +55,13 @@ def transform(images: Tensor, domain: Domain, seed: int, client: int, which: str
 def domain_of(domains: tuple[Domain, ...] | None, client: int) -> Domain:
     """Return a client's domain: number k modulo their number; ``plain`` where there are none."""
     return domains[client % len(domains)] if domains else "plain"
+
+
+def domain_name(domain: Domain) -> str:
+    """Return what names a domain in keys: of a later version with its number."""
+    if domain == "plain" or DOMAINS_VERSION == 1:
+        return domain
+    return f"{domain}/{DOMAINS_VERSION}"
 
 
 def _invert(images: Tensor, source: torch.Generator) -> Tensor:

@@ -16,6 +16,9 @@ from fedbench.settings import Settings
 Scaling = Literal["dataset", "half", "none"]
 #: How a client's images may look (see ``domains``).
 Domain = Literal["plain", "invert", "tint", "blur", "rotate", "low_contrast", "noise", "edge"]
+#: Raised when a transformation makes other pixels: part of the ids of cells that have domains, and
+#: of the keys of what their clients train, from 2 on.
+DOMAINS_VERSION = 1
 
 
 class Data(Settings):
@@ -67,6 +70,15 @@ class Partition(Settings):
     domains: tuple[Domain, ...] | None = Field(None, min_length=1)
     """Feature skew: client k sees its images as number k modulo m of these m transformations make
     them; None leaves all as they are."""
+
+    @model_validator(mode="after")
+    def _few_domains(self) -> Self:
+        if self.domains and len(self.domains) > self.clients:
+            raise ValueError(
+                f"{len(self.domains)} domains for {self.clients} clients, so nobody would see "
+                f"{self.domains[-1]!r}; give one for each client at most"
+            )
+        return self
 
     @classmethod
     def _called(cls) -> str:

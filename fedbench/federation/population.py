@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedbench.data.dataset import Split
-from fedbench.data.domains import domain_of, transform
+from fedbench.data.domains import domain_name, domain_of, transform
 from fedbench.data.partition import ClientSplit
 from fedbench.data.settings import Domain
 from fedbench.errors import DataError
@@ -59,7 +59,7 @@ class Population:
                 self._fingerprint,
                 indices.tobytes(),
                 self._context.cell.data.normalisation,
-                self._domain(client),
+                domain_name(self._domain(client)),
             ),
             state,
         )

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from fedbench.config import Cell
 from fedbench.data.hashes import file_hashes
 from fedbench.data.settings import Data
+from fedbench.data.specs import DATASETS, DatasetSpec
 from fedbench.errors import DataError, PrivacyError
 from fedbench.federation.resources import Folders, Resource, ResourceKind, Scene
+from fedbench.seeding import isolated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,10 +62,18 @@ class DiffusionFolder(ResourceKind):
         )
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def privilege(self, folders: Folders) -> str | None:
-        """Return that it was trained on images like the clients', where its note says so."""
+    def privilege(self, cell: Cell, folders: Folders) -> str | None:
+        """Return that it was trained on images like the clients', or may have been.
+
+        Only a note tells what a model has seen.
+        """
         note = _note(self.folder(folders))
-        if note.get("images") != "unused":
+        if "dataset" not in note:
+            return (
+                "a diffusion model of unknown origin, which may have seen images like the "
+                "clients' or these themselves"
+            )
+        if note["dataset"] != cell.data.name or note.get("images") != "unused":
             return None
         return (
             f"a diffusion model trained on {note['count']} images of {note['dataset']} that no "
@@ -141,9 +151,9 @@ def _unfit(folder: Path, cell: Cell) -> str | None:
             f"{pickled} is a pickle, which is never read; save the model as safetensors "
             "(diffusers: save_pretrained(folder, safe_serialization=True))"
         )
-    settings = settings_of(folder)
+    settings, spec = settings_of(folder), DATASETS.get(cell.data.name)
     if (folder / "vae").is_dir():
-        return None  # its images are resized
+        return _other_channels(3, spec)  # its images are resized, and its prompts the classes'
     channels, size = settings.get("in_channels"), settings.get("sample_size")
     if settings.get("out_channels") != channels:
         return "it predicts variances as well, which is not known here"
@@ -152,7 +162,22 @@ def _unfit(folder: Path, cell: Cell) -> str | None:
             f"it makes images of {size}x{size} and the clients' have {cell.data.size}x"
             f"{cell.data.size}; set data.image_size to {size}, or take another model"
         )
-    return None
+    taken, known = settings.get("num_class_embeds"), len(spec.classes)
+    if taken is not None and known and taken not in (known, known + 1):
+        return (
+            f"it takes {taken} classes and the clients have {known}; take an unconditional one, or "
+            "one of the same classes (and one more for none)"
+        )
+    return _other_channels(channels, spec)
+
+
+def _other_channels(made: int | None, spec: DatasetSpec) -> str | None:
+    if spec.channels in (None, made):
+        return None
+    return (
+        f"it makes images of {made} channels and the clients' have {spec.channels}; take a model "
+        "of these, such as one of fedbench pretrain-diffusion"
+    )
 
 
 def _pickled(folder: Path) -> str | None:
@@ -211,9 +236,10 @@ def _encoded(folder: Path, classes: tuple[str, ...]) -> Tensor:
             f"(pip install transformers), or put the prompts' embeddings into {PROMPTS}"
         ) from error
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    encoder = transformers.CLIPTextModel.from_pretrained(
-        folder / "text_encoder", use_safetensors=True
-    )
+    with isolated(0):  # what is drawn for new weights is overwritten
+        encoder = transformers.CLIPTextModel.from_pretrained(
+            folder / "text_encoder", use_safetensors=True
+        )
     words = [*(_PROMPT.format(name) for name in classes), ""]
     tokens = tokenizer(
         words,

@@ -141,7 +141,7 @@ class ResourceKind(ABC):
         """Return the settings of the public data set that it is read from, or None."""
         return None
 
-    def privilege(self, folders: Folders) -> str | None:
+    def privilege(self, cell: Cell, folders: Folders) -> str | None:
         """Return in words what the method is given with it that others are not, or None."""
         return None
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from fedbench.config import Cell, MethodConfig
+from fedbench.config import Cell
 from fedbench.data.specs import DATASETS
 from fedbench.data.stream import Columns, Stream
-from fedbench.errors import TrainingError
+from fedbench.errors import ModelError, TrainingError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
@@ -35,71 +35,23 @@ from fedbench.federation.work import load
 from fedbench.models.families import MODELS
 from fedbench.models.net import Net
 from fedbench.models.settings import Model, why_not
-from fedbench.synthesis.diffusion import Sampling
-from fedbench.synthesis.guidance import TOLD, Guidance
+from fedbench.synthesis.guidance import TOLD
 from fedbench.synthesis.guided_sets import Order, Progress, Studio, orders
+from fedbench.synthesis.guiding import PUBLIC, UNUSED, GuidedConfig
 from fedbench.synthesis.lessons import Tutor
 from fedbench.synthesis.pool import ImagePool
-from fedbench.synthesis.priors import SCALES, Size
+from fedbench.synthesis.priors import SCALES
 from fedbench.synthesis.teachers import Teachers
 from fedbench.synthesis.trained_priors import Prior, installed, trained
 from fedbench.training.distillation import Distillation, Teacher
 from fedbench.training.recipe import Augment, Recipe
 
 _STUDENT, _GUIDE, _PRIOR, _SET = "student/", "guide/", "prior/", "set/"
-_UNUSED, _PUBLIC, _FOLDER = "unused", "public:", "diffusers:"
 
 
-class FedLMGConfig(MethodConfig):
+class FedLMGConfig(GuidedConfig):
     """Settings of FedLMG."""
 
-    prior: str = "unused"
-    """Where the diffusion model is from. `unused[@COUNT]`: trained here on images that
-    `data.train_size` leaves to nobody (a privilege); `public:NAME[@COUNT]`: on another data set's;
-    `diffusers:PATH`: a folder of yours; `none`: Deep Inversion in the same frame."""
-    prior_size: Size = "tiny"  # fedbench
-    """Of a prior that is trained here: `tiny` for digits, `small` for MNIST, `card`."""
-    prior_steps: int | None = Field(None, ge=1)
-    """Steps of its training; None takes those of its size."""
-    conditional: bool = False  # fedbench: the classifier says what an image is of
-    """Tell a prior that is trained here its images' classes, which have to be the clients'."""
-    emphasis: float = Field(1.0, ge=0)  # fedbench: S4 3, of Stable Diffusion's prompts
-    """Of the classes that a prior takes (classifier-free guidance); 1 asks it once."""
-    images_per_class: int = Field(30, ge=1)  # S4
-    """Images of each class that a client has seen."""
-    batch_size: int = Field(64, ge=1)  # fedbench: S4 1, of which BatchNorm's statistics are none
-    """Images of one client that are made together, of all its classes."""
-    classes: tuple[int, ...] | None = Field(None, min_length=1)
-    """Make images of these classes only; None of all that a client has seen."""
-    sampler: Sampling = "ddpm"  # S4
-    """How the prior is sampled."""
-    steps: int = Field(20, ge=1)  # fedbench: S4 50
-    """Denoising steps."""
-    cross_entropy: float = Field(1.0, ge=0)  # S4
-    """Weight of the classifier's cross entropy."""
-    batch_norm: float = Field(0.1, ge=0)  # S4
-    """Weight of the gap to BatchNorm's statistics, λ. 0 needs no BatchNorm."""
-    scale: float = Field(1.0, ge=0)  # S4
-    """Of guidance's steps, s; 0 leaves the prior to itself."""
-    step: Literal["raw", "normalised"] = "raw"  # S4
-    """Bring gradients to one length before they are weighed, or take them as they are."""
-    edits: int = Field(0, ge=0)  # fedbench: docs/fedlmg.md; S4 10
-    """Steps at the initial noise, M."""
-    edit_with: Literal["batch_norm", "both"] = "both"  # S4's text; its code takes batch_norm
-    """What these follow."""
-    detach_eps: bool = False  # S4
-    """Send no gradient through the diffusion model: cheaper, and another method."""
-    predict_twice: bool = True  # S4; without, in DPS's order
-    """Predict again from the moved samples before each denoising step."""
-    clamp: Literal["straight_through", "hard"] = "hard"  # S4
-    """Whether gradients pass where images are cut to black and white."""
-    filter: float | None = Field(None, gt=0)  # S4: .5, commented out
-    """Keep an image only if its client's classifier gives it its class, with a cross entropy of
-    at most this."""
-    attempts: int = Field(3, ge=1)  # fedbench
-    """With a filter: as many times as many images are made at most."""
-    descent_steps: int = Field(100, ge=1)  # fedbench: as Deep Inversion's `short`
-    """Without a prior: steps of Adam for a batch."""
     aggregation: Literal["fine_tune", "multi_teacher", "specific_teacher"] = "multi_teacher"  # S4
     """What the student learns beside labels: nothing; all clients' mean prediction; that of the
     client whose classifier guided the image."""
@@ -119,44 +71,6 @@ class FedLMGConfig(MethodConfig):
     """Of its learning rate."""
     augment: Augment = "standard"  # fedbench: S4 none
     """Of the made images."""
-
-    @field_validator("prior")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        kind, _, count = value.partition("@")
-        if value.startswith(_FOLDER):
-            return value
-        if value.startswith(_PUBLIC):
-            DATASETS.get(kind.removeprefix(_PUBLIC))
-        elif kind != _UNUSED and value != "none":
-            raise ValueError(
-                f"prior {value!r} is none of 'none', 'unused[@COUNT]', 'public:NAME[@COUNT]' and "
-                "'diffusers:PATH'"
-            )
-        if count and not count.isdigit():
-            raise ValueError(f"prior {value!r}: {count!r} after the @ is no number")
-        return value
-
-    @property
-    def trains(self) -> bool:
-        """Whether the prior is trained in the cell."""
-        return self.prior.startswith((_UNUSED, _PUBLIC))
-
-    @property
-    def guidance(self) -> Guidance:
-        """How classifiers steer."""
-        return Guidance(
-            cross_entropy=self.cross_entropy,
-            batch_norm=self.batch_norm,
-            scale=self.scale,
-            normalised=self.step == "normalised",
-            edits=self.edits,
-            edit_with=self.edit_with,
-            detach=self.detach_eps,
-            twice=self.predict_twice,
-            straight=self.clamp == "straight_through",
-            emphasis=self.emphasis,
-        )
 
     @property
     def recipe(self) -> Recipe:
@@ -200,14 +114,26 @@ class FedLMG(Method):
         "fedbench": {},
         # As S4's code behaves, with a prior of ours in place of Stable Diffusion.
         "reference": {
+            "images_per_class": 30,
             "batch_size": 1,
+            "sampler": "ddpm",
             "steps": 50,
+            "cross_entropy": 1.0,
+            "batch_norm": 0.1,
+            "scale": 1.0,
+            "step": "raw",
             "edits": 10,
             "edit_with": "batch_norm",
+            "detach_eps": False,
+            "predict_twice": True,
+            "clamp": "hard",
+            "filter": None,
             "aggregation": "specific_teacher",
             "epochs": 20,
             "student_batch_size": 256,
             "lr": 0.005,
+            "momentum": 0.9,
+            "weight_decay": 1e-5,
             "schedule": "constant",
             "augment": "none",
         },
@@ -231,7 +157,13 @@ class FedLMG(Method):
                     f"{cell.data.size}x{cell.data.size}; set data.image_size to a multiple of "
                     f"{2**halvings}, or take a smaller prior"
                 )
-        if config.prior == _UNUSED and not self.resources(cell):
+        if config.prior == UNUSED and not self.resources(cell):
+            if cell.data.train_size is not None and _whole(cell) is None:
+                return (
+                    f"how many images {cell.data.name} has is known only after reading, and so is "
+                    "how many no client holds; say how many the prior takes, such as "
+                    "prior: unused@1000"
+                )
             return (
                 "the prior is trained on images that no client holds, and the clients share all; "
                 "set data.train_size below the data set's size, or choose another prior"
@@ -241,11 +173,11 @@ class FedLMG(Method):
     def resources(self, cell: Cell) -> tuple[str, ...]:
         """Return the diffusion model, or the images that one is trained on."""
         prior = self.config.prior
-        if prior.startswith(_PUBLIC):
-            return (f"dataset:{prior.removeprefix(_PUBLIC)}",)
-        if prior != _UNUSED:
+        if prior.startswith(PUBLIC):
+            return (f"dataset:{prior.removeprefix(PUBLIC)}",)
+        if prior != UNUSED:
             return () if prior == "none" else (prior,)
-        whole, taken = DATASETS.get(cell.data.name).train_size, cell.data.train_size
+        whole, taken = _whole(cell), cell.data.train_size
         if whole is None or taken is None or taken >= whole:
             return ()
         return (f"unused@{whole - taken}",)
@@ -261,8 +193,9 @@ class FedLMG(Method):
     def passes(self, cell: Cell) -> float | None:
         """Return the clients' passes, and rough ones of sampling and of the student."""
         local, config = super().passes(cell), self.config
-        made = cell.partition.clients * 10 * config.images_per_class
-        return local and local + made * (4 * config.steps + config.epochs)
+        classes = len(config.classes or DATASETS.get(cell.data.name).classes)
+        made = cell.partition.clients * classes * config.images_per_class
+        return local and made and local + made * (4 * config.steps + config.epochs)
 
     def broadcast(self, server: Server, to: ClientInfo, round: int) -> Message:
         """Send the seed of the common initialisation."""
@@ -299,6 +232,7 @@ class FedLMG(Method):
         images, labels, clients, _ = pool.take(torch.arange(len(pool)))
         server.state.update(prefixed(net.state_dict(), _STUDENT))
         made = {"images": images, "labels": labels, "clients": clients, **progress.summary}
+        made["missing"] = progress.missing(todo)
         server.state.update(prefixed(made, _SET))
         server.state.update(prefixed(gathered.nets[0].state_dict(), _GUIDE))
         if studio.prior is not None:
@@ -329,6 +263,7 @@ class FedLMG(Method):
         held = torch.bincount(made["clients"], minlength=len(server.clients))
         about = {
             "images": held.tolist(),
+            "missing": made["missing"].tolist(),
             "right": float(made["right"]),
             "sure": float(made["sure"]),
         }
@@ -411,7 +346,12 @@ class FedLMG(Method):
                 config.prior_steps,
                 conditional=config.conditional,
             )
-        return installed(server, name, size=shape.size, channels=shape.channels)
+        prior = installed(server, name, size=shape.size, channels=shape.channels)
+        if config.emphasis != 1 and prior.model.classes is None:
+            raise ModelError(
+                f"resource {name!r} takes no classes, so emphasis would change nothing; set 1"
+            )
+        return prior
 
     def _make(self, studio: Studio, order: Order, pool: ImagePool, progress: Progress) -> None:
         """Make a batch, and keep what is still wanted and passes the filter."""
@@ -461,3 +401,7 @@ class FedLMG(Method):
         if self.config.aggregation == "multi_teacher":
             return lambda images, _: teachers.logits(images)
         return Tutor(teachers, [info.id for info in gathered.infos])
+
+
+def _whole(cell: Cell) -> int | None:
+    return DATASETS.get(cell.data.name).train_size

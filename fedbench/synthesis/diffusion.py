@@ -31,6 +31,10 @@ def library(name: str = "diffusers") -> ModuleType:
     return importlib.import_module(name)
 
 
+def _as_it_is(images: Tensor) -> Tensor:
+    return images
+
+
 @dataclass(frozen=True)
 class Diffusion:
     """A frozen diffusion model.
@@ -43,6 +47,7 @@ class Diffusion:
         classes: How many classes it takes, or None where it takes none.
         null: The class id that stands for none of them, or None where it was not trained with one.
         bf16: Compute predictions in bfloat16 where torch deems that safe.
+        resize: Brings images that were cut to black and white to the clients' size; gradients pass.
     """
 
     predict: Predict
@@ -52,6 +57,7 @@ class Diffusion:
     classes: int | None = None
     null: int | None = None
     bf16: bool = False
+    resize: Decode = _as_it_is
 
     def __post_init__(self) -> None:
         kind = self.settings.get("prediction_type", "epsilon")
@@ -130,6 +136,10 @@ class Sampler:
     def spread(self, timestep: int) -> float:
         """Return √(1-ᾱ), the noise's share at a timestep, in [0, 1]."""
         return float((1 - self._kept(timestep)) ** 0.5)
+
+    def signal(self, timestep: int) -> float:
+        """Return √ᾱ, the clean sample's share at a timestep, in (0, 1]."""
+        return math.sqrt(float(self._kept(timestep)))
 
     def clean(self, noisy: Tensor, predicted: Tensor, timestep: int) -> Tensor:
         """Return the clean samples that a prediction stands for; gradients pass to both.

@@ -41,7 +41,8 @@ class Guidance:
             as they are.
         edits: M, steps at the noise before denoising begins.
         edit_with: What they follow.
-        detach: Take the prediction for a constant: no gradient through the diffusion model.
+        detach: Take the predicted noise ε̂ for a constant, so that x̂₀ moves by 1/√ᾱ of its noisy
+            sample: no gradient through the diffusion model.
         twice: Predict anew from the moved samples before the denoising step; if not, the step is
             taken with the prediction at hand, and what it leads to is moved.
         straight: Let gradients pass the clamp of images to [-1, 1].
@@ -141,7 +142,7 @@ class Guide:
                 noisy = noisy - step
             trace.append(told)
         with torch.no_grad():
-            images = self._seen(clean).clamp(0, 1)
+            images = self._diffusion.resize(self._seen(clean).clamp(0, 1)).clamp(0, 1)
         if not torch.isfinite(images).all():
             raise TrainingError(
                 "guided images are not finite; lower the method's scale, or look whether the "
@@ -179,7 +180,11 @@ class Guide:
         with torch.enable_grad():
             clean = self._sampler.clean(here, predicted, timestep)
             wanted, told = self._wanted(clean.detach(), labels, guidance)
-            (step,) = torch.autograd.grad(clean, here, wanted)
+            if guidance.detach:
+                # Whatever is predicted: with ε̂ a constant, x̂₀ = (x - √(1-ᾱ) ε̂)/√ᾱ.
+                step = wanted / self._sampler.signal(timestep)
+            else:
+                (step,) = torch.autograd.grad(clean, here, wanted)
         if guidance.normalised:
             length = self._sampler.spread(timestep) * _length(wanted)
             step = step * (length / _length(step).clamp_min(1e-12))
@@ -191,7 +196,7 @@ class Guide:
         """Return the gradient of the loss at the clean samples, weighed, and ``TOLD``."""
         clean = clean.requires_grad_()
         seen = self._seen(clean)
-        images = (self._clamped(seen) - self._mean) / self._std
+        images = (self._diffusion.resize(self._clamped(seen)) - self._mean) / self._std
         gap = None
         if guidance.batch_norm:
             (logits,), (layers,) = self._teacher.inspect(images)
@@ -218,7 +223,8 @@ class Guide:
     @torch.no_grad()
     def _heard(self, clean: Tensor, labels: Tensor) -> list[float]:
         """Return ``TOLD`` of clean samples; NaN for the gap of a classifier without BatchNorm."""
-        images = (self._clamped(self._seen(clean)) - self._mean) / self._std
+        shown = self._diffusion.resize(self._clamped(self._seen(clean)))
+        images = (shown - self._mean) / self._std
         (logits,), (layers,) = self._teacher.inspect(images)
         gap = float(batch_norm_gap(layers)) if layers else float("nan")
         sure = logits.softmax(1).gather(1, labels.unsqueeze(1)).mean()

@@ -7,7 +7,7 @@ own: all ways to learn from a set share it, and the first images of a larger set
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch.nn import functional
 from fedbench.federation.server import Server
 from fedbench.federation.stages import Kept
 from fedbench.seeding import generator
-from fedbench.synthesis.diffusion import Sampler, Sampling
+from fedbench.synthesis.diffusion import Sampler, Sampling, library
 from fedbench.synthesis.guidance import TOLD, Guidance, Guide
 from fedbench.synthesis.inversion import PARAMETERS, Inverter, one_teacher
 from fedbench.synthesis.teachers import Teachers
@@ -119,6 +119,19 @@ class Progress:
                 chosen.append(place)
         return chosen
 
+    def missing(self, made: Iterable[Order]) -> Tensor:
+        """Return what a filter has left out: (n, 3) int64, client, class and images that lack.
+
+        Args:
+            made: All orders.
+        """
+        wanted = {(order.client, label): order.each for order in made for label in order.labels}
+        found = [
+            [client, label, each - self.counts.get(f"{client}/{label}", 0)]
+            for (client, label), each in sorted(wanted.items())
+        ]
+        return torch.tensor([row for row in found if row[2]], dtype=torch.int64).view(-1, 3)
+
     def add(self, tensors: Mapping[str, Tensor]) -> None:
         """Add what was said of a batch."""
         new = {
@@ -189,6 +202,8 @@ class Studio:
             "labels": list(order.labels),
             "noise": [server.cell.seed, order.client, order.number],
         }
+        if self.prior is not None:
+            settings["diffusers"] = library().__version__  # its schedulers sample
         return server.artefact(
             "guided", settings, lambda: self._build(order, self._each[place]), public=True
         ).tensors

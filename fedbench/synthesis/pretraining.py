@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedbench.errors import DataError
 from fedbench.federation.priors import NOTE
@@ -107,7 +108,8 @@ class File:
         self._path.unlink(missing_ok=True)
         self._sum.unlink(missing_ok=True)
 
-    close = reject
+    def close(self) -> None:
+        """Keep it: what was trained has yet to be written, and is then rejected."""
 
 
 def pretrain(
@@ -142,12 +144,44 @@ def pretrain(
         DataError: The folder holds another model.
     """
     note = plan.note(images) | {"precision": precision}
-    there = folder / NOTE
+    stamp = hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()[:16]
+    written, kept = folder / "training" / stamp, File(folder / "training" / f"{stamp}.ckpt")
+    there, whole = folder / NOTE, (written / NOTE).is_file()
     known = json.loads(there.read_text(encoding="utf-8")) if there.is_file() else None
     if known == json.loads(json.dumps(note)):
+        kept.reject()
         return False
-    if known is not None or (folder / "model_index.json").is_file():
+    if known is not None or (not whole and (folder / "model_index.json").is_file()):
         raise DataError(f"{folder} holds another model; choose another folder, or delete it")
+    if not whole:
+        net = _train(
+            images,
+            labels,
+            plan,
+            device=device,
+            precision=precision,
+            show=show,
+            checkpoint=kept,
+            checkpoint_every=checkpoint_every,
+        )
+        _write(net, note, written)
+    _install(written, folder)
+    kept.reject()
+    return True
+
+
+def _train(
+    images: Tensor,
+    labels: Tensor,
+    plan: Plan,
+    *,
+    device: str,
+    precision: Precision,
+    show: Shown,
+    checkpoint: File,
+    checkpoint_every: float,
+) -> nn.Module:
+    """Return a trained network with the average of its weights."""
     scale, shape = SCALES[plan.size], images.shape[1:]
     classes = plan.classes if plan.conditional else None
     with isolated(derive(plan.seed, "prior", "initialisation")):
@@ -176,24 +210,42 @@ def pretrain(
         shown = ((noisy.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         show(done, epochs, loss, shown.cpu())
 
-    stamp = hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()[:16]
     pool.fit(
         module,
         loader,
         steps=plan.steps,
         seed=derive(plan.seed, "prior", "noise"),
-        checkpoint=File(folder / "training" / f"{stamp}.ckpt"),
+        checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
         on_epoch=on_epoch,
     )
     twin.load_state_dict(module.averaged())
+    return twin.cpu()
+
+
+def _write(net: nn.Module, note: Mapping[str, Any], written: Path) -> None:
+    """Write a pipeline; it is whole once it has its note."""
+    shutil.rmtree(written, ignore_errors=True)  # what a kill has left
     diffusers = library()
-    pipeline = diffusers.DDPMPipeline(
-        unet=twin.cpu(), scheduler=diffusers.DDPMScheduler(**SCHEDULE)
-    )
-    pipeline.save_pretrained(str(folder), safe_serialization=True)
-    write_atomic(there, json.dumps(note, indent=1) + "\n", durable=True)
-    return True
+    pipeline = diffusers.DDPMPipeline(unet=net, scheduler=diffusers.DDPMScheduler(**SCHEDULE))
+    pipeline.save_pretrained(str(written), safe_serialization=True)
+    write_atomic(written / NOTE, json.dumps(note, indent=1) + "\n", durable=True)
+
+
+def _install(written: Path, folder: Path) -> None:
+    """Move a pipeline to its place, the note last: after a kill the next call goes on.
+
+    Args:
+        written: Whole, with its note.
+        folder: The place.
+    """
+    parts = [path for path in sorted(written.iterdir()) if path.name != NOTE]
+    for path in (*parts, written / NOTE):
+        place = folder / path.name
+        if place.is_dir():
+            shutil.rmtree(place)
+        path.replace(place)
+    written.rmdir()
 
 
 def _digest(path: Path) -> str:

@@ -19,6 +19,7 @@ from torch.nn import functional
 from fedbench.errors import DataError, ModelError, SettingsError
 from fedbench.federation.priors import settings_of
 from fedbench.federation.resources import Resource
+from fedbench.seeding import isolated
 from fedbench.synthesis.diffusion import Diffusion, library
 
 Size = Literal["tiny", "small", "card"]
@@ -168,12 +169,13 @@ def of_folder(
     prompts = resource.tensors.get("prompts")
     family = diffusers.UNet2DModel if prompts is None else diffusers.UNet2DConditionModel
     part = {"subfolder": "unet"} if whole else {}
-    net = family.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **part)
+    given = {"use_safetensors": True, "local_files_only": True}
+    with isolated(0):  # what is drawn for new weights is overwritten
+        net = family.from_pretrained(str(folder), **given, **part)
     if prompts is None:
         return of_network(net, settings, schedule, device, classes=classes, bf16=bf16)
-    vae = diffusers.AutoencoderKL.from_pretrained(
-        str(folder), subfolder="vae", use_safetensors=True, local_files_only=True
-    )
+    with isolated(0):
+        vae = diffusers.AutoencoderKL.from_pretrained(str(folder), subfolder="vae", **given)
     return _latent(net, vae, settings, schedule, prompts, device, size=size, bf16=bf16)
 
 
@@ -200,6 +202,9 @@ def _latent(
 
     def decode(clean: Tensor) -> Tensor:
         images: Tensor = coder.decode(clean / factor).sample
+        return images
+
+    def resize(images: Tensor) -> Tensor:
         if images.shape[-1] == size:
             return images
         return functional.interpolate(
@@ -208,7 +213,7 @@ def _latent(
 
     side, classes = settings["sample_size"], len(prompts) - 1
     shape = (settings["in_channels"], side, side)
-    return Diffusion(predict, shape, schedule, decode, classes + 1, classes, bf16)
+    return Diffusion(predict, shape, schedule, decode, classes + 1, classes, bf16, resize)
 
 
 def _schedule(folder: Path) -> dict[str, Any]:

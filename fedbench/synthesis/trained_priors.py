@@ -14,7 +14,7 @@ from fedbench.errors import DataError, ModelError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.server import Server
 from fedbench.seeding import derive, isolated
-from fedbench.synthesis.diffusion import Diffusion
+from fedbench.synthesis.diffusion import Diffusion, library
 from fedbench.synthesis.priors import (
     SCALES,
     SCHEDULE,
@@ -111,6 +111,7 @@ def trained(
     count = scale.steps if steps is None else steps
     settings = {
         "version": VERSION,
+        "diffusers": library().__version__,
         "images": tensors_digest({"images": images, "labels": labels}),
         "scale": asdict(scale),
         "steps": count,
@@ -135,7 +136,8 @@ def trained(
         return module.averaged()
 
     artefact = server.artefact("prior", settings, build, public=True)
-    net, about = network(scale, shape.channels, shape.size, classes)
+    with isolated(0):  # what is drawn for new weights is overwritten
+        net, about = network(scale, shape.channels, shape.size, classes)
     net.load_state_dict(dict(artefact.tensors))
     bf16 = server.cell.precision == "bf16-mixed"
     model = of_network(net, about, SCHEDULE, server.device, classes=shape.classes, bf16=bf16)

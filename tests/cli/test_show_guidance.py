@@ -1,16 +1,24 @@
 """`fedbench show guidance` and `fedbench pretrain-diffusion` as a user types them."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from fedbench.cli import show_guidance
 from fedbench.cli.main import app
+from fedbench.data.normalisation import Normalisation
 from fedbench.errors import SettingsError
+from fedbench.federation.loop import participants
+from fedbench.models.factory import build
+from fedbench.models.settings import Model
 from fedbench.report.pictures.guidance import Images, over_steps, side_by_side
 from fedbench.synthesis import pretraining
+from fedbench.synthesis.priors import SCALES, network
 
 NET = {"models": {"name": "resnet8", "width": 4}, "data": {"image_size": 8}}
 SKEW = {"partition": {"domains": ["plain", "invert", "edge"]}}
@@ -23,6 +31,8 @@ GUIDED = {
     "steps": 3,
     "epochs": 1,
 }
+
+INVERTED = {"name": "fedlmg", "prior": "none", "images_per_class": 1, "batch_size": 10, "epochs": 1}
 
 
 @pytest.fixture
@@ -57,12 +67,34 @@ def test_a_cell_has_sheets_of_clients_terms_and_edits_and_curves_over_the_steps(
 def test_without_a_prior_the_clients_images_are_all_and_other_methods_have_none(
     compute, call, tmp_path
 ):
-    record = compute({**GUIDED, "prior": "none", "descent_steps": 1}, **NET)
+    record = compute({**INVERTED, "descent_steps": 1}, **NET)
     call("show", "guidance", record.cell_id, "--out", tmp_path / "none")
     assert all(path.name.startswith("guided-client") for path in (tmp_path / "none").iterdir())
     other = compute({"name": "fedavg", "preset": "one_shot"}, **NET)
     with pytest.raises(SettingsError, match="guides no diffusion model"):
         call("show", "guidance", other.cell_id)
+
+
+def test_what_guides_is_of_the_first_client_that_took_part_and_asked_as_the_cell_asks(
+    tiny, monkeypatch
+):
+    models = [{"name": "convnet", "width": 4, "depth": 2}, NET["models"]]
+    seed = next(n for n in range(50) if participants(n, 3, 0.4, 0)[0] == 2)
+    method = {**GUIDED, "batch_norm": 0}
+    cell = tiny(method, models=models, data=NET["data"], seed=seed, participation=0.4)
+    cell = cell.model_copy(update={"precision": "bf16-mixed"})
+    scale = Normalisation((0.5,), (0.5,))
+    data = SimpleNamespace(channels=1, size=8, classes="abc", normalisation=lambda _: scale)
+    kept = {
+        "guide": build(Model(**NET["models"]), channels=1, size=8, classes=3, seed=1).state_dict(),
+        "prior": network(SCALES["tiny"], 1, 8)[0].state_dict(),
+    }
+    monkeypatch.setattr(show_guidance, "read_output", lambda _, __, name: kept[name])
+    teacher = show_guidance._teacher(None, None, cell, data)
+    assert teacher.nets[0].state_dict().keys() == kept["guide"].keys()
+    before = torch.get_rng_state()
+    assert show_guidance._model(None, None, cell, cell.method, data, None).bf16
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_sheets_leave_out_classes_that_nobody_has_and_curves_what_is_not_known():
@@ -91,6 +123,12 @@ def test_a_prior_is_trained_with_sheets_and_is_there_already_the_next_time(
     sheet = Image.open(out / "samples" / "epoch-002.png")
     assert sheet.size == (6 * 8 * 4, 6 * 8 * 4)
     assert call(*words)[-1].endswith(f"{out}: is there already")
+
+
+def test_images_have_one_channel_or_three(call, tmp_path):
+    words = ["pretrain-diffusion", "--dataset", "digits", "--out", tmp_path, "--channels", 2]
+    with pytest.raises(SettingsError, match=r"--channels 2: images have 1 \(grey\) or 3"):
+        call(*words)
 
 
 def test_unused_images_need_to_know_which_are_used(call, tmp_path):

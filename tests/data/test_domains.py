@@ -7,7 +7,7 @@ import torch
 
 from fedbench.bench.cell import run_cell
 from fedbench.config import parse
-from fedbench.data.domains import domain_of, transform
+from fedbench.data.domains import domain_name, domain_of, transform
 from fedbench.data.settings import Domain
 from fedbench.errors import SettingsError
 from fedbench.federation.client import split_digest
@@ -74,6 +74,23 @@ def test_unknown_domains_and_none_at_all_are_errors():
     for domains, words in ((["sepia"], "sepia|literal"), ([], "at least 1")):
         with pytest.raises(SettingsError, match=words):
             parse({"method": "local", "partition": {"domains": domains}})
+
+
+def test_a_domain_that_nobody_would_see_is_an_error():
+    skew = {"clients": 2, "domains": ["plain", "blur", "edge"]}
+    with pytest.raises(SettingsError, match="3 domains for 2 clients, so nobody would see 'edge'"):
+        parse({"method": "local", "partition": skew})
+
+
+def test_later_transformations_move_cells_and_keys_that_have_domains_alone(tiny, monkeypatch):
+    first = [tiny("local").cell_id, tiny("local", **SKEW).cell_id]
+    assert domain_name("blur") == "blur"
+    monkeypatch.setattr("fedbench.config.DOMAINS_VERSION", 2)
+    monkeypatch.setattr("fedbench.data.domains.DOMAINS_VERSION", 2)
+    later = [tiny("local").cell_id, tiny("local", **SKEW).cell_id]
+    assert [one == other for one, other in zip(first, later, strict=True)] == [True, False]
+    assert domain_name("blur") != "blur"
+    assert domain_name("plain") == "plain"
 
 
 def test_cells_without_domains_keep_their_ids(tiny):

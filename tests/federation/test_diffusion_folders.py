@@ -69,6 +69,17 @@ def test_models_of_another_size_or_with_variances_are_refused(folder, folders):
     assert "variances" in refusal(folders)
 
 
+def test_models_of_other_channels_or_classes_are_refused(folder, folders):
+    config = folder / "unet" / "config.json"
+    config.write_text(json.dumps({**SETTINGS, "in_channels": 3, "out_channels": 3}))
+    assert "images of 3 channels and the clients' have 1" in refusal(folders)
+    config.write_text(json.dumps({**SETTINGS, "num_class_embeds": 4}))
+    assert "takes 4 classes and the clients have 10" in refusal(folders)
+    for classes in (10, 11):
+        config.write_text(json.dumps({**SETTINGS, "num_class_embeds": classes}))
+        assert refusal(folders) is None
+
+
 def test_a_pickle_is_never_read(folder, folders):
     (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickled")
     assert refusal(folders) is None  # the safetensors beside it are taken
@@ -97,27 +108,31 @@ def test_a_model_of_the_clients_own_images_is_refused_and_one_of_unused_ones_a_p
     folder, folders
 ):
     kind = declared("diffusers:model")
-    assert kind.privilege(folders) is None
+    assert kind.privilege(cell(), folders).startswith("a diffusion model of unknown origin")
     note(folder)
     assert "the clients' own data set" in refusal(folders)
     with pytest.raises(PrivacyError, match="--unused"):
         load(folders, cell())
     note(folder, dataset="mnist")
     assert refusal(folders) is None
-    assert kind.privilege(folders) is None
+    assert kind.privilege(cell(), folders) is None
+    note(folder, dataset="mnist", images="unused", count=5)
+    assert kind.privilege(cell(), folders) is None  # of other clients' kind of images
     note(folder, images="unused", count=237, train_size=1200, subset_seed=0)
     assert refusal(folders, cell(train_size=1200)) is None
     assert "clients may hold them" in refusal(folders, cell(train_size=1300))
-    assert kind.privilege(folders) == (
+    assert kind.privilege(cell(train_size=1200), folders) == (
         "a diffusion model trained on 237 images of digits that no client holds"
     )
 
 
 def test_prompts_are_those_prepared_or_need_a_text_encoder(folder, folders):
     (folder / "vae").mkdir()
+    assert "images of 3 channels and the clients' have 1" in refusal(folders)
+    photos = cell(name="cifar10")
     prompts = torch.rand(11, 4, 8)
     save_file({"prompts": prompts}, folder / "prompts.safetensors")
-    assert torch.equal(load(folders, cell()).tensors["prompts"], prompts)
+    assert torch.equal(load(folders, photos).tensors["prompts"], prompts)
     save_file({"prompts": prompts[:4]}, folder / "prompts.safetensors")
     with pytest.raises(DataError, match="4 prompts; give one for each of 10 classes"):
-        load(folders, cell())
+        load(folders, photos)

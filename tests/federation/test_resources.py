@@ -13,6 +13,7 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.datasets import load_data
 from fedbench.bench.lookup import good_record
 from fedbench.bench.plan import planned
+from fedbench.config import parse
 from fedbench.data.load import left_over
 from fedbench.data.settings import Data
 from fedbench.errors import DataError, PrivacyError, SettingsError
@@ -172,7 +173,8 @@ def test_digests_are_of_what_is_here(runtime, pets):
 
 def test_only_unused_images_are_a_privilege(runtime):
     names = ("dataset:mnist@5", "picture:china@100", "unused@5")
-    assert [declared(name).privilege(Folders(runtime.data, runtime.home)) for name in names] == [
+    cell, folders = parse({"method": "local"}), Folders(runtime.data, runtime.home)
+    assert [declared(name).privilege(cell, folders) for name in names] == [
         None,
         None,
         "5 images of the clients' own data set, which no client holds",

@@ -244,7 +244,7 @@ CELLS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "fedlmg-none": (
         _named(
             "fedlmg",
-            **GUIDED,
+            **{**GUIDED, "steps": 20},
             prior="none",
             descent_steps=3,
             filter=5.0,

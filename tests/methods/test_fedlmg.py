@@ -8,9 +8,11 @@ from safetensors.torch import load_file
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
+from fedbench.data.settings import Data
 from fedbench.errors import SettingsError
 from fedbench.federation.journal import Journal
 from fedbench.federation.priors import NOTE
+from fedbench.methods.fedlmg import FedLMG
 from fedbench.synthesis.guided_sets import Order, Progress, Studio, orders
 from fedbench.synthesis.student import Student
 
@@ -26,7 +28,12 @@ def guided(**over):
 
 
 def inverted(**over):
-    return guided(prior="none", descent_steps=2, **over)
+    few = {name: SMALL[name] for name in ("images_per_class", "batch_size", "epochs")}
+    return {"name": "fedlmg", **few, "prior": "none", "descent_steps": 2, **over}
+
+
+def of_folder(folder, **over):
+    return {"name": "fedlmg", **SMALL, "prior": f"diffusers:{folder}", **over}
 
 
 def made_set(runtime, record):
@@ -102,6 +109,19 @@ def test_aggregations_and_larger_sets_share_batches_and_all_cells_the_prior(comp
     compute(guided(scale=0.5), **RESNET)
     assert len(artefacts(runtime, "guided")) == len(more) + len(first)
     assert len(artefacts(runtime, "prior")) == 1
+
+
+def test_another_diffusers_makes_other_artefacts_but_of_inversion(compute, runtime, monkeypatch):
+    import diffusers
+
+    for method in (guided(), inverted()):
+        compute(method, **RESNET)
+    first = {name: len(artefacts(runtime, name)) for name in ("prior", "guided")}
+    monkeypatch.setattr(diffusers, "__version__", "999")
+    compute(guided(epochs=1), **RESNET)
+    compute(inverted(epochs=1), **RESNET)
+    assert len(artefacts(runtime, "prior")) == 2 * first["prior"]
+    assert len(artefacts(runtime, "guided")) == first["guided"] + first["guided"] // 2
 
 
 def test_a_smaller_set_is_the_beginning_of_a_larger_one(compute, runtime):
@@ -181,6 +201,22 @@ def test_a_filter_keeps_what_its_classifier_agrees_with(compute, runtime, monkey
     assert counts.tolist() == [2] * 10
 
 
+def test_what_a_filter_leaves_out_is_in_the_record(compute, monkeypatch):
+    """Of class 0 nothing passes, of class 3 one image."""
+    make = Studio.make
+
+    def judged(self, order):
+        labels = torch.tensor(order.labels)
+        good = (labels != 0) & ((labels != 3) | (torch.arange(len(labels)) < 5))
+        return {**make(self, order), "right": good, "losses": torch.zeros(len(labels))}
+
+    monkeypatch.setattr(Studio, "make", judged)
+    one = {"partition": {"clients": 1}}
+    found = compute(inverted(filter=0.5, attempts=1, batch_size=20), **RESNET, **one).findings
+    assert found["guided"]["missing"] == [[0, 0, 2], [0, 3, 1]]
+    assert compute(inverted(), **RESNET, **one).findings["guided"]["missing"] == []
+
+
 def test_a_filter_that_nothing_passes_says_so(runtime, tiny):
     cell = tiny(inverted(filter=1e-9, attempts=1), **RESNET)
     record = run_cell(cell, runtime, suite="test")
@@ -204,11 +240,54 @@ def test_a_class_that_nobody_has_is_an_error_and_others_may_be_chosen(runtime, t
         ({"prior": "stable"}, "prior 'stable' is none of"),
         ({"prior": "public:mnist@some"}, "after the @ is no number"),
         ({"prior": "public:minst"}, "minst"),
+        ({"prior": "public:mnist", "conditional": True}, "another data set's classes are not"),
     ],
 )
 def test_settings_that_cannot_be_are_named(tiny, over, words):
     with pytest.raises(SettingsError, match=words):
         tiny(guided(**over), **RESNET)
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"cross_entropy": 0}, "without a prior, cross_entropy would change nothing"),
+        ({"scale": 0}, r"set scale: 1\.0"),
+        ({"steps": 9, "edits": 2}, "set steps: 20, edits: 0"),
+        ({"step": "normalised", "clamp": "straight_through"}, "step: raw, clamp: hard"),
+        ({"batch_norm": 1.0}, r"batch_norm is on \(0\.1\) or off \(0\)"),
+        ({"conditional": True}, "conditional would change nothing"),
+        ({"prior": "unused", "descent_steps": 3}, "with a prior, descent_steps"),
+        ({"prior": "unused", "emphasis": 2.0}, "told no classes"),
+        ({"prior": "diffusers:a", "conditional": True}, "which is not trained here, conditional"),
+        ({"prior": "diffusers:a", "prior_steps": 5}, "not trained here, prior_steps"),
+        ({"prior": "unused", "edits": 2, "edit_with": "batch_norm", "batch_norm": 0}, "edits: 0"),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(tiny, over, words):
+    with pytest.raises(SettingsError, match=words):
+        tiny({"name": "fedlmg", "prior": "none", **over}, **RESNET)
+
+
+def test_without_a_prior_the_statistics_are_on_or_off(tiny):
+    on, off = (tiny(inverted(batch_norm=weight), **RESNET) for weight in (0.1, 0))
+    assert on.cell_id == tiny(inverted(), **RESNET).cell_id != off.cell_id
+
+
+def test_the_preset_of_the_paper_leans_on_no_default_of_ours(tiny):
+    ours = {"prior", "prior_size", "prior_steps", "conditional", "emphasis", "classes", "attempts"}
+    ours |= {"descent_steps", "network", "name", "preset", "validation"}
+    named = FedLMG.presets["reference"]
+    assert FedLMG.Config.model_fields.keys() - ours == named.keys()
+
+
+def test_passes_count_the_data_sets_classes(tiny):
+    def passes(**data):
+        cell = tiny(guided(), models={"name": "resnet8", "width": 4}, data=data)
+        return FedLMG(cell.method).passes(cell)
+
+    few, many = (passes(name=name, train_size=300) for name in ("digits", "cifar100"))
+    assert many - few == 3 * 90 * 2 * (4 * 3 + 2)
 
 
 def test_what_cannot_run_is_known_when_it_is_planned(tiny):
@@ -221,6 +300,10 @@ def test_what_cannot_run_is_known_when_it_is_planned(tiny):
     ):
         reason = planned(tiny(guided(**over), models=RESNET["models"], **settings)).skip
         assert words in reason
+    unknown = tiny(guided(prior="unused"), **RESNET).model_copy(
+        update={"data": Data(name="folder", path="pets", train_size=30, image_size=8)}
+    )
+    assert "such as prior: unused@1000" in FedLMG(unknown.method).skip(unknown)
     left = planned(tiny(guided(prior="unused"), **RESNET))
     assert left.skip is None
 
@@ -284,30 +367,39 @@ def pipeline(runtime, tmp_path):
 
 def test_a_users_folder_guides_and_stands_in_the_record(compute, pipeline):
     folder = pipeline("user")
-    record = compute(guided(prior=f"diffusers:{folder}"), **RESNET)
+    record = compute(of_folder(folder), **RESNET)
     assert record.resources == [f"diffusers:{folder}"]
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     assert record.resource_bytes == weights.stat().st_size
     assert len(record.data["resources"][f"diffusers:{folder}"]) == 64
-    assert record.privileges == ["which classes every client holds"]
+    assert record.privileges == [
+        "a diffusion model of unknown origin, which may have seen images like the clients' or "
+        "these themselves",
+        "which classes every client holds",
+    ]
 
 
 def test_a_conditional_folder_is_told_classes(compute, pipeline):
     folder = pipeline("told", num_class_embeds=11)
-    compute(guided(prior=f"diffusers:{folder}", emphasis=2.0), **RESNET)
+    compute(of_folder(folder, emphasis=2.0), **RESNET)
 
 
-def test_a_folder_of_other_channels_or_classes_is_an_error(runtime, tiny, pipeline):
+def test_emphasis_of_a_folder_that_takes_no_classes_is_an_error(runtime, tiny, pipeline):
+    cell = tiny(of_folder(pipeline("plain"), emphasis=2.0), **RESNET)
+    assert "emphasis would change nothing" in run_cell(cell, runtime, suite="test").reason
+
+
+def test_a_folder_of_other_channels_or_classes_is_skipped(tiny, pipeline):
     for name, settings, words in (
         ("rgb", {"in_channels": 3, "out_channels": 3}, "images of 3 channels"),
         ("other", {"num_class_embeds": 4}, "takes 4 classes and the clients have 10"),
     ):
-        cell = tiny(guided(prior=f"diffusers:{pipeline(name, **settings)}"), **RESNET)
-        assert words in run_cell(cell, runtime, suite="test").reason
+        cell = tiny(of_folder(pipeline(name, **settings)), **RESNET)
+        assert words in planned(cell).skip
 
 
 def test_a_folder_of_the_clients_own_images_is_skipped(tiny, pipeline):
     folder = pipeline("own")
     (folder / NOTE).write_text(json.dumps({"dataset": "digits", "images": "all"}))
-    reason = planned(tiny(guided(prior=f"diffusers:{folder}"), **RESNET)).skip
+    reason = planned(tiny(of_folder(folder), **RESNET)).skip
     assert "the clients' own data set" in reason

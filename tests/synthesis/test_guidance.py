@@ -215,6 +215,59 @@ def test_a_detached_step_asks_for_no_gradient_of_the_model():
     assert any(graphs)
 
 
+@pytest.mark.parametrize("kind", ["v_prediction", "epsilon", "sample"])
+@pytest.mark.parametrize("timestep", [300, 900])
+def test_a_detached_step_takes_the_noise_for_a_constant_whatever_is_predicted(kind, timestep):
+    """Of one model, told as velocity, noise or image: x̂₀ moves by 1/√ᾱ, so the steps are equal."""
+    rule = Guidance(batch_norm=0.0, normalised=False, straight=True, detach=True)
+    noisy = torch.randn(len(LABELS), 1, 8, 8, generator=source(2))
+    settings = {**SCHEDULE, "prediction_type": kind}
+    signal = Sampler(diffusion(), "ddim", 4).signal(timestep)
+    noise = (1 - signal**2) ** 0.5
+    fixed = 0.1 * torch.randn(noisy.shape, generator=source(7))  # the clean images
+
+    def predict(given, times, labels):
+        eps = (given - signal * fixed) / noise
+        told = {"epsilon": eps, "sample": fixed, "v_prediction": signal * eps - noise * fixed}
+        return told[kind]
+
+    model = Diffusion(predict, (1, 8, 8), settings, lambda clean: clean)
+    client = teacher()
+    step, _, _ = guide(rule, model, client=client).pull(noisy, LABELS, timestep, rule)
+    clean = fixed.clone().requires_grad_()
+    said = client.logits(((clean + 1) / 2 - 0.5) / 0.5)[0]
+    loss = nn.functional.cross_entropy(said, LABELS, reduction="sum")
+    (wanted,) = torch.autograd.grad(loss, clean)
+    small = 1e-4 * float(step.abs().max())
+    torch.testing.assert_close(step, wanted / signal, rtol=2e-3, atol=small)
+
+
+def test_images_are_cut_before_they_are_resized():
+    """Bicubic weights reach below 0: resized first, a far pixel would darken its neighbours."""
+
+    def resize(images):
+        return nn.functional.interpolate(images, (8, 8), mode="bicubic", antialias=True)
+
+    def predict(noisy, times, labels):
+        return torch.where(torch.arange(16) % 5 == 0, 9.0, -0.2).expand_as(noisy)
+
+    model = Diffusion(
+        predict,
+        (1, 16, 16),
+        {**SCHEDULE, "prediction_type": "sample"},
+        lambda clean: clean,
+        resize=resize,
+    )
+    seen, client = [], teacher()
+    logits = client.logits
+    client.logits = lambda images: (seen.append(images.detach()), logits(images))[1]
+    rule = Guidance(batch_norm=0.0, straight=False, normalised=False, detach=True)
+    made = guide(rule, model, client=client).run(LABELS, source())
+    cut = ((predict(torch.zeros(6, 1, 16, 16), None, None) + 1) / 2).clamp(0, 1)
+    torch.testing.assert_close(made.images, resize(cut).clamp(0, 1))
+    torch.testing.assert_close(seen[0], (resize(cut) - 0.5) / 0.5)
+
+
 @pytest.mark.parametrize(("twice", "asked"), [(False, 4), (True, 7)])
 def test_predicting_twice_asks_the_model_once_more_in_every_guided_step(twice, asked):
     calls = []

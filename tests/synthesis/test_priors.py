@@ -28,6 +28,10 @@ LABELS = torch.arange(20) % 3
 ABOUT = {"dataset": "digits", "images": "all"}
 
 
+class Killed(Exception):
+    """What a kill does to a call."""
+
+
 @pytest.mark.parametrize(
     ("size", "image", "parameters"),
     [("tiny", 16, 176_849), ("small", 28, None), ("card", 32, None)],
@@ -76,9 +80,6 @@ def test_the_average_follows_the_weights_and_is_what_is_kept():
 
 @pytest.mark.parametrize("null", [None, 3], ids=["unconditional", "conditional"])
 def test_a_killed_training_goes_on_with_equal_bits(tmp_path, null):
-    class Killed(Exception):
-        pass
-
     def die(done, total, loss):
         if done == 2:  # the first epoch is saved
             raise Killed
@@ -153,6 +154,61 @@ def test_the_same_training_is_there_already_and_another_is_refused(tmp_path, sho
         train(folder, replace(short, seed=1))
 
 
+@pytest.mark.parametrize("when", ["save", "move"])
+def test_a_kill_while_the_folder_is_written_loses_no_training(tmp_path, short, monkeypatch, when):
+    from diffusers import DDPMPipeline
+
+    whole, folder = tmp_path / "whole", tmp_path / "prior"
+    train(whole, short)
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as killed:
+        if when == "save":
+            killed.setattr(DDPMPipeline, "save_pretrained", die)
+        else:
+            killed.setattr(pretraining, "_install", half_installed)
+        with pytest.raises(Killed):
+            pretrain(
+                IMAGES,
+                LABELS,
+                short,
+                folder,
+                device="cpu",
+                precision="32-true",
+                show=lambda *_: None,
+                checkpoint_every=0,
+            )
+    assert not (folder / "fedbench.json").exists()
+    trained, shown = train(folder, short)
+    assert trained
+    assert [done for done, _, _ in shown] == ([2] if when == "save" else [])
+    files = ("unet/diffusion_pytorch_model.safetensors", "model_index.json", "fedbench.json")
+    for name in files:
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert not any((folder / "training").iterdir())
+
+
+def half_installed(written, folder):
+    """All but the note is in its place when the kill comes."""
+    for path in list(written.iterdir()):
+        if path.name != "fedbench.json":
+            path.replace(folder / path.name)
+    raise Killed
+
+
+def test_loading_priors_leaves_the_global_generators_alone(tmp_path, short):
+    folder = tmp_path / "prior"
+    train(folder, short)
+    cell = parse({"data": {"name": "mnist", "image_size": 8}, "method": "local"})
+    scene = Scene(cell, 1, 8, 10, Folders(tmp_path, tmp_path), lambda _: None)
+    found = declared(f"diffusers:{folder}").load(scene)
+    before = torch.get_rng_state()
+    of_folder(found, CPU, size=8, classes=10)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_damaged_checkpoint_starts_over(tmp_path, caplog):
     kept = pretraining.File(tmp_path / "a.ckpt")
     assert kept.found() is None
@@ -164,6 +220,8 @@ def test_a_damaged_checkpoint_starts_over(tmp_path, caplog):
     assert kept.found() is None
     kept.save(lambda path: path.write_bytes(b"new"))
     kept.close()
+    assert (tmp_path / "a.ckpt").exists()  # until the folder is written
+    kept.reject()
     assert not (tmp_path / "a.ckpt").exists()
 
 
@@ -216,7 +274,8 @@ def test_a_latent_model_is_decoded_with_gradients_and_told_prompts(tmp_path):
     assert (model.shape, model.classes, model.null) == ((4, 4, 4), 11, 10)
     noisy = torch.randn(2, 4, 4, 4, requires_grad=True)
     told = model.ask(noisy, 50, torch.tensor([0, 9]), 3.0)
-    images = model.decode(Sampler(model, "ddim", 2).clean(noisy, told, 50))
+    clean = Sampler(model, "ddim", 2).clean(noisy, told, 50)
+    images = model.resize(model.decode(clean))
     assert images.shape == (2, 3, 32, 32)  # 8x8, resized
     (gradient,) = torch.autograd.grad(images.square().sum(), noisy)
     assert gradient.abs().sum() > 0
