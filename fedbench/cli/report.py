@@ -107,13 +107,13 @@ def make_report(
     folder = suite_folder(suite)
     board = read_board(folder)
     if paired is not None:
-        check_reference(board.rows, paired)
+        check_reference(board.views, paired)
     published = folder.parent.resolve() != home().resolve()
     target = out or (folder if published else folder / "report")
     made = build(folder, target, records=_link(target, folder), pdf=pdf, against=paired)
-    for table in tables.to_terminal(board.rows, stdout.width, paired):
+    for table in tables.to_terminal(board.views, stdout.width, paired):
         stdout.print(table, "")
-    stdout.print(tables.note(board.rows), style="dim", highlight=False)
+    stdout.print(tables.note(board.views), style="dim", highlight=False)
     if live is not None:
         outcome = live.finish(board, made.figures, made.comparisons)
         stderr.print(str(outcome), highlight=False, markup=False)
@@ -161,7 +161,7 @@ def _say(done: Publication) -> None:
         stdout.print(f"left out: {name}", highlight=False, markup=False)
     board = done.board
     stdout.print(
-        f"{len(board.rows)} rows of {len(board.records)} records in {done.folder}, "
+        f"{len(board.views)} rows of {len(board.good)} records in {done.folder}, "
         f"{done.added} records new, {len(done.changed)} accuracies changed, "
         f"{len(done.left_out)} left out",
         highlight=False,

@@ -62,21 +62,21 @@ def build(
     """
     board = read_board(folder)
     if against is not None:
-        paired.check_reference(board.rows, against)
+        paired.check_reference(board.views, against)
     drawn = figures.draw(board)
     beside = published.comparisons(board)
     files: dict[str, str | bytes] = {
-        "table.csv": tables.to_csv(board.rows),
+        "table.csv": tables.to_csv(board.views),
         "runs.csv": runs.runs_csv(board),
         "times.csv": runs.times_csv(board),
         "published.csv": published.to_published_csv(beside),
-        "table.md": tables.to_markdown(board.rows, against),
-        "table.tex": latex.to_latex(board.rows, board.plan.suite, against),
+        "table.md": tables.to_markdown(board.views, against),
+        "table.tex": latex.to_latex(board.views, board.plan.suite, against),
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
         "index.html": page.page(board, drawn, beside, records=records),
     }
     if against is not None:
-        files["paired.csv"] = paired.to_paired_csv(board.rows, against)
+        files["paired.csv"] = paired.to_paired_csv(board.views, against)
     if pdf:
         files |= {f"figures/{figure.name}.pdf": figure.to_pdf() for figure in drawn}
     for name, content in files.items():

@@ -71,10 +71,10 @@ def publish(
         StoreError: There is no plan, or a file cannot be written.
     """
     board = read_board(folder)
-    _refuse_mixed(board.rows)
-    rows = [row for row in board.rows if _seeds(row) >= min_seeds]
+    _refuse_mixed(board.views)
+    rows = [row for row in board.views if _seeds(row) >= min_seeds]
     if not rows:
-        most = max(map(_seeds, board.rows), default=0)
+        most = max(map(_seeds, board.views), default=0)
         raise SettingsError(
             f"{folder} has no row with {min_seeds} seeds (the most is {most}); run "
             f"`fedbench sweep` with --seeds {min_seeds}, or lower --min-seeds"
@@ -219,10 +219,10 @@ def _accuracy(record: Record) -> float:
 
 
 def _left_out(board: Board, min_seeds: int) -> Iterable[str]:
-    for row in board.rows:
+    for row in board.views:
         if _seeds(row) < min_seeds:
             yield f"{_title(row)}: n={_seeds(row)}, {min_seeds} needed"
-    done = {record.cell_id for record in board.records}
+    done = {record.cell_id for record in board.good}
     failed = {record.cell_id for record in board.failed}
     for entry in board.plan.cells:
         if entry.cell_id not in done:

@@ -159,7 +159,7 @@ def comparisons(board: Board, folder: Path | None = None) -> list[Comparison]:
     """
     datasets = {str(entry.settings["data"]["name"]) for entry in board.plan.cells}
     found = [
-        _compare(number, board.rows)
+        _compare(number, board.views)
         for number in read_published(folder)
         if number.dataset in datasets and number.metric == "accuracy"
     ]

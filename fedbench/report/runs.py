@@ -91,21 +91,21 @@ def times_csv(board: Board) -> str:
         TIME_COLUMNS,
         (
             {**_named(record, row.values), **_timing(record)}
-            for row in board.rows
+            for row in board.views
             for record in row.records
         ),
     )
 
 
 def _good(board: Board) -> Iterator[dict[str, Value]]:
-    for row in board.rows:
+    for row in board.views:
         for record in row.records:
             yield {**_named(record, row.values), **_result(record)}
 
 
 def _others(board: Board) -> list[dict[str, Value]]:
     """Return the lines of the cells that have no result, and why they have none."""
-    done = {record.cell_id for record in board.records}
+    done = {record.cell_id for record in board.good}
     failed = {record.cell_id: record for record in board.failed}
     told = _told_apart(board.plan)
     lines = [

@@ -125,7 +125,7 @@ def test_the_policy_allows_this_script_and_nothing_from_outside(tags):
 
 def test_data_are_those_of_the_files(tags):
     data = json.loads(tags.scripts["data"])
-    table = list(csv.reader(io.StringIO(tables.to_csv(board(records()).rows))))
+    table = list(csv.reader(io.StringIO(tables.to_csv(board(records()).views))))
     bare = [[text.removeprefix("'") for text in row] for row in table]  # quoted when downloaded
     assert [data["columns"], *data["rows"]] == bare
     assert len(data["runs"]) == len(records())
@@ -141,8 +141,8 @@ def test_every_record_of_a_row_is_linked(tags):
 
 
 def test_blocks_are_those_of_the_markdown_table():
-    found = lines.blocks_of(board(records()).rows, "")
-    markdown = tables.to_markdown(board(records()).rows)
+    found = lines.blocks_of(board(records()).views, "")
+    markdown = tables.to_markdown(board(records()).views)
     titles = [block.title for block in found]
     assert len(titles) == 4
     assert all(f"### {tables.escape_markdown(title)}\n" in markdown for title in titles)
@@ -156,7 +156,7 @@ def test_blocks_are_those_of_the_markdown_table():
 
 
 def test_settings_that_do_not_vary_are_left_out_of_flat_rows():
-    found = lines.blocks_of(board(records()).rows, "")
+    found = lines.blocks_of(board(records()).views, "")
     line = found[0].contenders[0]
     assert line.where == "β=0.1 · 2,560 px total"
     assert found[0].controls[0].where == "β=0.1"
@@ -164,8 +164,8 @@ def test_settings_that_do_not_vary_are_left_out_of_flat_rows():
 
 def test_points_lie_on_the_axis_in_order():
     made = board(records())
-    assert lines.scale(made.rows) == (30.0, 100.0)
-    drawn = [line for block in lines.blocks_of(made.rows, "") for line in block.contenders]
+    assert lines.scale(made.views) == (30.0, 100.0)
+    drawn = [line for block in lines.blocks_of(made.views, "") for line in block.contenders]
     for line in drawn:
         points = line.points
         assert lines.EDGE <= points.low < points.mean < points.high <= lines.WIDE - lines.EDGE
@@ -184,7 +184,7 @@ def test_axis_of_equal_accuracies_has_a_length(value, axis):
 
 
 def test_only_settings_of_several_values_can_be_filtered():
-    found = {one.name: one.options for one in lines.filters(board(records()).rows)}
+    found = {one.name: one.options for one in lines.filters(board(records()).views)}
     assert list(found) == ["beta", "budget", "method", "kind"]
     assert found["beta"] == [("0.1", "0.1"), ("0.5", "0.5")]
     assert found["budget"] == [("2560 total", "2,560 px total"), ("25600 total", "25,600 px total")]
@@ -222,7 +222,7 @@ def test_published_numbers_stand_beside_ours(html):
 
 def test_a_board_without_results_is_a_page_too():
     entries = board(records()).plan.cells
-    empty = Board(Plan("toy", "", "quick", entries), (), (), [])
+    empty = Board.of(Plan("toy", "", "quick", entries), ())
     html = page(empty, [], [], records="records/")
     assert "No cell has a result yet." in html
     assert "0 of 27 done, 1 skipped, 26 missing" in html

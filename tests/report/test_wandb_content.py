@@ -118,7 +118,7 @@ def test_the_table_is_the_reports_with_every_digit():
     sheet = of_board(found).sheets["table"]
     assert tuple(sheet.columns) == tables.COLUMNS
     assert [dict(zip(sheet.columns, line, strict=True)) for line in sheet.data] == [
-        {name: row.values[name] for name in tables.COLUMNS} for row in found.rows
+        {name: row.values[name] for name in tables.COLUMNS} for row in found.views
     ]
 
 
@@ -137,7 +137,7 @@ def test_the_runs_are_in_the_tables_order_and_failed_ones_last():
     found = board()
     sheet = of_board(found).sheets["runs"]
     lines = [dict(zip(sheet.columns, line, strict=True)) for line in sheet.data]
-    ids = " ".join(str(row.values["record_ids"]) for row in found.rows).split()
+    ids = " ".join(str(row.values["record_ids"]) for row in found.views).split()
     assert [line["cell_id"] for line in lines] == [*ids, "dense-None-0"]
     assert lines[-1]["reason"] == "the loss is not finite"
     assert lines[-1]["accuracy"] is None
@@ -150,7 +150,7 @@ def test_published_numbers_stand_beside_ours():
     sheet = of_board(found, [], comparisons(found)).sheets["published"]
     first, second = (dict(zip(sheet.columns, line, strict=True)) for line in sheet.data)
     assert first["published"] == 0.55
-    assert first["ours"] == found.rows[0].values["accuracy_mean"]
+    assert first["ours"] == found.views[0].values["accuracy_mean"]
     assert (first["difference"], first["reasons"]) == (0.05, "another split; n 2, 3")
     assert first["source"] == "A paper, Table 1"
     assert (second["method"], second["ours"], second["difference"]) == ("dense", None, None)

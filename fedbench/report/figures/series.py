@@ -38,13 +38,13 @@ class Cast:
 
     def __init__(self, board: Board) -> None:
         self.board = board
-        self._records = {record.cell_id: record for record in board.records}
+        self._records = {record.cell_id: record for record in board.good}
         named: dict[tuple[str, str], list[Row]] = {}
         presets: dict[Key, set[str]] = {}
-        for row in board.rows:
+        for row in board.views:
             own = str(row.values["preset"] or "").split("+")
             presets.setdefault(self.key(row), set()).update(own)
-        for row in board.rows:
+        for row in board.views:
             preset = "+".join(sorted(presets[self.key(row)] - {""}))
             named.setdefault((str(row.values["method"]), preset), []).append(row)
         self._looks: dict[Key, Look] = {}

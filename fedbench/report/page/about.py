@@ -103,7 +103,7 @@ def _sizes(board: Board) -> list[str]:
     return _unique(
         f"{record.settings['data']['name']} ({tables.count(record.data['train'])} training, "
         f"{tables.count(record.data['test'])} test images)"
-        for record in board.records
+        for record in board.good
         if {"train", "test"} <= record.data.keys()
     )
 
@@ -116,7 +116,7 @@ def origin(board: Board) -> list[tuple[str, str]]:
         for line in lines
     )
     packages: dict[str, set[str]] = {}
-    for record in board.records:
+    for record in board.good:
         for name, version in record.environment.get("packages", {}).items():
             packages.setdefault(str(name), set()).add(str(version))
     found = [

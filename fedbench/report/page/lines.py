@@ -378,16 +378,16 @@ def data(board: Board) -> dict[str, object]:
     ``rows`` has the lines of ``table.csv``, ``runs`` those of ``runs.csv`` that belong to a row,
     each behind the number of its row.
     """
-    table = as_text(tables.COLUMNS, (row.values for row in board.rows))
+    table = as_text(tables.COLUMNS, (row.values for row in board.views))
     found = runs.lines(board)
     owner = {
-        record.cell_id: number for number, row in enumerate(board.rows) for record in row.records
+        record.cell_id: number for number, row in enumerate(board.views) for record in row.records
     }
     return {
         "suite": board.plan.suite,
         "columns": tables.COLUMNS,
         "rows": [list(row.values()) for row in table],
-        "labels": [row.values["label"] for row in board.rows],
+        "labels": [row.values["label"] for row in board.views],
         "runColumns": RUN_COLUMNS,
         "runs": [
             [owner[run["cell_id"]], *(run[name] for name in RUN_COLUMNS)]

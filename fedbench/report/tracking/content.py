@@ -212,13 +212,13 @@ def of_board(
     """
     plan = board.plan
     sheets = {
-        "table": _table(board.rows),
-        "pivot": _pivot(board.rows, "accuracy"),
+        "table": _table(board.views),
+        "pivot": _pivot(board.views, "accuracy"),
         "runs": _runs(board),
         "published": _published(comparisons),
     }
-    if tables.tells_balanced(board.rows):
-        sheets["pivot_balanced"] = _pivot(board.rows, "balanced_accuracy")
+    if tables.tells_balanced(board.views):
+        sheets["pivot_balanced"] = _pivot(board.views, "balanced_accuracy")
     return Content(
         id=_identifier(f"leaderboard-{plan.suite}-{plan.profile}"),
         name=f"leaderboard {plan.suite} ({plan.profile})",
@@ -229,7 +229,7 @@ def of_board(
         config={"suite": plan.suite, "profile": plan.profile, "title": plan.title},
         summary={
             "cells": len(plan.cells),
-            "ok": len(board.records),
+            "ok": len(board.good),
             "failed": len(board.failed),
             "skipped": sum(entry.skip is not None for entry in plan.cells),
         },
@@ -279,8 +279,8 @@ def _pivot(rows: Sequence[Row], metric: str) -> Sheet:
 
 def _runs(board: Board) -> Sheet:
     """Return a line for each record, in the table's order, failed ones last."""
-    good = {record.cell_id: record for record in board.records}
-    ids = [cell_id for row in board.rows for cell_id in str(row.values["record_ids"]).split()]
+    good = {record.cell_id: record for record in board.good}
+    ids = [cell_id for row in board.views for cell_id in str(row.values["record_ids"]).split()]
     return Sheet(
         _RUN_COLUMNS, [_run(record) for record in [*(good[i] for i in ids), *board.failed]]
     )
