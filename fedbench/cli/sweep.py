@@ -18,7 +18,7 @@ from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load
 from fedbench.cli.report import make_report, mirror_of
 from fedbench.cli.words import count, parse_duration
 from fedbench.errors import DataError, SettingsError, UnwritableError
-from fedbench.files import home, sweep_parts
+from fedbench.files import home, published_boards, sweep_parts
 
 if TYPE_CHECKING:
     from fedbench.bench.order import Order
@@ -152,6 +152,7 @@ def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
         device=crew.device,
         card=crew.card,
         passes=passes,
+        beside=published_boards(),
     )
 
 

@@ -37,9 +37,8 @@ WORDS = {
     "recipe.optimizer": "optimiser",
     "recipe.epochs": "epochs",
     "student.epochs": "epochs on the shared set",
-    "budget.ipc": "images per class",
+    "budget.ipc": "images per class in all",
     "budget.pixels": "budget in pixels",
-    "budget.scope": "scope of the budget",
 }
 
 
@@ -89,7 +88,7 @@ def numbers_of(cell: Cell, numbers: Iterable[tuple[str, Published]]) -> list[Pub
 
 
 def also(number: Published, numbers: Iterable[Published]) -> list[Published]:
-    """Return other sources' numbers for one method, data set and skew, whatever else they differ in."""
+    """Return other sources' numbers for the method, data set and skew of a number."""
     beta, rounds = number.where.get("partition.beta"), number.where.get("method.rounds")
     return [
         other
@@ -140,6 +139,7 @@ def deviations(group: Group, paper: Query, number: Published | None) -> list[Dev
             theirs["partition.scheme"] = number.split
         elif not same(0, group.facts.get("partition.validation")):
             theirs.setdefault("partition.validation", 0)
+    theirs.pop("budget.scope", None)  # `budget.ipc` counts images in all, whoever holds them
     found = [
         Deviation(WORDS.get(name, name), group.facts.get(name, "unset"), _text(value))
         for name, value in theirs.items()
@@ -148,9 +148,8 @@ def deviations(group: Group, paper: Query, number: Published | None) -> list[Dev
     if number is not None and number.selection in _SELECTIONS:
         found.append(Deviation("accuracy of", "the last step", _SELECTIONS[number.selection]))
     if number is not None and number.n != len(group.records):
-        found.append(
-            Deviation("n", str(len(group.records)), "not stated" if number.n is None else str(number.n))
-        )
+        there = "not stated" if number.n is None else str(number.n)
+        found.append(Deviation("n", str(len(group.records)), there))
     return found
 
 

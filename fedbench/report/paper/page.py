@@ -33,18 +33,18 @@ def index(documents: list[Document]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    lines = [
-        {
-            "name": document.source.name,
-            "title": document.source.title,
-            "cite": document.source.cite,
-            "tables": len(document.sheets),
-            "published": sum(len(each.numbers) for sheet in document.sheets for each in sheet.cells),
-            "both": sum(
-                bool(each.numbers and each.ours) for sheet in document.sheets for each in sheet.cells
-            ),
-        }
-        for document in documents
-    ]
+    lines = [_summary(document) for document in documents]
     template = environment.from_string(_read("index.html.j2"))
     return template.render(lines=lines, style=Markup(_read("style.css")))
+
+
+def _summary(document: Document) -> dict[str, str | int]:
+    cells = [each for sheet in document.sheets for each in sheet.cells]
+    return {
+        "name": document.source.name,
+        "title": document.source.title,
+        "cite": document.source.cite,
+        "tables": len(document.sheets),
+        "published": sum(len(each.numbers) for each in cells),
+        "both": sum(bool(each.numbers and each.ours) for each in cells),
+    }

@@ -142,8 +142,8 @@ def facts(record: Record) -> dict[str, str]:
 
     ``model`` joins the architectures' names by ``+``; ``model.OPTION`` is an option that all of
     them share; ``local_epochs`` are the method's epochs, or the recipe's where it has none;
-    ``budget.ipc`` is known for a budget in pixels too; ``data.train_size`` and ``data.test_size``
-    are ``all`` where nothing was left out.
+    ``budget.ipc`` is known for a budget in pixels too, and counts all clients' images;
+    ``data.train_size`` and ``data.test_size`` are ``all`` where nothing was left out.
     """
     settings = record.settings
     found = {name: str(value) for name, value in labels.flatten(settings).items()}
@@ -161,6 +161,9 @@ def facts(record: Record) -> dict[str, str]:
         image = float(record.data["size"]) ** 2
         ipc = float(found["budget.pixels"]) / len(record.data["classes"]) / image
         found["budget.ipc"] = f"{ipc:g}"
+    if "budget.ipc" in found and found.get("budget.scope") == "per_client":
+        clients = float(found["partition.clients"])
+        found["budget.ipc"] = f"{float(found['budget.ipc']) * clients:g}"
     epochs = found.get("method.epochs", found.get("recipe.epochs"))
     return found if epochs is None else {**found, "local_epochs": epochs}
 

@@ -85,9 +85,7 @@ def read_numbers(folder: Path | None = None) -> dict[str, list[Published]]:
     return {path.stem: read_file(path) for path in sorted(folder.glob("*.csv"))}
 
 
-def fill(
-    source: Source, numbers: dict[str, list[Published]], groups: Sequence[Group]
-) -> Document:
+def fill(source: Source, numbers: dict[str, list[Published]], groups: Sequence[Group]) -> Document:
     """Fill a source's tables.
 
     Args:
@@ -99,7 +97,9 @@ def fill(
         SettingsError: A cell's query finds two numbers of one place of the source, or a row or a
             column finds none although the source has numbers there.
     """
-    return Document(source, tuple(_sheet(source, table, numbers, groups) for table in source.tables))
+    return Document(
+        source, tuple(_sheet(source, table, numbers, groups) for table in source.tables)
+    )
 
 
 def _sheet(
@@ -145,9 +145,11 @@ def _filled(
             f"{cell.number}; ask for more"
         )
     everything = [line for lines in numbers.values() for line in lines]
-    others = [other for other in also(own[0], everything) if other not in own] if (
-        own and table.elsewhere
-    ) else []
+    others = (
+        [other for other in also(own[0], everything) if other not in own]
+        if (own and table.elsewhere)
+        else []
+    )
     match = None if cell.absent else nearest(cell, own, groups)
     ours = result(match.group, cell.metric) if match else None
     return Filled(cell, tuple(own), tuple(others), match if ours else None, ours)

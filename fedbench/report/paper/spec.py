@@ -226,7 +226,9 @@ def check(
         numbers: Published numbers by file.
         known: Whether a method has a setting.
     """
-    of_numbers = {name for lines in numbers.values() for n in lines for name in (*n.where, *n.theirs)}
+    of_numbers = {
+        name for lines in numbers.values() for n in lines for name in (*n.where, *n.theirs)
+    }
     faults = [
         f"files: there is no {name}.csv{did_you_mean(name, numbers)}"
         for name in source.files

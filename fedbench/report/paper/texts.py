@@ -31,7 +31,7 @@ COLUMNS = (
     "deviations",
     "why_empty",
 )
-_LATEX_HEAD = r"""% Made by fedbench from committed records. In the preamble: \usepackage{booktabs,graphicx}
+_LATEX_HEAD = r"""% Made by fedbench from records. In the preamble: \usepackage{booktabs,graphicx}
 % Cells: published / ours (n seeds), with the letter of the deviations below the table.
 """
 
