@@ -12,6 +12,8 @@ from fedbench.cli.console import stderr, stdout
 from fedbench.files import home
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedbench.report.board import Board
     from fedbench.report.publish import Publication
     from fedbench.report.tracking import Mirror
@@ -34,6 +36,13 @@ def report(
             help="Add paired differences over shared seeds to this row: a method, or a label.",
         ),
     ] = None,
+    pivot: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AXIS",
+            help="Add methods by the values of a setting, such as beta or ipc; may be repeated.",
+        ),
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write the figures as PDF as well.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where the files go.")] = None,
     wandb: Annotated[
@@ -46,7 +55,7 @@ def report(
     leaderboards/digits, is made again in its place.
     """
     with mirror_of(suite_folder(suite).name, wandb) as live:
-        make_report(suite, paired=paired, pdf=pdf, out=out, live=live)
+        make_report(suite, paired=paired, pivots=pivot or (), pdf=pdf, out=out, live=live)
 
 
 def publish(
@@ -83,6 +92,7 @@ def make_report(
     suite: str,
     *,
     paired: str | None = None,
+    pivots: Sequence[str] = (),
     pdf: bool = False,
     out: Path | None = None,
     live: Mirror | None = None,
@@ -92,6 +102,7 @@ def make_report(
     Args:
         suite: A name below the home, or a folder with ``plan.json``.
         paired: The row that the others are compared with over shared seeds.
+        pivots: Settings whose values stand across in a table of their own.
         pdf: Write figures as PDF as well.
         out: Where the files go; by default beside a suite's records, or into a published board.
         live: The W&B mirror that takes the leaderboard, and the records that it lacks.
@@ -99,7 +110,7 @@ def make_report(
     Returns:
         What it was made of.
     """
-    from fedbench.report import tables
+    from fedbench.report import pivot, tables
     from fedbench.report.board import read_board
     from fedbench.report.build import build
     from fedbench.report.paired import check_reference
@@ -108,12 +119,16 @@ def make_report(
     board = read_board(folder)
     if paired is not None:
         check_reference(board.views, paired)
+    turned = [pivot.pivot(board, axis) for axis in pivots]
     published = folder.parent.resolve() != home().resolve()
     target = out or (folder if published else folder / "report")
     made = build(folder, target, records=_link(target, folder), pdf=pdf, against=paired)
+    pivot.write(turned, target, board.plan.suite)
     for table in tables.to_terminal(board.views, stdout.width, paired):
         stdout.print(table, "")
     stdout.print(tables.note(board.views), style="dim", highlight=False)
+    for found in turned:
+        stdout.print(pivot.to_terminal(found), "")
     if live is not None:
         outcome = live.finish(board, made.figures, made.comparisons)
         stderr.print(str(outcome), highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""The tables of papers: what is committed is current, each number has its place, queries can hit."""
+"""The tables of papers: committed ones are current, numbers have their places, queries can hit."""
 
 import csv
 import functools
