@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,9 +88,7 @@ def sweep(
 
     Example: fedbench sweep benchmarks/digits.yaml --profile smoke
     """
-    from fedbench.bench.garbage import delete, finished_scratch
     from fedbench.bench.order import outdated, read_order
-    from fedbench.bench.planfile import plan_path, write_plan
     from fedbench.bench.selection import parse_only
 
     begun = time.monotonic()
@@ -106,33 +105,83 @@ def sweep(
         wishes=parse_only(only or []),
     )
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
-    survey = _survey(order, means, redo, crew)
+    survey = survey_of(order, means, redo, crew)
     crew = crew.shared(survey.estimate)
     _warn_of_exclusions(suite, order)
     _show(order, survey, crew)
     if dry_run:
         return
-    name = order.suite.name
-    todo = _to_compute(order, survey)
-    with mirror_of(name, wandb) as live:
-        write_plan(plan_path(means.home, name), order.plan)
-        _clear(order, todo, means, force=force)
-        ready = _prepare(todo, means)
-        found = []
-        go_on = _until(begun, limit)
-        with closing(_compute(ready, means, order, survey, crew, plugins, go_on)) as computed:
-            for record in computed:
-                found.append(record)
-                if live is not None:
-                    live.add(record)
-        delete(finished_scratch(means.home / name))
-        make_report(name, live=live)
-    _end(survey, found, len(ready) - len(found), time_limit, force=force)
-    if len(ready) < len(todo):
+    with mirror_of(order.suite.name, wandb) as live:
+        add = None if live is None else live.add
+        done = carry_out(
+            order, survey, means, crew, plugins, go_on=_until(begun, limit), force=force, add=add
+        )
+        make_report(order.suite.name, live=live)
+    _end(survey, done.records, done.left, time_limit, force=force)
+    if done.without_data:
         raise typer.Exit(1)
 
 
-def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
+@dataclass(frozen=True)
+class Done:
+    """What a sweep has computed.
+
+    Attributes:
+        records: Of this sweep.
+        left: Cells that it has not begun.
+        without_data: Cells that could not begin for want of data.
+    """
+
+    records: list[Record]
+    left: int
+    without_data: int
+
+
+def carry_out(
+    order: Order,
+    survey: Survey,
+    means: Runtime,
+    crew: Crew,
+    plugins: list[str],
+    *,
+    go_on: Callable[[], bool] = lambda: True,
+    force: bool = False,
+    add: Callable[[Record], None] | None = None,
+) -> Done:
+    """Compute what is left of an order, and write its plan.
+
+    Args:
+        order: What was asked for.
+        survey: Where it stands.
+        means: Where and how cells run.
+        crew: Who computes them.
+        plugins: Loaded by each worker.
+        go_on: Asked before a cell is begun.
+        force: Compute all chosen cells again.
+        add: Called with each record.
+
+    Raises:
+        DataError: No cell has its data.
+    """
+    from fedbench.bench.garbage import delete, finished_scratch
+    from fedbench.bench.planfile import plan_path, write_plan
+
+    name, todo = order.suite.name, _to_compute(order, survey)
+    write_plan(plan_path(means.home, name), order.plan)
+    _clear(order, todo, means, force=force)
+    ready = _prepare(todo, means)
+    found = []
+    with closing(_compute(ready, means, order, survey, crew, plugins, go_on)) as computed:
+        for record in computed:
+            found.append(record)
+            if add is not None:
+                add(record)
+    delete(finished_scratch(means.home / name))
+    return Done(found, len(ready) - len(found), len(todo) - len(ready))
+
+
+def survey_of(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
+    """Look at where an order stands, and estimate what is left of it."""
     from fedbench.bench.plan import planned
     from fedbench.bench.survey import survey
     from fedbench.config import parse
