@@ -114,6 +114,9 @@ def make_report(
     for table in tables.to_terminal(board.views, stdout.width, paired):
         stdout.print(table, "")
     stdout.print(tables.note(board.views), style="dim", highlight=False)
+    if stars := tables.overridden(board.views):
+        words = [tables.OVERRIDDEN, *(f"  {name}: {found}" for name, found in stars)]
+        stdout.print("\n".join(words), style="dim", highlight=False, markup=False)
     if live is not None:
         outcome = live.finish(board, made.figures, made.comparisons)
         stderr.print(str(outcome), highlight=False, markup=False)
@@ -129,11 +132,14 @@ def make_report(
 
 
 def suite_folder(suite: str) -> Path:
-    """Return the folder of a suite: a path that holds a plan, or a name below the home."""
-    path = Path(suite)
-    named = home() / suite
+    """Return the folder of a suite: a path that holds a plan, or a name below the home.
+
+    What has not run here, but stands in ``leaderboards/`` of this checkout, is taken from there.
+    """
+    path, named, published = Path(suite), home() / suite, Path("leaderboards") / suite
     is_path = len(path.parts) > 1 or not (named / "plan.json").exists()
-    return path if is_path and (path / "plan.json").exists() else named
+    places = [path, published] if is_path else [named]
+    return next((place for place in places if (place / "plan.json").exists()), named)
 
 
 def _link(out: Path, folder: Path) -> str:

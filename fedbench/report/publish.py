@@ -18,13 +18,10 @@ from fedbench.errors import SettingsError
 from fedbench.files import write_atomic
 from fedbench.report import labels
 from fedbench.report.board import Board, read_board
-from fedbench.report.build import build
+from fedbench.report.build import WITHIN, build
 from fedbench.report.diff import same
 from fedbench.report.frame import Row, joined
 from fedbench.report.tables import percent
-
-#: Where a published board finds its records.
-WITHIN = "records/"
 
 
 @dataclass(frozen=True)
