@@ -58,12 +58,23 @@ def publish(
     allow_dirty: Annotated[
         bool, typer.Option("--allow-dirty", help="Take records of changed checkouts as well.")
     ] = False,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of a plugin that records were computed with; it is not run."),
+    ] = None,
 ) -> None:
     """Copy the records that have enough seeds to leaderboards/, and make the board there."""
     from fedbench.report.publish import publish as copy
 
     folder = suite_folder(suite)
-    _say(copy(folder, to / folder.name, min_seeds=min_seeds, allow_dirty=allow_dirty))
+    done = copy(
+        folder,
+        to / folder.name,
+        min_seeds=min_seeds,
+        allow_dirty=allow_dirty,
+        plugins=plugin or (),
+    )
+    _say(done)
 
 
 def mirror_of(suite: str, wanted: bool) -> Mirror | nullcontext[None]:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,10 +20,12 @@ from fedbench.cli.report import make_report, mirror_of
 from fedbench.cli.words import count, parse_duration
 from fedbench.errors import DataError, SettingsError, UnwritableError
 from fedbench.files import home, sweep_parts
+from fedbench.registry import loaded_files
 
 if TYPE_CHECKING:
     from fedbench.bench.order import Order
     from fedbench.bench.plan import Planned
+    from fedbench.bench.planfile import Plan
     from fedbench.bench.records import Record
     from fedbench.bench.runtime import Runtime
     from fedbench.bench.survey import Survey
@@ -79,6 +82,13 @@ def sweep(
     device: Device = "auto",
     offline: Offline = False,
     plugin: Plugin = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BOARD",
+            help="Show the rows beside those of a published board, such as leaderboards/digits.",
+        ),
+    ] = None,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Mirror the records and the leaderboard in W&B.")
     ] = False,
@@ -95,7 +105,7 @@ def sweep(
     begun = time.monotonic()
     limit = parse_duration(time_limit) if time_limit else None
     crew = crew_of(executor, address, device, workers, gpus_per_cell)
-    plugins = load_plugins(plugin)
+    plugins = load_plugins(plugin, suite)
     means = runtime(device, offline=offline, refresh=force)
     order = read_order(
         suite,
@@ -105,6 +115,9 @@ def sweep(
         overrides=assignments(settings),
         wishes=parse_only(only or []),
     )
+    plan = replace(order.plan, plugins=tuple(loaded_files()))
+    if beside is not None:
+        plan = _stand_beside(beside, plan, means.home / order.suite.name, dry_run=dry_run)
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
     survey = _survey(order, means, redo, crew)
     crew = crew.shared(survey.estimate)
@@ -115,7 +128,7 @@ def sweep(
     name = order.suite.name
     todo = _to_compute(order, survey)
     with mirror_of(name, wandb) as live:
-        write_plan(plan_path(means.home, name), order.plan)
+        write_plan(plan_path(means.home, name), plan)
         _clear(order, todo, means, force=force)
         ready = _prepare(todo, means)
         found = []
@@ -130,6 +143,21 @@ def sweep(
     _end(survey, found, len(ready) - len(found), time_limit, force=force)
     if len(ready) < len(todo):
         raise typer.Exit(1)
+
+
+def _stand_beside(board: Path, plan: Plan, folder: Path, *, dry_run: bool) -> Plan:
+    """Return a plan with a board's finished cells in it, and copy their records."""
+    from fedbench.report.beside import apart, copy_records, finished, joined
+
+    others = finished(board)
+    if differing := apart(plan, others):
+        warn(
+            f"no cell of this suite can be compared with one of {board}; the nearest differs in "
+            + "; ".join(differing)
+        )
+    if not dry_run:
+        copy_records(board, others, folder)
+    return joined(plan, others)
 
 
 def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
