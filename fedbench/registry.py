@@ -237,6 +237,16 @@ def is_typed(thing: object) -> bool:
     return thing in _TYPED
 
 
+def loaded_digests() -> frozenset[str]:
+    """Return the SHA-256 of every plugin file that this process has imported."""
+    return frozenset(_DIGESTS.values())
+
+
+def loaded_files() -> list[str]:
+    """Return the full paths of the plugin files that this process has imported."""
+    return sorted(str(sys.modules[name].__spec__.origin) for name in _DIGESTS)  # type: ignore[union-attr]
+
+
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 

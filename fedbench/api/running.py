@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from fedbench.api.board import Board, load
 from fedbench.errors import FedbenchError, SettingsError
 from fedbench.files import home as default_home
 from fedbench.imports import heavy_imports
+from fedbench.registry import loaded_files
 
 if TYPE_CHECKING:
     from fedbench.bench.order import Order
@@ -160,6 +162,7 @@ def sweep(
     force: bool = False,
     offline: bool = False,
     plugins: Sequence[str | Path] = (),
+    beside: str | Path | None = None,
     home: str | Path | None = None,
     quiet: bool = False,
 ) -> Board:
@@ -178,7 +181,9 @@ def sweep(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         force: Compute all cells again.
         offline: Never download data.
-        plugins: Files or modules with methods and more of your own.
+        plugins: Files or modules with methods and more of your own; those that the suite names are
+            loaded as well.
+        beside: A published board whose finished cells are shown with this suite's own.
         home: Where everything is written; ``$FEDBENCH_HOME`` or ``runs`` by default.
         quiet: Say nothing of the progress.
 
@@ -194,12 +199,10 @@ def sweep(
     from fedbench.bench.order import outdated, read_order
     from fedbench.bench.selection import parse_only
     from fedbench.cli.crew import crew_of
-    from fedbench.cli.sweep import carry_out, survey_of
-    from fedbench.plugins import load_plugin
+    from fedbench.cli.options import load_plugins
+    from fedbench.cli.sweep import carry_out, stand_beside, survey_of
 
-    targets = [str(plugin) for plugin in plugins]
-    for target in targets:
-        load_plugin(target)
+    targets = load_plugins([str(plugin) for plugin in plugins], Path(suite))
     means = _means(home, device, offline=offline, refresh=force)
     crew = crew_of("local", None, device, workers)
     order = read_order(
@@ -211,10 +214,14 @@ def sweep(
         wishes=parse_only(list(only)),
     )
     _refuse_typed(order)
+    plan = replace(order.plan, plugins=tuple(loaded_files()))
+    if beside is not None:
+        plan = stand_beside(Path(beside), plan, means.home / order.suite.name, dry_run=False)
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
     survey = survey_of(order, means, redo, crew)
     with _telling(quiet), _interrupts():
-        carry_out(order, survey, means, crew.shared(survey.estimate), targets, force=force)
+        planned = replace(order, plan=plan)
+        carry_out(planned, survey, means, crew.shared(survey.estimate), targets, force=force)
     return load(means.home / order.suite.name)
 
 

@@ -67,12 +67,23 @@ def publish(
     allow_dirty: Annotated[
         bool, typer.Option("--allow-dirty", help="Take records of changed checkouts as well.")
     ] = False,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of a plugin that records were computed with; it is not run."),
+    ] = None,
 ) -> None:
     """Copy the records that have enough seeds to leaderboards/, and make the board there."""
     from fedbench.report.publish import publish as copy
 
     folder = suite_folder(suite)
-    _say(copy(folder, to / folder.name, min_seeds=min_seeds, allow_dirty=allow_dirty))
+    done = copy(
+        folder,
+        to / folder.name,
+        min_seeds=min_seeds,
+        allow_dirty=allow_dirty,
+        plugins=plugin or (),
+    )
+    _say(done)
 
 
 def mirror_of(suite: str, wanted: bool) -> Mirror | nullcontext[None]:
@@ -127,6 +138,9 @@ def make_report(
     for table in tables.to_terminal(board.views, stdout.width, paired):
         stdout.print(table, "")
     stdout.print(tables.note(board.views), style="dim", highlight=False)
+    if stars := tables.overridden(board.views):
+        words = [tables.OVERRIDDEN, *(f"  {name}: {found}" for name, found in stars)]
+        stdout.print("\n".join(words), style="dim", highlight=False, markup=False)
     for found in turned:
         stdout.print(pivot.to_terminal(found), "")
     if live is not None:
@@ -144,11 +158,14 @@ def make_report(
 
 
 def suite_folder(suite: str) -> Path:
-    """Return the folder of a suite: a path that holds a plan, or a name below the home."""
-    path = Path(suite)
-    named = home() / suite
+    """Return the folder of a suite: a path that holds a plan, or a name below the home.
+
+    What has not run here, but stands in ``leaderboards/`` of this checkout, is taken from there.
+    """
+    path, named, published = Path(suite), home() / suite, Path("leaderboards") / suite
     is_path = len(path.parts) > 1 or not (named / "plan.json").exists()
-    return path if is_path and (path / "plan.json").exists() else named
+    places = [path, published] if is_path else [named]
+    return next((place for place in places if (place / "plan.json").exists()), named)
 
 
 def _link(out: Path, folder: Path) -> str:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,10 +20,12 @@ from fedbench.cli.report import make_report, mirror_of
 from fedbench.cli.words import count, parse_duration
 from fedbench.errors import DataError, SettingsError, UnwritableError
 from fedbench.files import home, published_boards, sweep_parts
+from fedbench.registry import loaded_files
 
 if TYPE_CHECKING:
     from fedbench.bench.order import Order
     from fedbench.bench.plan import Planned
+    from fedbench.bench.planfile import Plan
     from fedbench.bench.records import Record
     from fedbench.bench.runtime import Runtime
     from fedbench.bench.survey import Survey
@@ -80,6 +82,13 @@ def sweep(
     device: Device = "auto",
     offline: Offline = False,
     plugin: Plugin = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BOARD",
+            help="Show the rows beside those of a published board, such as leaderboards/digits.",
+        ),
+    ] = None,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Mirror the records and the leaderboard in W&B.")
     ] = False,
@@ -94,7 +103,7 @@ def sweep(
     begun = time.monotonic()
     limit = parse_duration(time_limit) if time_limit else None
     crew = crew_of(executor, address, device, workers, gpus_per_cell)
-    plugins = load_plugins(plugin)
+    plugins = load_plugins(plugin, suite)
     means = runtime(device, offline=offline, refresh=force)
     order = read_order(
         suite,
@@ -104,6 +113,9 @@ def sweep(
         overrides=assignments(settings),
         wishes=parse_only(only or []),
     )
+    plan = replace(order.plan, plugins=tuple(loaded_files()))
+    if beside is not None:
+        plan = stand_beside(beside, plan, means.home / order.suite.name, dry_run=dry_run)
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
     survey = survey_of(order, means, redo, crew)
     crew = crew.shared(survey.estimate)
@@ -114,7 +126,14 @@ def sweep(
     with mirror_of(order.suite.name, wandb) as live:
         add = None if live is None else live.add
         done = carry_out(
-            order, survey, means, crew, plugins, go_on=_until(begun, limit), force=force, add=add
+            replace(order, plan=plan),
+            survey,
+            means,
+            crew,
+            plugins,
+            go_on=_until(begun, limit),
+            force=force,
+            add=add,
         )
         make_report(order.suite.name, live=live)
     _end(survey, done.records, done.left, time_limit, force=force)
@@ -178,6 +197,21 @@ def carry_out(
                 add(record)
     delete(finished_scratch(means.home / name))
     return Done(found, len(ready) - len(found), len(todo) - len(ready))
+
+
+def stand_beside(board: Path, plan: Plan, folder: Path, *, dry_run: bool) -> Plan:
+    """Return a plan with a board's finished cells in it, and copy their records."""
+    from fedbench.report.beside import apart, copy_records, finished, joined
+
+    others = finished(board)
+    if differing := apart(plan, others):
+        warn(
+            f"no cell of this suite can be compared with one of {board}; the nearest differs in "
+            + "; ".join(differing)
+        )
+    if not dry_run:
+        copy_records(board, others, folder)
+    return joined(plan, others)
 
 
 def survey_of(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:

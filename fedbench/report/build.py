@@ -18,6 +18,8 @@ from fedbench.report.published import Comparison
 
 #: Where a report in ``runs/SUITE/report`` finds the records.
 BESIDE = "../records/"
+#: Where a published board finds its own.
+WITHIN = "records/"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def build(
     board = read_board(folder)
     if against is not None:
         paired.check_reference(board.views, against)
+    # A published board stands where its records do, and is named by its folder.
+    named = f"{out.parent.name}/{out.name}" if records == WITHIN else board.plan.suite
     drawn = figures.draw(board)
     beside = published.comparisons(board)
     files: dict[str, str | bytes] = {
@@ -70,10 +74,10 @@ def build(
         "runs.csv": runs.runs_csv(board),
         "times.csv": runs.times_csv(board),
         "published.csv": published.to_published_csv(beside),
-        "table.md": tables.to_markdown(board.views, against),
+        "table.md": tables.to_markdown(board.views, against, records),
         "table.tex": latex.to_latex(board.views, board.plan.suite, against),
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
-        "index.html": page.page(board, drawn, beside, records=records),
+        "index.html": page.page(board, drawn, beside, records=records, named=named),
     }
     if against is not None:
         files["paired.csv"] = paired.to_paired_csv(board.views, against)

@@ -21,6 +21,7 @@ COMPARED = (
     "balanced_accuracy_mean",
     "balanced_accuracy_std",
     "worst_client_mean",
+    "own_worst_client_mean",
     "nll_mean",
     "ece_mean",
     "bytes_up_per_client",

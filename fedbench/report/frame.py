@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedbench.bench.about import in_words, overrides, preset_label
 from fedbench.bench.records import Record
 from fedbench.report import labels
 from fedbench.report.labels import Flat
@@ -41,7 +42,7 @@ SETTING = (
 )
 #: What the title of each block says.
 HEAD = ("dataset", "scheme", "clients", "model")
-METRICS = ("accuracy", "balanced_accuracy", "worst_client", "nll", "ece")
+METRICS = ("accuracy", "balanced_accuracy", "worst_client", "own_worst_client", "nll", "ece")
 #: Metrics of which rows have the deviation as well.
 SPREAD = ("accuracy", "balanced_accuracy")
 LEDGER = (
@@ -53,14 +54,14 @@ LEDGER = (
     "server_seconds",
 )
 
-_NAMED = (*SETTING, "profile", "method", "preset")
+_NAMED = (*SETTING, "profile", "method", "preset", "preset_label", "overrides")
 _RECORD = (
     *(*_NAMED, "seed", "control", *METRICS, *LEDGER),
     *("shared_pixels", "resources", "cell_id", "record", "flat"),
 )
 #: What ``Row.values`` has, besides the columns of ``table.csv``.
 _ROW = (
-    *(*_NAMED, "settings", "label", "n", "lacks_seeds", "gap_to_centralised"),
+    *(*_NAMED, "settings", "label", "control", "n", "lacks_seeds", "gap_to_centralised"),
     *(f"{name}_mean" for name in METRICS),
     *(f"{name}_std" for name in SPREAD),
     *(*LEDGER, "shared_pixels", "resources", "record_ids"),
@@ -119,17 +120,19 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
     controls = _controls(good)
     lines = []
     for record, flat in zip(good, _identities(good), strict=True):
-        values = setting(record.settings, flat, record.data)
+        values, method = setting(record.settings, flat, record.data), record.settings["method"]
         lines.append(
             {
                 **dict.fromkeys(_RECORD),
                 "suite": record.suite,
                 **values,
                 "profile": record.profile,
-                "preset": record.settings["method"].get("preset"),
+                "preset": method.get("preset"),
+                "preset_label": preset_label(method, record.about),
+                "overrides": in_words(overrides(method, record.about)) or None,
                 "seed": record.settings["seed"],
                 "control": values["method"] in controls,
-                **{name: record.metrics.get(name) for name in METRICS},
+                **metrics(record),
                 **record.ledger,
                 "shared_pixels": record.shared_pixels,
                 "resources": " ".join(record.resources) or None,
@@ -143,7 +146,9 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
         )
     frame = pd.DataFrame(lines, columns=None if lines else [*_RECORD, "row", "block"])
     frame = frame.astype({"budget_pixels": "Int64", **dict.fromkeys((*METRICS, *LEDGER), float)})
-    return frame.replace([math.inf, -math.inf], math.nan)
+    scores = frame[list(METRICS)]
+    frame[list(METRICS)] = scores.where(np.isfinite(scores))
+    return frame
 
 
 def rows_frame(records: pd.DataFrame) -> pd.DataFrame:
@@ -163,11 +168,12 @@ def rows_frame(records: pd.DataFrame) -> pd.DataFrame:
     rows = narrow.drop_duplicates("row").set_index("row")
     rows = rows.drop(columns=[*METRICS, "cell_id", "seed"])
     groups, everything = once.groupby("row"), records.groupby("row")
-    for name in ("profile", "preset"):
+    for name in ("profile", "preset", "preset_label"):
         rows[name] = groups[name].agg(joined)
+    rows["overrides"] = groups["overrides"].agg(lambda found: joined(found, "; "))
     rows["n"] = groups.size()
     for name in METRICS:
-        unsound = once["record"].map(lambda record, name=name: _is_nan(record.metrics.get(name)))
+        unsound = once["record"].map(lambda record, name=name: _is_nan(metrics(record)[name]))
         sound = ~unsound.astype(bool).groupby(once["row"]).any()
         rows[f"{name}_mean"] = groups[name].mean().where(sound)
         if name in SPREAD:
@@ -189,7 +195,7 @@ def _lacking(rows: pd.DataFrame, records: pd.DataFrame) -> pd.Series:
     known = records.dropna(subset="accuracy")
     counts = known.groupby(["block", "seed"], as_index=False).size()
     members = rows.groupby("block").size()
-    usual = counts[2 * counts["size"] >= counts["block"].map(members)]
+    usual = counts[2 * counts["size"] >= counts["block"].map(members).astype(float)]
     wanted = rows.reset_index().merge(usual, on="block")[["row", "seed"]]
     found = wanted.merge(known[["row", "seed"]], how="left", indicator=True)
     lacking = found.loc[found["_merge"] == "left_only", "row"]
@@ -214,21 +220,20 @@ def _labels(rows: pd.DataFrame) -> pd.DataFrame:
     beyond = _beyond(rows["flat"])
     found: dict[object, dict[str, Value]] = {}
     for group in _alike(rows):
-        differing = labels.varying(map(labels.of_row, group["flat"]))
+        own = [labels.of_row(flat) for flat in group["flat"]]
+        telling, differing = labels.telling(own), labels.varying(own)
         for key, method, preset, flat in zip(
-            group.index, group["method"], group["preset"], group["flat"], strict=True
+            group.index, group["method"], group["preset_label"], group["flat"], strict=True
         ):
-            own = labels.written(flat, differing)
-            found[key] = {
-                "label": labels.method_label(method, _text(preset), own),
-                "settings": " ".join([*labels.written(flat, beyond), *own]) or None,
-            }
+            name = labels.method_label(method, _text(preset), labels.written(flat, telling))
+            words = labels.written(flat, [*beyond, *differing])
+            found[key] = {"label": name, "settings": " ".join(words) or None}
     return pd.DataFrame.from_dict(found, orient="index", columns=["label", "settings"])
 
 
 def _alike(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the rows that one table shows under the same method and preset."""
-    for _, members in rows.groupby(["block", "method", "preset"], dropna=False):
+    for _, members in rows.groupby(["block", "method", "preset_label"], dropna=False):
         if members["budget_pixels"].isna().any():  # stands beside those of every budget
             yield members
         else:
@@ -293,6 +298,18 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def metrics(record: Record) -> dict[str, float | None]:
+    """Return a record's ``METRICS``.
+
+    The smallest accuracy over clients is of one model on each client's label mix, or of each
+    client's own model on its own mix: two quantities, so two names.
+    """
+    found = {name: record.metrics.get(name) for name in METRICS}
+    if "own_mix" in record.metrics:
+        found["own_worst_client"], found["worst_client"] = found["worst_client"], None
+    return found
+
+
 def _is_nan(value: float | None) -> bool:
     return value is not None and not math.isfinite(value)
 
@@ -346,9 +363,9 @@ def budget_pixels(budget: Mapping[str, Any] | None, data: Mapping[str, Any]) -> 
     return int(budget["ipc"] * len(data["classes"]) * data["size"] ** 2) if data else None
 
 
-def joined(names: Iterable[object]) -> str | None:
-    """Return the different names, sorted and joined by ``+``, or None where there are none."""
-    return "+".join(sorted({name for name in names if isinstance(name, str)})) or None
+def joined(names: Iterable[object], by: str = "+") -> str | None:
+    """Return the different names, sorted and joined, or None where there are none."""
+    return by.join(sorted({name for name in names if isinstance(name, str)})) or None
 
 
 def blocks(found: Iterable[Row]) -> list[tuple[dict[str, Value], list[Row]]]:

@@ -42,7 +42,7 @@ class Cast:
         named: dict[tuple[str, str], list[Row]] = {}
         presets: dict[Key, set[str]] = {}
         for row in board.views:
-            own = str(row.values["preset"] or "").split("+")
+            own = str(row.values["preset_label"] or "").split("+")
             presets.setdefault(self.key(row), set()).update(own)
         for row in board.views:
             preset = "+".join(sorted(presets[self.key(row)] - {""}))
@@ -57,10 +57,9 @@ class Cast:
     def _place(self, named: dict[tuple[str, str], list[Row]]) -> None:
         found: list[tuple[str, str, bool, Key]] = []
         for (method, preset), members in named.items():
-            differing = labels.varying(labels.of_row(row.settings) for row in members)
+            telling = labels.telling(dict(self.key(row)) for row in members)
             for own, row in {self.key(row): row for row in members}.items():
-                # What varies along a series is not in its key, so not in its label.
-                written = labels.written(dict(own), differing)
+                written = labels.written(dict(own), telling)
                 label = labels.method_label(method, preset or None, written)
                 found.append((method, label, row.control, own))
         found.sort(key=lambda series: (series[2], _natural(series[1]), str(series[3])))

@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 from fedbench.report import tables
 from fedbench.report.board import Board
 from fedbench.report.figures import Figure
-from fedbench.report.page import about, lines
+from fedbench.report.page import about, lines, terms
 from fedbench.report.published import Comparison
 
 #: A figure below this width, in points, leaves room for another beside it.
@@ -35,6 +35,7 @@ def page(
     comparisons: Sequence[Comparison],
     *,
     records: str,
+    named: str,
 ) -> str:
     """Return ``index.html``.
 
@@ -46,14 +47,18 @@ def page(
         figures: In the order of the page.
         comparisons: Published numbers; those with a row of ours are shown, the others folded.
         records: Relative link to the folder of record files, with a slash at its end.
+        named: What `fedbench report` calls the board.
     """
     script = _read("script.js")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["foldable"] = _foldable
+    environment.filters["explained"] = terms.explained
     return environment.from_string(_read("template.html.j2")).render(
         board=board,
+        named=named,
+        terms=terms.TERMS,
         facts=about.facts(board),
         origin=about.origin(board),
         gaps=about.without_result(board, records),

@@ -161,7 +161,8 @@ def without_result(board: Board, records: str) -> list[Gap]:
     settings = {entry.cell_id: labels.flatten(entry.settings) for entry in board.plan.cells}
     differing = _differing(settings[line["cell_id"]] for line in lines)
     for line in lines:
-        name = labels.method_label(line["method"], line["preset"] or None, ())
+        preset = line["preset"] + ("*" if line["overrides"] else "")
+        name = labels.method_label(line["method"], preset or None, ())
         reason = line["reason"] or "not computed yet"
         gap = found.setdefault((line["status"], name, reason), Gap(line["status"], name, reason))
         own = labels.written(settings[line["cell_id"]], differing[line["method"]])

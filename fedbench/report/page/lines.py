@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
+from fedbench.bench.about import About, about, leaves, overrides, text
 from fedbench.bench.records import Record
 from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
 from fedbench.report.csvs import as_text, plain, signless_zero
-from fedbench.report.frame import Row, Value, blocks
+from fedbench.report.frame import Row, Value, blocks, metrics
 from fedbench.report.marks import Mark, marks
 
 #: Columns of the download of runs: all of ``runs.csv`` but the long one.
@@ -146,6 +147,9 @@ class Line:
         cells: Texts of the columns; None for times.
         runs: One a record.
         privileges: What its method was given that others were not.
+        about: Its method in words.
+        own: The method's settings: name, value, and the preset's where that is another.
+        commits: Of the checkouts that computed it.
     """
 
     number: int
@@ -158,6 +162,9 @@ class Line:
     cells: list[str | None]
     runs: list[Run]
     privileges: str
+    about: About
+    own: list[tuple[str, str, str]]
+    commits: str
 
 
 @dataclass(frozen=True)
@@ -234,7 +241,25 @@ def _line(
         [_cell(column, values) for column in shown],
         [_run(record, records) for record in row.records],
         "; ".join(privileges),
+        about(row.records[0].settings["method"], row.records[0].about),
+        _own(row.records[0]),
+        ", ".join(sorted({_commit(record) for record in row.records})),
     )
+
+
+def _own(record: Record) -> list[tuple[str, str, str]]:
+    method = record.settings["method"]
+    other = overrides(method, record.about)
+    return [
+        (name, text(value), text(other[name][1]) if name in other else "")
+        for name, value in leaves(method)
+        if name not in ("name", "preset")
+    ]
+
+
+def _commit(record: Record) -> str:
+    commit = str(record.environment.get("commit") or "unknown")[:12]
+    return f"{commit} with changes" if record.environment.get("dirty") else commit
 
 
 def _cell(column: Column, values: dict[str, Value]) -> str | None:
@@ -249,7 +274,7 @@ def _run(record: Record, records: str) -> Run:
         str(record.settings["seed"]),
         tables.percent(record.metrics.get("accuracy")),
         tables.percent(record.metrics.get("balanced_accuracy")),
-        tables.percent(record.metrics.get("worst_client")),
+        tables.percent(metrics(record)["worst_client"] or metrics(record)["own_worst_client"]),
         record.cell_id,
         record_link(record.cell_id, records),
     )
