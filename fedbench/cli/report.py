@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedbench.cli.console import stderr, stdout
+from fedbench.cli.tables import write_index
 from fedbench.files import home
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def publish(
         plugins=plugin or (),
     )
     _say(done)
+    write_index(to)
 
 
 def mirror_of(suite: str, wanted: bool) -> Mirror | nullcontext[None]:

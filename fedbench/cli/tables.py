@@ -1,4 +1,4 @@
-"""`fedbench tables`: the tables of papers with our numbers beside theirs, nothing computed."""
+"""`fedbench tables` and `fedbench index`: papers' tables, and the page over all boards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from fedbench.cli.console import stderr, stdout
 from fedbench.errors import SettingsError
-from fedbench.files import home, published_boards
+from fedbench.files import home, published_boards, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,38 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command()(tables)
+    for command in (tables, index):
+        app.command()(command)
+
+
+def index(
+    boards: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of published boards; leaderboards/ of this checkout."),
+    ] = None,
+) -> None:
+    """Write the page over all published boards, index.html and index.md, from records alone."""
+    write_index(_boards(boards))
+
+
+def write_index(folder: Path) -> None:
+    """Write the page over the boards of a folder, and say so."""
+    from fedbench.report import overview
+
+    entries = [overview.entry(*each) for each in overview.read_boards(folder).items()]
+    write_atomic(folder / "index.md", overview.to_markdown(entries))
+    write_atomic(folder / "index.html", overview.page(entries))
+    stdout.print(f"{len(entries)} boards in {folder / 'index.html'}", highlight=False)
+
+
+def _boards(given: Path | None) -> Path:
+    folder = given or published_boards()
+    if folder is None or not folder.is_dir():
+        raise SettingsError(
+            f"there are no published boards in {folder or 'leaderboards'}; "
+            "name their folder, or run this from a checkout"
+        )
+    return folder
 
 
 def tables(
@@ -53,12 +84,7 @@ def tables(
     from fedbench.report.paper.build import build, choose
     from fedbench.report.paper.spec import read_sources
 
-    folder = boards or published_boards()
-    if folder is None or not folder.is_dir():
-        raise SettingsError(
-            f"there are no published boards in {folder or 'leaderboards'}; "
-            "give --boards FOLDER, or run it from a checkout"
-        )
+    folder = _boards(boards)
     chosen = choose(read_sources(), source)
     swept: list[Path] = []
     if run:
@@ -102,8 +128,6 @@ def _sweep(
 
 def _take_published(board: Path, folder: Path) -> None:
     """Copy the records of a published board to the home, where they are not, so that they count."""
-    from fedbench.files import write_atomic
-
     for path in sorted((board / "records").glob("*.json")):
         place = folder / "records" / path.name
         if not place.exists():

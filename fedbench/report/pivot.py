@@ -318,7 +318,7 @@ def _names(rows: Sequence[Row], flats: Sequence[labels.Flat], axis: str) -> list
     """Return each row's method label, and the settings beyond it that tell its lines apart."""
     alike: dict[tuple[Value, Value], list[labels.Flat]] = {}
     for row, flat in zip(rows, flats, strict=True):
-        alike.setdefault((row.values["method"], row.values["preset"]), []).append(flat)
+        alike.setdefault((row.values["method"], row.values["preset_label"]), []).append(flat)
     methods = {
         key: [name for name in labels.varying(map(_of_method, group)) if name != axis]
         for key, group in alike.items()
@@ -328,7 +328,7 @@ def _names(rows: Sequence[Row], flats: Sequence[labels.Flat], axis: str) -> list
     around = [n for n in around if len({flat[n] for flat in flats if n in flat}) > 1]
     names = []
     for row, flat in zip(rows, flats, strict=True):
-        method, preset = row.values["method"], row.values["preset"]
+        method, preset = row.values["method"], row.values["preset_label"]
         own = labels.written(flat, methods[method, preset])
         named = None if axis == "method.preset" else preset
         label = labels.method_label(str(method), str(named) if named else None, own)

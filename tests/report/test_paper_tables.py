@@ -87,6 +87,8 @@ def test_every_number_of_a_sources_files_stands_in_a_table(name):
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_queries_ask_for_what_records_can_have(name):
+    if name == "fedlmg" and name not in METHODS.names():
+        pytest.skip("the method is not built here")
     known = known_from(groups(), setting_exists)
     assert check(choose(read_sources(), name)[0], read_numbers(), known) == []
 

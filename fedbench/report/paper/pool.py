@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fedbench.bench.records import Record, read_records
@@ -174,7 +175,7 @@ def fits(facts: dict[str, str], query: Query) -> bool:
 
 
 def same(wanted: Value, value: str | None) -> bool:
-    """Return whether a setting is the wanted value, or one of several."""
+    """Return whether a setting is the wanted value or one of several; text may hold ``*``."""
     if isinstance(wanted, list):
         return any(same(each, value) for each in wanted)
     if wanted is None or value is None:
@@ -182,7 +183,12 @@ def same(wanted: Value, value: str | None) -> bool:
     try:
         return float(str(wanted)) == float(value)
     except ValueError:
-        return str(wanted).lower() == value.lower()
+        return fnmatchcase(value.lower(), _literal(str(wanted).lower()))
+
+
+def _literal(text: str) -> str:
+    """Return a pattern whose only sign is the star."""
+    return text.replace("[", "[[]").replace("?", "[?]")
 
 
 def known_from(groups: Iterable[Group], other: Known) -> Known:
