@@ -132,9 +132,11 @@ class Pivot:
     def caption(self) -> str:
         """What the cells are."""
         unit = ", %" if self.metric in _PERCENT else ""
+        starred = any("*" in line.label for line in self.lines)
+        star = " * the suite overrides settings of the preset." if starred else ""
         return (
             f"{self.metric.replace('_', ' ')} by {self.axis}: mean ± standard deviation over n "
-            f"seeds (n){unit}. {CONTROL} control row."
+            f"seeds (n){unit}. {CONTROL} control row.{star}"
         )
 
 
@@ -218,7 +220,9 @@ def to_markdown(found: Pivot) -> str:
     rule = ["---" if name in ("method", "setting") else "---:" for name in head]
     body = [[escape_markdown(cell) for cell in line] for line in (head, *lines)]
     rows = [body[0], rule, *body[1:]]
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", found.caption, ""])
+    return "\n".join(
+        [*(f"| {' | '.join(row)} |" for row in rows), "", escape_markdown(found.caption), ""]
+    )
 
 
 def to_latex(found: Pivot, suite: str) -> str:

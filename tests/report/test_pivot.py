@@ -61,7 +61,7 @@ def test_methods_without_a_budget_stand_under_each():
 def test_a_methods_own_setting_may_be_the_axis():
     found = pivot.pivot(board("collabdm_ablation"), "iterations")
     assert found.values == (20, 50, 100, 200)
-    assert any(line.label == "collabdm (fedbench)" and all(line.cells) for line in found.lines)
+    assert any(line.label == "collabdm (fedbench*)" and all(line.cells) for line in found.lines)
 
 
 def test_the_frame_has_mean_std_and_n():
@@ -84,7 +84,8 @@ def test_an_unknown_metric_is_refused():
 def test_texts_agree():
     found = pivot.pivot(board("digits"), "beta")
     line = "97.50 ± 0.28 (3)"
-    assert f"| collabdm (fedbench) | {line} |" in pivot.to_markdown(found)
+    assert rf"| collabdm (fedbench\*) | {line} |" in pivot.to_markdown(found)
+    assert "* the suite overrides" in found.caption
     assert r"97.50 $\pm$ 0.28 (3)" in pivot.to_latex(found, "digits")
     assert f"<td>{line}</td>" in pivot.to_html(found)
     first = next(csv.DictReader(io.StringIO(pivot.to_csv(found))))
