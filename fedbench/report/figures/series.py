@@ -38,6 +38,7 @@ class Cast:
 
     def __init__(self, board: Board) -> None:
         self.board = board
+        self._keys: dict[int, Key] = {}
         self._records = {record.cell_id: record for record in board.good}
         named: dict[tuple[str, str], list[Row]] = {}
         presets: dict[Key, set[str]] = {}
@@ -52,7 +53,9 @@ class Cast:
 
     def key(self, row: Row) -> Key:
         """Return what a row shares with those that are points of the same series."""
-        return key(row)
+        if id(row) not in self._keys:
+            self._keys[id(row)] = key(row)
+        return self._keys[id(row)]
 
     def _place(self, named: dict[tuple[str, str], list[Row]]) -> None:
         found: list[tuple[str, str, bool, Key]] = []
