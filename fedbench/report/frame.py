@@ -234,7 +234,7 @@ def _labels(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _alike(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the rows that one table shows under the same method and preset."""
-    for _, members in rows.groupby(["block", "method", "preset_label"], dropna=False):
+    for _, members in rows.groupby(["block", "method", "preset"], dropna=False):
         if members["budget_pixels"].isna().any():  # stands beside those of every budget
             yield members
         else:

@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from plugin_tables import forget_plugins
 from typer.testing import CliRunner
 
 from fedbench.bench.planfile import Entry, Plan, plan_path, write_plan
@@ -48,6 +49,12 @@ def call(*words):
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.output
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    yield
+    forget_plugins()
 
 
 @pytest.fixture
