@@ -91,6 +91,8 @@ def faults(values: Mapping[str, Any]) -> Iterator[str]:
         if not is_name(digest):
             yield f"outputs.{name}: {digest!r} cannot be part of a path"
     yield from _settings(values["settings"])
+    if not isinstance(values["about"].get("preset", {}), Mapping):
+        yield f"about.preset: {values['about']['preset']!r} is no mapping of settings"
     yield from _environment(values["environment"])
     if len(values["curves"]) > _POINTS:
         yield f"curves: {len(values['curves']):,} points, more than {_POINTS:,}"

@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Row:
     settings: Flat
     records: tuple[Record, ...] = ()
 
-    @property
+    @cached_property
     def block(self) -> tuple[tuple[str, Value], ...]:
         """The settings that it shares with the rows it is compared with, budgets apart."""
         return tuple(sorted(labels.of_block(self.settings).items()))
@@ -233,7 +234,7 @@ def _labels(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _alike(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the rows that one table shows under the same method and preset."""
-    for _, members in rows.groupby(["block", "method", "preset_label"], dropna=False):
+    for _, members in rows.groupby(["block", "method", "preset"], dropna=False):
         if members["budget_pixels"].isna().any():  # stands beside those of every budget
             yield members
         else:

@@ -42,7 +42,7 @@ class Tags(HTMLParser):
 
 def render(good=None, second=1.0):
     made = board(good or records(second))
-    return page(made, figures(second), comparisons(made), records="../records/")
+    return page(made, figures(second), comparisons(made), records="../records/", named="toy")
 
 
 def parse(html):
@@ -223,7 +223,7 @@ def test_published_numbers_stand_beside_ours(html):
 def test_a_board_without_results_is_a_page_too():
     entries = board(records()).plan.cells
     empty = Board.of(Plan("toy", "", "quick", entries), ())
-    html = page(empty, [], [], records="records/")
+    html = page(empty, [], [], records="records/", named="toy")
     assert "No cell has a result yet." in html
     assert "0 of 27 done, 1 skipped, 26 missing" in html
     assert 'id="figures"' not in html

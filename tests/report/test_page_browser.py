@@ -31,7 +31,7 @@ def made():
 @pytest.fixture(scope="module")
 def address(made, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "index.html"
-    path.write_text(page(made, figures(), comparisons(made), records="../records/"))
+    path.write_text(page(made, figures(), comparisons(made), records="../records/", named="toy"))
     return path.as_uri()
 
 

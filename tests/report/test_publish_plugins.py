@@ -1,4 +1,4 @@
-"""Boards with rows of somebody's own method: the file stands beside the records, or nothing does."""
+"""Boards with rows of somebody's own method: its file stands beside the records, or none does."""
 
 import hashlib
 import json

@@ -11,12 +11,16 @@ from wandb_suite import CURVE, RECORDS, board, comparisons, figure, record
 from fedbench.report import tables
 from fedbench.report.tracking.content import Content, of_board, of_record
 
+PARTS = ("mean", "std", "n")
+
 
 def test_a_record_is_a_run_of_its_suite():
     run = of_record(record("fedavg", 2, preset="one_shot"))
     assert (run.id, run.group, run.job_type) == ("fedavg-None-2", "toy", "cell")
-    assert run.name == "fedavg (one_shot) · dirichlet_capped beta=0.1 min_size=10 K=5 · seed 2"
-    assert list(run.tags) == ["digits", "fedavg", "quick"]
+    assert run.name == (
+        "fedavg (one_shot) · digits · dirichlet_capped beta=0.1 min_size=10 K=5 · seed 2"
+    )
+    assert list(run.tags) == ["digits", "fedavg", "one_shot", "quick"]
     assert (run.exit_code, run.notes) == (0, None)
 
 
@@ -124,13 +128,48 @@ def test_the_table_is_the_reports_with_every_digit():
 
 def test_the_pivot_has_a_line_a_method_and_a_column_a_setting():
     sheet = of_board(board()).sheets["pivot"]
-    assert len(sheet.columns) == 3  # two budgets
-    assert all("dirichlet_capped" in title for title in sheet.columns[1:])
+    names = [f"{size} px {part}" for size in ("512", "5,120") for part in PARTS]
+    assert sheet.columns == ["method", *names]  # what both blocks share is not said
     lines = {line[0]: list(line[1:]) for line in sheet.data}
-    assert lines["fedavg"] == ["60.00 ± 14.14 (2)"] * 2  # without a budget, in both
-    assert lines["local †"] == ["30.00 (1)"] * 2
-    assert lines["random_real"] == ["40.00 (1)", None]
-    assert lines["random_real (some)"] == [None, "60.00 (1)"]
+    assert lines["fedavg"] == [60.0, 14.14, 2] * 2  # without a budget, in both
+    assert lines["local †"] == [30.0, None, 1] * 2
+    assert lines["random_real"] == [40.0, None, 1, None, None, None]
+    assert lines["random_real (some)"] == [None, None, None, 60.0, None, 1]
+
+
+def test_the_pivot_of_one_block_has_plain_columns():
+    found = of_board(board([record("fedavg", 0, 0.5), record("local", 0, 0.3)]))
+    assert found.sheets["pivot"].columns == ["method", *PARTS]
+
+
+def test_the_table_tells_controls_and_overrides():
+    sheet = of_board(board()).sheets["table"]
+    lines = [dict(zip(sheet.columns, line, strict=True)) for line in sheet.data]
+    assert {line["method"]: line["control"] for line in lines}["local"] is True
+    assert {line["method"]: line["control"] for line in lines}["fedavg"] is False
+    assert all("overrides" in line for line in lines)
+
+
+def test_a_name_is_short_enough_for_wandb_and_keeps_its_seed():
+    long = record("x" * 200, 7)
+    name = of_record(long).name
+    assert len(name) == 127
+    assert name.endswith("… · seed 7")
+
+
+def test_presets_and_overrides_are_tags():
+    method = {"name": "feddf", "preset": "reference", "rounds": 1}
+    source = record("feddf")
+    found = source.model_copy(update={"settings": {**source.settings, "method": method}})
+    run = of_record(found)
+    assert {"reference", "overridden"} <= set(run.tags)
+    assert run.name.startswith("feddf (reference*) · digits · ")
+    assert run.config["overrides"] == "rounds=1 (100)"
+
+
+def test_shared_sets_are_named_by_digest():
+    found = of_record(record("x", outputs={"global": "a", "synthetic": "b", "synthetic/real": "c"}))
+    assert found.sets == {"synthetic": "b", "synthetic/real": "c"}
 
 
 def test_the_runs_are_in_the_tables_order_and_failed_ones_last():

@@ -72,7 +72,7 @@ def _sketch(
     order = _order(page, cast)
     names = [look.label + (" †" if look.control else "") for look in order]
     names = style.fit_all(names, _LONGEST)
-    left = min(max(style.width(name) for name in names), _LONGEST) + 0.12
+    left = max(style.width(name) for name in names) + 0.12
     full = len(classes) > 12
     wide = Grid.inner(page.columns, Margins(left, 0.66, 0, 0.1), full)
     bottom = cells.name_height(classes, wide) + 0.2

@@ -87,8 +87,10 @@ class Grid:
         width = PAGE if full or columns > 1 else COLUMN
         wide = self.inner(columns, margins, full)
         self.size = (wide, HEIGHTS[columns] if height is None else height)
-        header = style.wrap(page.header, width - 0.1)
-        titles = [style.wrap(panel.title, self.size[0], style.SMALL) for panel in page.panels]
+        header = style.wrap(style.known(page.header), width - 0.1)
+        titles = [
+            style.wrap(style.known(panel.title), self.size[0], style.SMALL) for panel in page.panels
+        ]
         title = LINE * max(map(len, titles)) + 0.04 if any(map(any, titles)) else 0.04
         below = _legend_height(legend, width)
         top = 0.07 + LINE * len(header)

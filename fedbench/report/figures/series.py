@@ -38,29 +38,36 @@ class Cast:
 
     def __init__(self, board: Board) -> None:
         self.board = board
+        self._keys: dict[int, Key] = {}
         self._records = {record.cell_id: record for record in board.good}
         named: dict[tuple[str, str], list[Row]] = {}
-        presets: dict[Key, set[str]] = {}
+        self._presets: dict[Key, set[str]] = {}
         for row in board.views:
             own = str(row.values["preset_label"] or "").split("+")
-            presets.setdefault(self.key(row), set()).update(own)
+            self._presets.setdefault(self.key(row), set()).update(own)
         for row in board.views:
-            preset = "+".join(sorted(presets[self.key(row)] - {""}))
+            preset = self._preset(row).replace("*", "")  # a preset and its variants are told apart
             named.setdefault((str(row.values["method"]), preset), []).append(row)
         self._looks: dict[Key, Look] = {}
         self._place(named)
 
+    def _preset(self, row: Row) -> str:
+        return "+".join(sorted(self._presets[self.key(row)] - {""}))
+
     def key(self, row: Row) -> Key:
         """Return what a row shares with those that are points of the same series."""
-        return key(row)
+        if id(row) not in self._keys:
+            self._keys[id(row)] = key(row)
+        return self._keys[id(row)]
 
     def _place(self, named: dict[tuple[str, str], list[Row]]) -> None:
         found: list[tuple[str, str, bool, Key]] = []
-        for (method, preset), members in named.items():
-            telling = labels.telling(dict(self.key(row)) for row in members)
+        for (method, _), members in named.items():
+            # By the same settings in all figures, also where one varies along a series of this.
+            telling = labels.telling(dict(key(row)) for row in members)
             for own, row in {self.key(row): row for row in members}.items():
                 written = labels.written(dict(own), telling)
-                label = labels.method_label(method, preset or None, written)
+                label = labels.method_label(method, self._preset(row) or None, written)
                 found.append((method, label, row.control, own))
         found.sort(key=lambda series: (series[2], _natural(series[1]), str(series[3])))
         given = looks((method, label, control) for method, label, control, _ in found)

@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from fedbench.report.figures import pairs
 from fedbench.report.figures.layout import BAR, Grid, handles, plain, rows_that_fit
 from fedbench.report.figures.render import Sketch
 from fedbench.report.figures.scales import dodge, settings_axis
@@ -29,6 +30,7 @@ class Axis:
         setting: Its dotted name, or None for the budget.
         label: Of the axis.
         words: In titles.
+        symbol: In legends; empty where no two values are drawn as a pair.
     """
 
     stem: str
@@ -36,12 +38,13 @@ class Axis:
     setting: str | None
     label: str
     words: str
+    symbol: str
 
 
 AXES = (
-    Axis("beta", "beta", "partition.beta", "Dirichlet concentration β (small: skewed)", "β"),
-    Axis("clients", "clients", "partition.clients", "clients K", "the number of clients"),
-    Axis("budget", "budget_pixels", None, "budget (pixels)", "the budget"),
+    Axis("beta", "beta", "partition.beta", "Dirichlet concentration β (small: skewed)", "β", "β"),
+    Axis("clients", "clients", "partition.clients", "clients K", "the number of clients", "K"),
+    Axis("budget", "budget_pixels", None, "budget (pixels)", "the budget", ""),
 )
 
 
@@ -78,8 +81,10 @@ def _values(rows: Sequence[Row], axis: Axis) -> list[float]:
 
 def _sketch(page: Page, axis: Axis, cast: Cast) -> Sketch:
     series = cast.series(page.rows)
-    grid = Grid(page, handles(series))
     values = _values(page.rows, axis)
+    if len(values) == 2 and len(series) >= pairs.MANY and axis.symbol:
+        return _pairs(page, axis, cast, values)
+    grid = Grid(page, handles(series))
     gaps = level = False
     grid.share_heights()
     for axes, panel in zip(grid.axes, page.panels, strict=True):
@@ -103,6 +108,18 @@ def _sketch(page: Page, axis: Axis, cast: Cast) -> Sketch:
         + (" Points are shifted sideways a little to keep bars apart." if len(series) > 1 else "")
         + (" Level lines: methods without a budget." if level else "")
         + (" Gaps: cells that failed or are not part of the suite." if gaps else "")
+    )
+    return Sketch(
+        page.name, f"{page.dataset}: accuracy against {axis.words}", caption, grid.drawing
+    )
+
+
+def _pairs(page: Page, axis: Axis, cast: Cast, values: Sequence[float]) -> Sketch:
+    grid, level = pairs.draw(page, cast, values, axis.column, axis.symbol)
+    caption = (
+        f"Accuracy at the last step at {axis.symbol} = {values[0]:g} (open circles) and "
+        f"{values[1]:g} (diamonds). {bars(page.rows)} Best methods first, controls (†) below."
+        + (" Upright lines: methods without a budget." if level else "")
     )
     return Sketch(
         page.name, f"{page.dataset}: accuracy against {axis.words}", caption, grid.drawing

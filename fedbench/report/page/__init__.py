@@ -25,6 +25,9 @@ from fedbench.report.published import Comparison
 
 #: A figure below this width, in points, leaves room for another beside it.
 NARROW = 300
+#: The outline of a letter as figures define it, and what refers to something in a figure.
+_LETTER = re.compile(r'<path (d="[^"]*" transform="scale\(0\.015625\)") id="([^"]*)" />\n?')
+_HREF = re.compile(r'(?<=href=)"#([^"]+)"')
 #: Files that stand beside the page.
 BESIDE = ("table.csv", "runs.csv", "times.csv", "published.csv", "table.md", "table.tex")
 
@@ -50,6 +53,7 @@ def page(
         named: What `fedbench report` calls the board.
     """
     script = _read("script.js")
+    letters, drawn = _lettered(figures)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -71,9 +75,11 @@ def page(
         data=lines.data(board),
         times={
             "rows": lines.times(board.views),
-            "figures": {figure.name: figure.svg for figure in figures if figure.timing},
+            "figures": {figure.name: drawn[figure.name] for figure in figures if figure.timing},
         },
         figures=figures,
+        drawn=drawn,
+        letters=letters,
         narrow=[figure.name for figure in figures if _narrow(figure)],
         beside=[about.beside(found) for found in comparisons if found.row is not None],
         not_run=[about.beside(found) for found in comparisons if found.row is None],
@@ -96,6 +102,28 @@ def _policy(script: str) -> str:
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
+
+
+def _lettered(figures: Sequence[Figure]) -> tuple[str, dict[str, str]]:
+    """Take the outlines of letters out of figures, so that a page has each of them once.
+
+    Returns:
+        An SVG that shows nothing and defines them; each figure's SVG by its name.
+    """
+    known: dict[str, str] = {}
+    drawn = {}
+    for figure in figures:
+        own: dict[str, str] = {}
+
+        def take(found: re.Match[str], own: dict[str, str] = own) -> str:
+            own[found[2]] = known.setdefault(found[1], f"l{len(known)}")
+            return ""
+
+        svg = _LETTER.sub(take, figure.svg)
+        drawn[figure.name] = _HREF.sub(lambda m, own=own: f'"#{own.get(m[1], m[1])}"', svg)
+    paths = "".join(f'<path id="{name}" {outline}/>' for outline, name in known.items())
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" width="0" height="0" aria-hidden="true"'
+    return f'{svg} style="position:absolute"><defs>{paths}</defs></svg>', drawn
 
 
 def _foldable(text: str) -> Markup:

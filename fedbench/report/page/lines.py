@@ -401,7 +401,7 @@ def data(board: Board) -> dict[str, object]:
     """Return what the page's script sorts, filters and downloads, as text; no seconds.
 
     ``rows`` has the lines of ``table.csv``, ``runs`` those of ``runs.csv`` that belong to a row,
-    each behind the number of its row.
+    each behind the number of its row; both as ``_packed`` has them, for much is said often.
     """
     table = as_text(tables.COLUMNS, (row.values for row in board.views))
     found = runs.lines(board)
@@ -411,15 +411,25 @@ def data(board: Board) -> dict[str, object]:
     return {
         "suite": board.plan.suite,
         "columns": tables.COLUMNS,
-        "rows": [list(row.values()) for row in table],
+        "rows": _packed([list(row.values()) for row in table]),
         "labels": [row.values["label"] for row in board.views],
         "runColumns": RUN_COLUMNS,
-        "runs": [
-            [owner[run["cell_id"]], *(run[name] for name in RUN_COLUMNS)]
-            for run in found
-            if run["status"] == "ok"
-        ],
+        "runs": _packed(
+            [
+                [owner[run["cell_id"]], *(run[name] for name in RUN_COLUMNS)]
+                for run in found
+                if run["status"] == "ok"
+            ]
+        ),
     }
+
+
+def _packed(rows: Sequence[Sequence[str | int]]) -> dict[str, list[object]]:
+    """Return a table as each column's values, and for each row which of them it has."""
+    columns = [list(dict.fromkeys(column)) for column in zip(*rows, strict=True)]
+    places = [{value: place for place, value in enumerate(column)} for column in columns]
+    numbered = [[own[value] for own, value in zip(places, row, strict=True)] for row in rows]
+    return {"values": list(columns), "rows": list(numbered)}
 
 
 def times(rows: Iterable[Row]) -> dict[str, list[list[str]]]:
