@@ -116,22 +116,32 @@ def _sweep(
         if profile not in suite.profiles:
             stderr.print(f"{path} has no profile {profile!r}; left out", highlight=False)
             continue
-        _take_published(boards / suite.name, home() / suite.name)
+        copied = _take_published(boards / suite.name, home() / suite.name)
         stderr.rule(f"{suite.name}, {profile}, {seeds} seeds")
         try:
             sweep(path, profile=profile, seeds=seeds, dry_run=dry_run)
         except typer.Exit:
             stderr.print(f"{suite.name}: cells have failed or lack their data; going on")
+        finally:
+            for place in copied if dry_run else ():
+                place.unlink()
         folders.append(home() / suite.name)
     return [folder for folder in folders if (folder / "records").is_dir()]
 
 
-def _take_published(board: Path, folder: Path) -> None:
-    """Copy the records of a published board to the home, where they are not, so that they count."""
+def _take_published(board: Path, folder: Path) -> list[Path]:
+    """Copy the records of a published board to the home, where they are not, so that they count.
+
+    Returns:
+        The copies.
+    """
+    copied = []
     for path in sorted((board / "records").glob("*.json")):
         place = folder / "records" / path.name
         if not place.exists():
             write_atomic(place, path.read_bytes())
+            copied.append(place)
+    return copied
 
 
 def _say(made: Made) -> None:

@@ -185,7 +185,7 @@ def pivot(board: Board, axis: str, metric: str = "accuracy") -> Pivot:
 
 def write(turned: Sequence[Pivot], out: Path, suite: str) -> None:
     """Write ``pivot-AXIS.md``, ``.tex`` and ``.csv`` for each pivot, and drop earlier ones."""
-    files = {}
+    files: dict[str, str] = {}
     for found in turned:
         stem = f"pivot-{found.axis.rpartition('.')[2]}"
         files |= {

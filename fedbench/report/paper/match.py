@@ -94,8 +94,8 @@ def also(number: Published, numbers: Iterable[Published]) -> list[Published]:
         other
         for other in numbers
         if other.source != number.source
-        and (other.method, other.dataset, other.metric)
-        == (number.method, number.dataset, number.metric)
+        and (other.method, other.preset, other.dataset, other.metric)
+        == (number.method, number.preset, number.dataset, number.metric)
         and beta is not None
         and same(beta, other.where.get("partition.beta"))
         and same(rounds, other.where.get("method.rounds"))
@@ -141,7 +141,7 @@ def deviations(group: Group, paper: Query, number: Published | None) -> list[Dev
             theirs.setdefault("partition.validation", 0)
     theirs.pop("budget.scope", None)  # `budget.ipc` counts images in all, whoever holds them
     found = [
-        Deviation(WORDS.get(name, name), group.facts.get(name, "unset"), _text(value))
+        Deviation(_word(name), group.facts.get(name, "unset"), _text(value))
         for name, value in theirs.items()
         if not same(value, group.facts.get(name))
     ]
@@ -151,6 +151,10 @@ def deviations(group: Group, paper: Query, number: Published | None) -> list[Dev
         there = "not stated" if number.n is None else str(number.n)
         found.append(Deviation("n", str(len(group.records)), there))
     return found
+
+
+def _word(name: str) -> str:
+    return WORDS.get(name, name.removeprefix("method.").replace("_", " "))
 
 
 def _distance(match: Match) -> tuple[object, ...]:
