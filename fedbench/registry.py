@@ -244,7 +244,8 @@ def loaded_digests() -> frozenset[str]:
 
 def loaded_files() -> list[str]:
     """Return the full paths of the plugin files that this process has imported."""
-    return sorted(str(sys.modules[name].__spec__.origin) for name in _DIGESTS)  # type: ignore[union-attr]
+    loaded = (sys.modules[name] for name in _DIGESTS if name in sys.modules)
+    return sorted(str(module.__spec__.origin) for module in loaded if module.__spec__)
 
 
 def _sha256(content: bytes) -> str:

@@ -11,11 +11,13 @@ from html.parser import HTMLParser
 from importlib import resources
 
 import pytest
-from page_board import FORMULA, HOSTILE, board, comparisons, figures, records
+from page_board import FORMULA, HOSTILE, board, comparisons, figures, record, records
 
 from fedbench.bench.planfile import Plan
+from fedbench.report import page as module
 from fedbench.report import tables
 from fedbench.report.board import Board
+from fedbench.report.figures import Figure
 from fedbench.report.frame import rows
 from fedbench.report.page import lines, page
 
@@ -127,11 +129,61 @@ def test_data_are_those_of_the_files(tags):
     data = json.loads(tags.scripts["data"])
     table = list(csv.reader(io.StringIO(tables.to_csv(board(records()).views))))
     bare = [[text.removeprefix("'") for text in row] for row in table]  # quoted when downloaded
-    assert [data["columns"], *data["rows"]] == bare
-    assert len(data["runs"]) == len(records())
+    rows, runs = unpacked(data["rows"]), unpacked(data["runs"])
+    assert [data["columns"], *rows] == bare
+    assert len(runs) == len(records())
     ids = data["columns"].index("record_ids")
-    for number, cell_id, *_ in data["runs"]:
-        assert cell_id in data["rows"][number][ids].split()
+    for number, cell_id, *_ in runs:
+        assert cell_id in rows[number][ids].split()
+
+
+def unpacked(table):
+    """Return the lines of a table as the page's script reads them."""
+    return [
+        [values[place] for values, place in zip(table["values"], row, strict=True)]
+        for row in table["rows"]
+    ]
+
+
+def test_letters_stand_once_in_a_page():
+    letter = '<path d="M 1 2" transform="scale(0.015625)" id="{}-0" />'
+    svg = '<svg><defs>{}</defs><use xlink:href="#{}-0" /><use xlink:href="#{}-1" /></svg>'
+    found = [
+        Figure(name, name, "", svg.format(letter.format(name), name, name), False, None)
+        for name in ("f1", "f2")
+    ]
+    letters, drawn = module._lettered(found)
+    assert letters.count("M 1 2") == 1
+    assert (
+        drawn["f1"] == '<svg><defs></defs><use xlink:href="#l0" /><use xlink:href="#f1-1" /></svg>'
+    )
+    assert (
+        drawn["f2"] == '<svg><defs></defs><use xlink:href="#l0" /><use xlink:href="#f2-1" /></svg>'
+    )
+
+
+def test_an_opened_row_explains_itself():
+    method = {"name": "feddf", "preset": "reference", "rounds": 1, "steps": 10_000}
+    made = record("dense", 0.1, None, 0)
+    made = made.model_copy(update={"settings": {**made.settings, "method": method}})
+    html = render([*records(), made])
+    assert "feddf (reference*)" in html.replace("<wbr>", "")
+    assert 'title="differs from the preset: rounds=1 (100)"' in html
+    assert "rounds=1 <em>(preset: 100)</em>" in html
+    assert "steps=10000</span>" in html
+    assert "https://arxiv.org/abs/2006.07242" in html
+    assert "A client sends" in html
+    assert "<dt>Commit</dt>" in html
+
+
+def test_terms_are_explained_where_they_stand(html):
+    assert "K</abbr>=5" in html
+    assert '<abbr title="Smallest number of images' in html
+    assert "What the words mean" in html
+
+
+def test_the_page_says_how_to_make_it_again(html):
+    assert "<code>fedbench report toy</code>" in html
 
 
 def test_every_record_of_a_row_is_linked(tags):
