@@ -14,6 +14,7 @@ from fedbench import __version__
 from fedbench.cli import (
     diff,
     export,
+    index,
     inspect,
     report,
     run,
@@ -41,7 +42,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Benchmarks federated learning that shares knowledge as data instead of weights.",
 )
-for group in (run, sweep, suites, report, tables, show, export, diff, inspect, storage, system):
+for group in (
+    run,
+    sweep,
+    suites,
+    report,
+    tables,
+    index,
+    show,
+    export,
+    diff,
+    inspect,
+    storage,
+    system,
+):
     group.register(app)
 
 

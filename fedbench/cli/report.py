@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedbench.cli.console import stderr, stdout
-from fedbench.cli.tables import write_index
+from fedbench.cli.index import write_index
 from fedbench.files import home
 
 if TYPE_CHECKING:
@@ -132,18 +132,18 @@ def make_report(
     board = read_board(folder)
     if paired is not None:
         check_reference(board.views, paired)
-    turned = [pivot.pivot(board, axis) for axis in pivots]
     published = folder.parent.resolve() != home().resolve()
     target = out or (folder if published else folder / "report")
-    made = build(folder, target, records=_link(target, folder), pdf=pdf, against=paired)
-    pivot.write(turned, target, board.plan.suite)
+    made = build(
+        folder, target, records=_link(target, folder), pdf=pdf, against=paired, axes=pivots
+    )
     for table in tables.to_terminal(board.views, stdout.width, paired):
         stdout.print(table, "")
     stdout.print(tables.note(board.views), style="dim", highlight=False)
     if stars := tables.overridden(board.views):
         words = [tables.OVERRIDDEN, *(f"  {name}: {found}" for name, found in stars)]
         stdout.print("\n".join(words), style="dim", highlight=False, markup=False)
-    for found in turned:
+    for found in made.pivots:
         stdout.print(pivot.to_terminal(found), "")
     if live is not None:
         outcome = live.finish(board, made.figures, made.comparisons)

@@ -1,4 +1,4 @@
-"""`fedbench tables` and `fedbench index`: papers' tables, and the page over all boards."""
+"""`fedbench tables`: the tables of papers with our numbers beside theirs, nothing computed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedbench.cli.console import stderr, stdout
+from fedbench.cli.index import boards_folder
 from fedbench.errors import SettingsError
-from fedbench.files import home, published_boards, write_atomic
+from fedbench.files import home, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,38 +21,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (tables, index):
-        app.command()(command)
-
-
-def index(
-    boards: Annotated[
-        Path | None,
-        typer.Argument(help="Folder of published boards; leaderboards/ of this checkout."),
-    ] = None,
-) -> None:
-    """Write the page over all published boards, index.html and index.md, from records alone."""
-    write_index(_boards(boards))
-
-
-def write_index(folder: Path) -> None:
-    """Write the page over the boards of a folder, and say so."""
-    from fedbench.report import overview
-
-    entries = [overview.entry(*each) for each in overview.read_boards(folder).items()]
-    write_atomic(folder / "index.md", overview.to_markdown(entries))
-    write_atomic(folder / "index.html", overview.page(entries))
-    stdout.print(f"{len(entries)} boards in {folder / 'index.html'}", highlight=False)
-
-
-def _boards(given: Path | None) -> Path:
-    folder = given or published_boards()
-    if folder is None or not folder.is_dir():
-        raise SettingsError(
-            f"there are no published boards in {folder or 'leaderboards'}; "
-            "name their folder, or run this from a checkout"
-        )
-    return folder
+    app.command()(tables)
 
 
 def tables(
@@ -84,7 +54,7 @@ def tables(
     from fedbench.report.paper.build import build, choose
     from fedbench.report.paper.spec import read_sources
 
-    folder = _boards(boards)
+    folder = boards_folder(boards)
     chosen = choose(read_sources(), source)
     swept: list[Path] = []
     if run:

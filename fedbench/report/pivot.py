@@ -10,14 +10,12 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 from markupsafe import Markup
 
 from fedbench.errors import SettingsError, did_you_mean
-from fedbench.files import write_atomic
 from fedbench.report import csvs, labels
 from fedbench.report.board import Board
 from fedbench.report.frame import Row, Value
@@ -95,6 +93,11 @@ class Pivot:
     values: tuple[Value, ...]
     lines: tuple[Line, ...]
 
+    @property
+    def name(self) -> str:
+        """The end of the axis's dotted name."""
+        return self.axis.rpartition(".")[2]
+
     def frame(self) -> pd.DataFrame:
         """Return the pivot as a frame: columns by value and ``mean``, ``std``, ``n``; in shares."""
         index = pd.MultiIndex.from_tuples(
@@ -118,8 +121,7 @@ class Pivot:
     def grid(self) -> list[list[str]]:
         """Return head and lines as text: method, setting where any has one, then the cells."""
         settings = any(line.setting for line in self.lines)
-        name = self.axis.rpartition(".")[2]
-        head = [f"{name}={_written(value)}" for value in self.values]
+        head = [f"{self.name}={_written(value)}" for value in self.values]
         table = [["method", *(["setting"] if settings else []), *head]]
         for line in self.lines:
             first = [f"{line.label} {CONTROL}" if line.control else line.label]
@@ -183,21 +185,14 @@ def pivot(board: Board, axis: str, metric: str = "accuracy") -> Pivot:
     return Pivot(name, metric, values, tuple(lines))
 
 
-def write(turned: Sequence[Pivot], out: Path, suite: str) -> None:
-    """Write ``pivot-AXIS.md``, ``.tex`` and ``.csv`` for each pivot, and drop earlier ones."""
-    files: dict[str, str] = {}
-    for found in turned:
-        stem = f"pivot-{found.axis.rpartition('.')[2]}"
-        files |= {
-            f"{stem}.md": to_markdown(found),
-            f"{stem}.tex": to_latex(found, suite),
-            f"{stem}.csv": to_csv(found),
-        }
-    for name, content in files.items():
-        write_atomic(out / name, content)
-    for path in out.glob("pivot-*.*"):
-        if path.name not in files and path.suffix in (".md", ".tex", ".csv"):
-            path.unlink()
+def files(found: Pivot, suite: str) -> dict[str, str]:
+    """Return the files of a pivot, ``pivot-AXIS.md``, ``.tex`` and ``.csv``, by name."""
+    stem = f"pivot-{found.name}"
+    return {
+        f"{stem}.md": to_markdown(found),
+        f"{stem}.tex": to_latex(found, suite),
+        f"{stem}.csv": to_csv(found),
+    }
 
 
 def to_terminal(found: Pivot) -> Table:

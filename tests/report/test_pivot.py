@@ -100,5 +100,6 @@ def test_report_writes_the_axes_that_are_asked_for(tmp_path, capsys):
         "pivot-beta.csv",
     }
     assert "by partition.beta" in capsys.readouterr().out
+    assert '<h2 id="pivot-beta-title">By beta</h2>' in (tmp_path / "index.html").read_text()
     make_report(str(BOARDS / "digits"), out=tmp_path)
     assert not list(tmp_path.glob("pivot-*"))

@@ -21,6 +21,7 @@ from fedbench.report import tables
 from fedbench.report.board import Board
 from fedbench.report.figures import Figure
 from fedbench.report.page import about, lines, terms
+from fedbench.report.pivot import Pivot, to_html
 from fedbench.report.published import Comparison
 
 #: A figure below this width, in points, leaves room for another beside it.
@@ -36,6 +37,7 @@ def page(
     board: Board,
     figures: Sequence[Figure],
     comparisons: Sequence[Comparison],
+    pivots: Sequence[Pivot] = (),
     *,
     records: str,
     named: str,
@@ -49,6 +51,7 @@ def page(
         board: A suite's plan, records and rows.
         figures: In the order of the page.
         comparisons: Published numbers; those with a row of ours are shown, the others folded.
+        pivots: The board by single axes.
         records: Relative link to the folder of record files, with a slash at its end.
         named: What `fedbench report` calls the board.
     """
@@ -62,6 +65,7 @@ def page(
     return environment.from_string(_read("template.html.j2")).render(
         board=board,
         named=named,
+        pivots=[(found.name, to_html(found)) for found in pivots],
         terms=terms.TERMS,
         facts=about.facts(board),
         origin=about.origin(board),

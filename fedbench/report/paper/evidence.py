@@ -23,8 +23,9 @@ from fedbench.settings import Settings, validate
 class Comparison(Settings):
     """Two rows of one board, over their shared seeds."""
 
-    kind: Literal["accuracy", "bytes", "classes"]
-    """The paired difference of accuracies; bytes that a client sends; classes that it holds."""
+    kind: Literal["accuracy", "bytes", "classes", "held"]
+    """The paired difference of accuracies; bytes that a client sends; classes that it holds;
+    accuracy on the classes that clients hold and on the others."""
     board: str
     """Where both rows are."""
     where: Query = Field(default_factory=dict)
@@ -32,7 +33,7 @@ class Comparison(Settings):
     one: Query
     """What the first row has."""
     other: Query = Field(default_factory=dict)
-    """What the second has; `classes` needs none."""
+    """What the second has; the last two kinds need none."""
     says: str
     """What is compared, in words."""
 
@@ -72,10 +73,10 @@ def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -
     lines = ["| compared | on | found | records |", "| --- | --- | --- | --- |"]
     for each in comparisons:
         one = _only(each, each.one, groups)
-        other = _only(each, each.other, groups) if each.kind != "classes" else None
+        other = _only(each, each.other, groups) if each.kind in ("accuracy", "bytes") else None
         where = " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in each.where.items())
         board = f"[{each.board}]({up}{each.board}/table.md)"
-        found = _classes(one) if other is None else _found(each, one, other)
+        found = _alone(each, one) if other is None else _found(each, one, other)
         groups_of = [one] if other is None else [one, other]
         ids = [f"[{i[:6]}]({up}{each.board}/records/{i}.json)" for g in groups_of for i in g.ids]
         cells = [escape_markdown(each.says), f"{board} {escape_markdown(where)}".strip(), found]
@@ -113,6 +114,21 @@ def _by_seed(group: Group) -> dict[int, float]:
 
 def _bytes(group: Group) -> float:
     return statistics.fmean(float(r.ledger["bytes_up_per_client"]) for r in group.records)
+
+
+def _alone(each: Comparison, one: Group) -> str:
+    return _classes(one) if each.kind == "classes" else _held(one)
+
+
+def _held(group: Group) -> str:
+    """Say how accurate the models are on the classes that some client holds, and on the others."""
+    halves: dict[bool, list[float]] = {True: [], False: []}
+    for record in group.records:
+        held = [any(counts) for counts in zip(*record.partition["histogram"], strict=True)]
+        for known, value in zip(held, record.metrics["per_class"], strict=True):
+            halves[known].append(100 * value)
+    means = (statistics.fmean(halves[known]) for known in (True, False))
+    return "{:.2f} on classes of clients, {:.2f} on the others".format(*means)
 
 
 def _classes(group: Group) -> str:

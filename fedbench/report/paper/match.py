@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fedbench.bench.about import overrides, text
 from fedbench.report.paper.pool import ALL, Group, fits, same
 from fedbench.report.paper.spec import Cell, Query, Value
 from fedbench.report.published import NOT_SPLIT, Published
@@ -145,12 +146,25 @@ def deviations(group: Group, paper: Query, number: Published | None) -> list[Dev
         for name, value in theirs.items()
         if not same(value, group.facts.get(name))
     ]
+    found += _overridden(group, theirs)
     if number is not None and number.selection in _SELECTIONS:
         found.append(Deviation("accuracy of", "the last step", _SELECTIONS[number.selection]))
     if number is not None and number.n != len(group.records):
         there = "not stated" if number.n is None else str(number.n)
         found.append(Deviation("n", str(len(group.records)), there))
     return found
+
+
+def _overridden(group: Group, stated: Mapping[str, Value]) -> list[Deviation]:
+    """Return where a suite overrides the released code, which ``reference`` stands for."""
+    if group.facts["preset"] != "reference":
+        return []
+    first = group.records[0]
+    return [
+        Deviation(_word(f"method.{name}"), text(here), f"{text(meant)} in its code")
+        for name, (here, meant) in overrides(first.settings["method"], first.about).items()
+        if f"method.{name}" not in stated
+    ]
 
 
 def _word(name: str) -> str:
