@@ -9,6 +9,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedbench.report.board import Board
 
 ROOT = Path(__file__).parents[1]
 BOARDS = ROOT / "leaderboards"
@@ -17,13 +21,17 @@ NOTEBOOK = ROOT / "docs" / "boards.ipynb"
 _OWN = ("FEDBENCH_HOME", "COLUMNS")
 
 
-def documents() -> dict[Path, str]:
-    """Return README and findings with their generated blocks as they should be."""
+def documents(known: dict[str, Board] | None = None) -> dict[Path, str]:
+    """Return README and findings with their generated blocks as they should be.
+
+    Args:
+        known: The published boards; read where None.
+    """
     from fedbench.report import overview
     from fedbench.report.paper import evidence
     from fedbench.report.paper.pool import boards, read_pool
 
-    known = overview.read_boards(BOARDS)
+    known = known or overview.read_boards(BOARDS)
     readme, findings = ROOT / "README.md", ROOT / "docs" / "findings.md"
     text = findings.read_text(encoding="utf-8")
     groups = read_pool(boards(BOARDS))

@@ -84,7 +84,7 @@ def test_pivots_and_tables():
     board = fedbench.load(DIGITS)
     frame = board.pivot("beta")
     assert isinstance(frame, pd.DataFrame)
-    assert frame.loc["collabdm (fedbench)", (0.1, "mean")] == pytest.approx(0.975)
+    assert frame.loc["collabdm (fedbench*)", (0.1, "mean")] == pytest.approx(0.975)
     assert r"\toprule" in board.to_latex()
     assert board.to_markdown().startswith("### digits")
 
