@@ -6,6 +6,7 @@ Two points make no curve, and sixteen lines between the same two places hide one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -88,7 +89,7 @@ def _line(axes: Axes, place: int, look: Look, found: Mapping[int | None, Row]) -
         )
 
 
-def _look(colour: str, side: int | None, *, solid: bool) -> dict[str, object]:
+def _look(colour: str, side: int | None, *, solid: bool) -> dict[str, Any]:
     return {
         "color": colour,
         "marker": "|" if side is None else _MARKS[side],
