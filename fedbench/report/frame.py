@@ -171,7 +171,7 @@ def rows_frame(records: pd.DataFrame) -> pd.DataFrame:
     groups, everything = once.groupby("row"), records.groupby("row")
     for name in ("profile", "preset", "preset_label"):
         rows[name] = groups[name].agg(joined)
-    rows["overrides"] = groups["overrides"].agg(lambda found: joined(found, "; "))
+    rows["overrides"] = groups["overrides"].agg(joined, by="; ")
     rows["n"] = groups.size()
     for name in METRICS:
         unsound = once["record"].map(lambda record, name=name: _is_nan(metrics(record)[name]))
@@ -259,7 +259,8 @@ def _order(rows: pd.DataFrame) -> list[object]:
 def views(rows: pd.DataFrame) -> list[Row]:
     """Return the lines of a frame of rows as objects."""
     plain = rows[[name for name in _ROW if name in rows]].astype(object)
-    lines = plain.where(plain.notna(), None).to_dict("records")
+    found = plain.where(plain.notna(), None).to_dict("records")
+    lines = [{str(name): value for name, value in line.items()} for line in found]
     parts = zip(lines, rows["control"], rows["flat"], rows["records"], strict=True)
     return [Row(line, bool(control), flat, records) for line, control, flat, records in parts]
 

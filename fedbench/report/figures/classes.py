@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import matplotlib
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from fedbench.report.figures import cells, style
-from fedbench.report.figures.layout import Grid, Margins, hatch
+from fedbench.report.figures.layout import Grid, Margins, beside_names, hatch, needs_page
 from fedbench.report.figures.render import Sketch
 from fedbench.report.figures.series import Cast, Page, number, pages, panels, seeds
 from fedbench.report.figures.style import Look
@@ -32,15 +32,25 @@ def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
     known = [row for row in rows if np.isfinite(drawn[id(row)]).any()]
     names = {id(row): tuple(cast.records(row)[0].data["classes"]) for row in known}
     height = _ROW * len(cast.series(known))
+    _, left = _names(cast.series(known))
     found = pages(
         "classes",
         panels(known),
         most_rows=lambda _: max(1, int((style.TALLEST - 1.2) / (height + 0.35))),
         apart=lambda panel: "" if len(set(names.values())) == 1 else _digest(names, panel.rows),
-        widest=3 if max((len(each) for each in names.values()), default=0) <= 20 else 1,
+        widest=beside_names(left, 3)
+        if max((len(each) for each in names.values()), default=0) <= 20
+        else 1,
     )
     for page in found:
         yield _sketch(page, cast, drawn, names[id(page.rows[0])])
+
+
+def _names(looks: Iterable[Look]) -> tuple[list[str], float]:
+    """Return what stands at the left, and the inches that it takes."""
+    names = [look.label + (" †" if look.control else "") for look in looks]
+    names = style.fit_all(names, _LONGEST)
+    return names, max((style.width(name) for name in names), default=0.0) + 0.12
 
 
 def _digest(names: dict[int, tuple[str, ...]], rows: Sequence[Row]) -> str:
@@ -70,10 +80,8 @@ def _sketch(
     page: Page, cast: Cast, drawn: dict[int, np.ndarray], classes: tuple[str, ...]
 ) -> Sketch:
     order = _order(page, cast)
-    names = [look.label + (" †" if look.control else "") for look in order]
-    names = style.fit_all(names, _LONGEST)
-    left = max(style.width(name) for name in names) + 0.12
-    full = len(classes) > 12
+    names, left = _names(order)
+    full = len(classes) > 12 or needs_page(left)
     wide = Grid.inner(page.columns, Margins(left, 0.66, 0, 0.1), full)
     bottom = cells.name_height(classes, wide) + 0.2
     grid = Grid(page, height=_ROW * len(order), margins=Margins(left, 0.66, bottom, 0.1), full=full)

@@ -24,6 +24,7 @@ from fedbench.report.figures.style import COLUMN, PAGE, TALLEST, Look
 
 LINE = 0.135  # inches: one line of small text
 HEIGHTS = {1: 2.2, 2: 2.1, 3: 1.6, 4: 1.3}  # of panels, by how many stand side by side
+_NARROWEST = 1.2  # inches of a panel beside names
 BAR: dict[str, Any] = {"elinewidth": 0.8, "elinestyle": "solid"}  # of error bars
 
 
@@ -47,6 +48,16 @@ class Margins:
 
 
 MARGINS = Margins()
+
+
+def beside_names(left: float, most: int) -> int:
+    """Return how many panels fit side by side where names at the left take so many inches."""
+    return max(1, min(most, int((PAGE - 0.66 - left) / _NARROWEST)))
+
+
+def needs_page(left: float) -> bool:
+    """Say whether names at the left leave a single column of a paper too little for a panel."""
+    return COLUMN - 0.66 - left < _NARROWEST
 
 
 def rows_that_fit(columns: int, height: float | None = None, margins: Margins = MARGINS) -> int:

@@ -5,14 +5,15 @@ Two points make no curve, and sixteen lines between the same two places hide one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from fedbench.report.figures import style
-from fedbench.report.figures.layout import BAR, Grid, Margins
+from fedbench.report.figures.layout import BAR, Grid, Margins, beside_names, needs_page
 from fedbench.report.figures.series import Cast, Page, number
 from fedbench.report.figures.style import Look
 from fedbench.report.frame import Row
@@ -41,9 +42,7 @@ def draw(
         The grid, and whether a row without a value is drawn.
     """
     order = _order(cast.series(page.rows))
-    names = [look.label + (" †" if look.control else "") for look in order]
-    names = style.fit_all(names, _LONGEST)
-    left = max(style.width(name) for name in names) + 0.12
+    names, left = _names(order)
     legend = [
         Line2D([], [], label=f"{symbol} = {value:g}", **_look(style.INK, place, solid=True))
         for place, value in enumerate(values)
@@ -51,7 +50,8 @@ def draw(
     level = any(row.values[column] is None for row in page.rows)
     if level:
         legend.append(Line2D([], [], label=f"any {symbol}", **_look(style.INK, None, solid=True)))
-    grid = Grid(page, legend, height=_ROW * len(order), margins=Margins(left, down=0.16))
+    margins = Margins(left, down=0.16)
+    grid = Grid(page, legend, _ROW * len(order), margins, full=needs_page(left))
     for axes, panel in zip(grid.axes, page.panels, strict=True):
         series = cast.series(panel.rows)
         for place, look in enumerate(order):
@@ -66,6 +66,18 @@ def draw(
         axes.sharex(grid.axes[0])
     grid.name_axes("accuracy (%)", "")
     return grid, level
+
+
+def widest(cast: Cast, rows: Sequence[Row]) -> int:
+    """Return how many panels of these rows fit side by side."""
+    return beside_names(_names(cast.series(rows))[1], 3)
+
+
+def _names(looks: Iterable[Look]) -> tuple[list[str], float]:
+    """Return what stands at the left, and the inches that it takes."""
+    names = [look.label + (" †" if look.control else "") for look in looks]
+    names = style.fit_all(names, _LONGEST)
+    return names, max(style.width(name) for name in names) + 0.12
 
 
 def _place(row: Row, values: Sequence[float], column: str) -> int | None:
@@ -88,7 +100,7 @@ def _line(axes: Axes, place: int, look: Look, found: Mapping[int | None, Row]) -
         )
 
 
-def _look(colour: str, side: int | None, *, solid: bool) -> dict[str, object]:
+def _look(colour: str, side: int | None, *, solid: bool) -> dict[str, Any]:
     return {
         "color": colour,
         "marker": "|" if side is None else _MARKS[side],

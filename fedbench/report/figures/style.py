@@ -21,7 +21,7 @@ from matplotlib.textpath import text_to_path
 COLUMN, PAGE = 3.3, 6.9  # inches: one column of a two-column paper, and both
 TALLEST = 8.8  # inches
 SMALL, NORMAL = 7.0, 8.0  # points
-_WIDER = 3.0  # inches that names get which are the same when they are shorter
+_WIDER, _WIDEST = 3.3, 4.5  # inches that names get which are the same when they are shorter
 INK, FAINT = "#222222", "#6a6a6a"
 
 # Okabe and Ito's colours, of which yellow is too pale for lines and black is the text's, and Tol's
@@ -153,7 +153,8 @@ def _shaded(colour: str, place: int) -> str:
     """Return a colour's shade: itself, darker, lighter, and so on in turn."""
     target, share = SHADES[place % len(SHADES)]
     parts = zip(to_rgb(colour), to_rgb(target), strict=True)
-    return to_hex([(1 - share) * own + share * other for own, other in parts])
+    red, green, blue = ((1 - share) * own + share * other for own, other in parts)
+    return to_hex((red, green, blue))
 
 
 def _places(names: set[str], count: int) -> dict[str, int]:
@@ -211,7 +212,7 @@ def fit_all(texts: Iterable[str], inches: float, size: float = SMALL) -> list[st
     """Shorten texts, each as far as no two become the same."""
     texts = list(texts)
     short = [fit(text, inches, size) for text in texts]
-    while len(set(short)) < len(set(texts)):
+    while len(set(short)) < len(set(texts)) and inches < _WIDEST:
         inches = max(inches + 0.2, _WIDER)
         short = [fit(text, inches, size) for text in texts]
     return short

@@ -62,7 +62,10 @@ def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
         else:
             found = [part for panel in panels(known, budgets=False) for part in _scopes(panel)]
         varied = [panel for panel in found if len(_values(panel.rows, axis)) > 1]
-        for page in pages(axis.stem, varied, most_rows=rows_that_fit):
+        everything = [row for panel in varied for row in panel.rows]
+        paired = _is_paired(everything, axis, cast)
+        widest = pairs.widest(cast, everything) if paired else 4
+        for page in pages(axis.stem, varied, most_rows=rows_that_fit, widest=widest):
             yield _sketch(page, axis, cast)
 
 
@@ -71,6 +74,13 @@ def _scopes(panel: Panel) -> Iterator[Panel]:
     for scope in sorted({str(row.budget[1]) for row in panel.rows if row.budget[1] is not None}):
         own = [row for row in panel.rows if row.budget[1] in (scope, None)]
         yield replace(panel, rows=own, facts={**panel.facts, "budget": f"budget {scope}"})
+
+
+def _is_paired(rows: Sequence[Row], axis: Axis, cast: Cast) -> bool:
+    """Say whether the axis has two values only, and too many series for lines between them."""
+    return (
+        bool(axis.symbol) and len(_values(rows, axis)) == 2 and len(cast.series(rows)) >= pairs.MANY
+    )
 
 
 def _values(rows: Sequence[Row], axis: Axis) -> list[float]:
@@ -82,7 +92,7 @@ def _values(rows: Sequence[Row], axis: Axis) -> list[float]:
 def _sketch(page: Page, axis: Axis, cast: Cast) -> Sketch:
     series = cast.series(page.rows)
     values = _values(page.rows, axis)
-    if len(values) == 2 and len(series) >= pairs.MANY and axis.symbol:
+    if _is_paired(page.rows, axis, cast):
         return _pairs(page, axis, cast, values)
     grid = Grid(page, handles(series))
     gaps = level = False

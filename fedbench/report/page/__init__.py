@@ -123,8 +123,11 @@ def _lettered(figures: Sequence[Figure]) -> tuple[str, dict[str, str]]:
             own[found[2]] = known.setdefault(found[1], f"l{len(known)}")
             return ""
 
+        def name(found: re.Match[str], own: dict[str, str] = own) -> str:
+            return f'"#{own.get(found[1], found[1])}"'
+
         svg = _LETTER.sub(take, figure.svg)
-        drawn[figure.name] = _HREF.sub(lambda m, own=own: f'"#{own.get(m[1], m[1])}"', svg)
+        drawn[figure.name] = _HREF.sub(name, svg)
     paths = "".join(f'<path id="{name}" {outline}/>' for outline, name in known.items())
     svg = '<svg xmlns="http://www.w3.org/2000/svg" width="0" height="0" aria-hidden="true"'
     return f'{svg} style="position:absolute"><defs>{paths}</defs></svg>', drawn
