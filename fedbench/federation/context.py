@@ -63,9 +63,9 @@ class Progress:
     total: int = 0
     show: Callable[[Progress], None] = field(default=lambda _: None, repr=False)
 
-    def enter(self, stage: str, total: int = 0) -> None:
-        """Begin a stage of so many epochs."""
-        self.stage, self.done, self.total = stage, 0, total
+    def enter(self, stage: str, total: int = 0, done: int = 0) -> None:
+        """Begin a stage of so many epochs, or come back to it."""
+        self.stage, self.done, self.total = stage, done, total
         self.show(self)
 
     def advance(self, done: int, total: int) -> None:

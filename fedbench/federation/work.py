@@ -243,8 +243,7 @@ class Work:
                         f"the worker's state was replaced inside the stages {path}, where a kill "
                         "would lose that; set it after the loop"
                     )
-                context.progress.enter(name, count)
-                context.progress.advance(step + 1, count)
+                context.progress.enter(name, count, step + 1)
         finally:
             self._place = outer
 

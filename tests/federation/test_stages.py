@@ -1,6 +1,7 @@
 """Stages, what they keep, and where fits save themselves; inside cells as methods use them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -282,6 +283,28 @@ def test_two_phases_and_two_workers_never_share_a_place(registered, compute):
     registered(Placed)
     compute("placed")
     assert len(paths) == len(set(paths)) == 1 + 2 * (3 * 4 + 1) + 1
+
+
+def test_stages_are_shown_as_they_are_done(registered, runtime, tiny):
+    seen = []
+
+    class Staged(Method):
+        name = "staged"
+
+        def aggregate(self, server, uploads, round):
+            for step in server.stages("inner", 3, keep={}):
+                if step == 1:  # what is done inside a step takes the display for a while
+                    for _ in server.stages("within", 1, keep={}):
+                        pass
+
+        def models(self, server):
+            yield "global", server.build(server.cell.models[0])
+
+    registered(Staged)
+    shown = replace(runtime, show=lambda at: seen.append((at.stage, at.done, at.total)))
+    run_cell(tiny("staged"), shown, suite="test")
+    assert [done for stage, done, _ in seen if stage == "inner"] == [0, 1, 2, 3]
+    assert {total for stage, _, total in seen if stage == "inner"} == {3}
 
 
 def test_a_fits_checkpoint_is_verified_and_forgotten(tmp_path, caplog):
