@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from fedbench.bench.survey import Survey
     from fedbench.data.settings import Data
 
+Beside = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="BOARD",
+        help="Show the rows beside those of a published board, such as leaderboards/digits.",
+    ),
+]
 #: Failed cells that are listed at the end.
 _MOST = 50
 
@@ -82,13 +89,7 @@ def sweep(
     device: Device = "auto",
     offline: Offline = False,
     plugin: Plugin = None,
-    beside: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="BOARD",
-            help="Show the rows beside those of a published board, such as leaderboards/digits.",
-        ),
-    ] = None,
+    beside: Beside = None,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Mirror the records and the leaderboard in W&B.")
     ] = False,

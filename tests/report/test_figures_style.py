@@ -73,11 +73,13 @@ def test_controls_are_grey_and_hollow_and_take_no_colour_away():
     assert found[1].marker != found[2].marker
 
 
-def test_variants_of_a_method_share_its_colour():
+def test_variants_of_a_method_have_shades_of_its_colour():
     made = board([record("fedprox", options={"mu": mu}) for mu in (0.1, 1.0)] + [record("dense")])
     found = [Cast(made).look(row) for row in made.views]
     assert [look.label for look in found] == ["dense", "fedprox (mu=0.1)", "fedprox (mu=1)"]
-    assert found[1].colour == found[2].colour != found[0].colour
+    assert found[1].colour in {colour.lower() for colour in style.COLOURS}
+    assert found[2].colour == style._shaded(found[1].colour, 1)
+    assert len({look.colour for look in found}) == 3
     assert len({look.marker for look in found}) == 3
 
 

@@ -50,6 +50,32 @@ class Margins:
 MARGINS = Margins()
 
 
+def row_names(looks: Iterable[Look], longest: float) -> tuple[list[str], float]:
+    """Return what stands at the left of rows, and the inches that it takes.
+
+    Args:
+        looks: One for each row.
+        longest: Inches that a name gets where that tells it from the others.
+    """
+    names = [look.label + (" †" if look.control else "") for look in looks]
+    names = style.fit_all(names, longest)
+    return names, max((style.width(name) for name in names), default=0.0) + 0.12
+
+
+def divide(axes: Axes, order: Sequence[Look], shift: float) -> None:
+    """Draw a line between the rows of contenders and of controls.
+
+    Args:
+        axes: The panel, rows at whole numbers.
+        order: One look for each row, contenders first.
+        shift: Where a row's upper edge is.
+    """
+    contenders = sum(not look.control for look in order)
+    if 0 < contenders < len(order):
+        axes.axhline(contenders + shift, color="white", linewidth=2.4)
+        axes.axhline(contenders + shift, color=style.INK, linewidth=0.6)
+
+
 def beside_names(left: float, most: int) -> int:
     """Return how many panels fit side by side where names at the left take so many inches."""
     return max(1, min(most, int((PAGE - 0.66 - left) / _NARROWEST)))

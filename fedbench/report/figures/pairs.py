@@ -5,7 +5,7 @@ Two points make no curve, and sixteen lines between the same two places hide one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from fedbench.report.figures import style
-from fedbench.report.figures.layout import BAR, Grid, Margins, beside_names, needs_page
-from fedbench.report.figures.series import Cast, Page, number
+from fedbench.report.figures.layout import (
+    BAR,
+    Grid,
+    Margins,
+    beside_names,
+    divide,
+    needs_page,
+    row_names,
+)
+from fedbench.report.figures.series import Cast, Page, number, ranked
 from fedbench.report.figures.style import Look
 from fedbench.report.frame import Row
 
@@ -41,8 +49,8 @@ def draw(
     Returns:
         The grid, and whether a row without a value is drawn.
     """
-    order = _order(cast.series(page.rows))
-    names, left = _names(order)
+    order = ranked(cast.series(page.rows))
+    names, left = row_names(order, _LONGEST)
     legend = [
         Line2D([], [], label=f"{symbol} = {value:g}", **_look(style.INK, place, solid=True))
         for place, value in enumerate(values)
@@ -61,7 +69,7 @@ def draw(
         axes.set_ylim(len(order) - 0.5, -0.5)
         axes.grid(visible=True, axis="x")
         axes.tick_params(axis="y", length=0)
-        _divide(axes, order)
+        divide(axes, order, -0.5)
     for axes in grid.axes[1:]:
         axes.sharex(grid.axes[0])
     grid.name_axes("accuracy (%)", "")
@@ -70,14 +78,7 @@ def draw(
 
 def widest(cast: Cast, rows: Sequence[Row]) -> int:
     """Return how many panels of these rows fit side by side."""
-    return beside_names(_names(cast.series(rows))[1], 3)
-
-
-def _names(looks: Iterable[Look]) -> tuple[list[str], float]:
-    """Return what stands at the left, and the inches that it takes."""
-    names = [look.label + (" †" if look.control else "") for look in looks]
-    names = style.fit_all(names, _LONGEST)
-    return names, max(style.width(name) for name in names) + 0.12
+    return beside_names(row_names(cast.series(rows), _LONGEST)[1], 3)
 
 
 def _place(row: Row, values: Sequence[float], column: str) -> int | None:
@@ -110,19 +111,3 @@ def _look(colour: str, side: int | None, *, solid: bool) -> dict[str, Any]:
         "markersize": 6.5 if side is None else (4.0, 3.6)[side],
         "linestyle": "none",
     }
-
-
-def _order(series: Mapping[Look, Sequence[Row]]) -> list[Look]:
-    """Return series from best to worst, contenders first."""
-
-    def rank(look: Look) -> tuple[bool, float, str]:
-        means = [number(row.values["accuracy_mean"]) for row in series[look]]
-        return look.control, -sum(means) / len(means), look.label
-
-    return sorted(series, key=rank)
-
-
-def _divide(axes: Axes, order: Sequence[Look]) -> None:
-    contenders = sum(not look.control for look in order)
-    if 0 < contenders < len(order):
-        axes.axhline(contenders - 0.5, color=style.FAINT, linewidth=0.5)

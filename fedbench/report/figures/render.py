@@ -114,7 +114,7 @@ def _rename(root: ElementTree.Element, name: str) -> None:
     """Number ids that are referred to after the figure's name, and drop the others."""
     used: dict[str, str] = {}
     # Short, since they are written thousands of times, and apart from other figures' of a page.
-    stem = "f" + hashlib.sha256(name.encode()).hexdigest()[:4]
+    stem = "f" + hashlib.sha256(name.encode()).hexdigest()[:6]
 
     def rename(old: str) -> str:
         return used.setdefault(old, f"{stem}-{len(used)}")

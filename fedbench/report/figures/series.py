@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fedbench.bench.records import Record
@@ -87,6 +87,17 @@ class Cast:
         for row in rows:
             members.setdefault(self.look(row), []).append(row)
         return {look: members[look] for look in self._looks.values() if look in members}
+
+
+def ranked(series: Mapping[Look, Sequence[Row]]) -> list[Look]:
+    """Return series from best to worst, contenders first; those without a number last of each."""
+
+    def place(look: Look) -> tuple[bool, float, str]:
+        means = [number(row.values["accuracy_mean"]) for row in series[look]]
+        known = [mean for mean in means if math.isfinite(mean)]
+        return look.control, -(sum(known) / len(known) if known else 0.0), look.label
+
+    return sorted(series, key=place)
 
 
 def _natural(label: str) -> list[tuple[float, str]]:
