@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from made_records import board_of, record
 
-from fedbench.report import tables
+from fedbench.report import latex, tables
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +75,32 @@ def test_what_shows_no_board_does_without_pandas(arguments, tmp_path):
         [sys.executable, "-c", script], env={"FEDBENCH_HOME": str(tmp_path)}, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_worst_client_of_local_is_another_quantity():
+    own = record("local", control=True)
+    own = own.model_copy(update={"metrics": {**own.metrics, "own_mix": 0.8}})
+    rows = board_of([own, record("a")]).rows.set_index("method")
+    assert pd.isna(rows.loc["local", "worst_client_mean"])
+    assert rows.loc["local", "own_worst_client_mean"] == pytest.approx(0.25)
+    assert rows.loc["a", "worst_client_mean"] == pytest.approx(0.25)
+    assert "| – |" in tables.to_markdown(board_of([own]).views)
+
+
+def test_what_a_suite_overrides_is_in_the_row_its_name_and_every_table():
+    options = {"rounds": 1, "steps": 10_000}
+    made = board_of([record("feddf", preset="reference", options=options)])
+    (row,) = made.views
+    assert row.values["label"] == "feddf (reference*)"
+    assert row.values["overrides"] == "rounds=1 (100)"
+    assert "feddf (reference\\*): rounds=1 (100)" in tables.to_markdown(made.views)
+    assert "rounds=1 (100)" in tables.to_csv(made.views)
+    assert "feddf (reference*): rounds=1 (100)." in latex.to_latex(made.views, "toy")
+    assert made.rows.loc[0, "overrides"] == "rounds=1 (100)"
+
+
+def test_a_markdown_row_links_its_records():
+    made = board_of([record("a", 0, cell_id="0123456789abcdef")])
+    assert "[01234567](../records/0123456789abcdef.json) |" in tables.to_markdown(
+        made.views, None, "../records/"
+    )
