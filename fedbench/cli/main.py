@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 from fedbench import __version__
-from fedbench.cli import diff, export, inspect, report, run, show, storage, suites, sweep, system
+from fedbench.cli import (
+    diff,
+    export,
+    inspect,
+    pretrain,
+    report,
+    run,
+    show,
+    storage,
+    suites,
+    sweep,
+    system,
+)
 from fedbench.cli.console import fail, stderr
 from fedbench.errors import FedbenchError, UnwritableError
 
@@ -29,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Benchmarks federated learning that shares knowledge as data instead of weights.",
 )
-for group in (run, sweep, suites, report, show, export, diff, inspect, storage, system):
+for group in (run, sweep, suites, report, show, export, diff, inspect, pretrain, storage, system):
     group.register(app)
 
 
