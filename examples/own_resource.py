@@ -13,7 +13,7 @@ from torch import nn
 from fedbench.config import Cell
 from fedbench.data.dataset import Split
 from fedbench.federation.method import Method, Upload
-from fedbench.federation.resources import Resource, ResourceKind, Scene
+from fedbench.federation.resources import Folders, Resource, ResourceKind, Scene
 from fedbench.federation.server import Server
 from fedbench.federation.work import load
 from fedbench.seeding import generator
@@ -24,7 +24,7 @@ class Owned(ResourceKind):
 
     name, named, counted = "owned", False, "must"
 
-    def privilege(self) -> str:
+    def privilege(self, folders: Folders) -> str:
         """Say in the record what others do not have."""
         return f"{self.count} of the clients' training images with their labels, at the server"
 

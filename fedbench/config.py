@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, Protocol, Self, cast
@@ -64,6 +64,17 @@ class MethodConfig(Settings):
     validation: Literal["none", "poll", "pooled"] = "none"
     """How the method may measure itself: not at all, by asking the clients (charged), or on
     their hold-outs uploaded to the server (charged, and named as a privilege)."""
+
+    def started(self, model: Model) -> Model:
+        """Return an architecture with the initialisation that this method has it begin with."""
+        return model
+
+    def idle(self, models: Iterable[Model]) -> Iterator[str]:
+        """Yield the settings that change nothing for these architectures.
+
+        They are no part of the cell's id, so a preset may name what acts on some cells only.
+        """
+        yield from ()
 
 
 class Declares(Protocol):
@@ -219,14 +230,16 @@ def address(identity: Mapping[str, Any]) -> str:
 def identity(cell: Cell) -> dict[str, Any]:
     """Return what the cell id hashes: settings that are not defaults, and versions of the parts.
 
-    A budget or a student's recipe that the method does not use is left out. A default that is
-    written out changes nothing; a changed default without a raised version is
-    caught by the golden file in the tests. Of what comes from plugin files their digests count.
+    A budget or a student's recipe that the method does not use is left out, and so is a method's
+    setting that is idle. A default that is written out changes nothing; a changed default without
+    a raised version is caught by the golden file in the tests. Of what comes from plugin files
+    their digests count.
     """
     settings = cell.model_dump(mode="json", exclude_defaults=True)
     if cell.partition.scheme != DirichletCapped().scheme:
         settings.setdefault("partition", {})["scheme"] = cell.partition.scheme
-    settings["method"].pop("preset", None)
+    for name in ("preset", *cell.method.idle(cell.models)):
+        settings["method"].pop(name, None)
     settings["method"]["name"] = cell.method.name
     method = METHODS.get(cell.method.name)
     if not method.uses_budget:

@@ -140,6 +140,21 @@ def test_every_setting_that_changes_results_changes_the_id(change):
     assert parse({"method": "fedavg", **change}).cell_id != parse({"method": "fedavg"}).cell_id
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"evaluation": {"ece_bins": 1_000_000_000}}, "evaluation.ece_bins: .*10000.*1000000000"),
+        (
+            {"partition": {"scheme": "dirichlet_per_client", "sigma": 2000}},
+            r"sigma: .*less than or equal to 100 \(got 2000\)",
+        ),
+    ],
+)
+def test_what_would_take_all_memory_or_overflow_is_refused_with_its_bound(settings, words):
+    with pytest.raises(SettingsError, match=words):
+        parse({"method": "fedavg", **settings})
+
+
 def test_only_what_a_method_uses_is_part_of_its_id():
     def cell_id(method, **settings):
         return parse({"method": method, **settings}).cell_id

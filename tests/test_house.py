@@ -148,6 +148,8 @@ def test_files_and_functions_stay_small(path):
         ["show", "patches", "nothing"],
         ["show", "synthetic", "nothing"],
         ["show", "generated", "nothing"],
+        ["show", "guidance", "nothing"],
+        ["pretrain-diffusion", "--help"],
         ["export", "nothing"],
     ],
 )

@@ -250,7 +250,7 @@ def _compute(
         "resource_bytes": sum(size for _, size in prices),
         "label_bytes": sets[SET].label_bytes if SET in sets else 0,
         "resources": list(names),
-        "privileges": [*_privileges(cell, names), *method.disclosures(cell)],
+        "privileges": [*_privileges(cell, names, _folders(runtime)), *method.disclosures(cell)],
         "outputs": outputs,
         "evaluation_seconds": harness.seconds,
         "waiting_seconds": context.artefacts.waited,
@@ -261,12 +261,12 @@ def _partition(cell: Cell, data: ImageData) -> ClientSplit:
     return split(data.train.labels.cpu().numpy(), cell.partition, cell.seed, len(data.classes))
 
 
-def _privileges(cell: Cell, resources: tuple[str, ...]) -> list[str]:
+def _privileges(cell: Cell, resources: tuple[str, ...], folders: Folders) -> list[str]:
     """Return in words what the method was given that others were not."""
     given = []
     if cell.method.validation == "pooled":
         given.append("the clients' hold-outs, pooled at the server")
-    own = (declared(name).privilege() for name in resources)
+    own = (declared(name).privilege(folders) for name in resources)
     return [*given, *(words for words in own if words is not None)]
 
 

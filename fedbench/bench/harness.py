@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from fedbench.data.dataset import Split
+from fedbench.data.domains import domain_of, transform
 from fedbench.data.subset import stratified
 from fedbench.errors import FedbenchError
 from fedbench.evaluation.accuracy import Scores, score
@@ -32,6 +33,7 @@ class Harness:
 
     def __init__(self, context: Context, test: Split) -> None:
         self._context, self._test, self.seconds = context, test, 0.0
+        self._views: list[Tensor] | None = None
         size = min(context.cell.evaluation.curve_size, len(test))
         chosen = stratified(test.labels.cpu(), size, context.cell.data.subset_seed, "curve")
         self._share = test.take(chosen.to(test.labels.device))
@@ -49,6 +51,24 @@ class Harness:
         """Return one point of a curve, measured on the fixed share of the test set."""
         scores = self.scores(model, self._share)
         return {"accuracy": scores.accuracy, "nll": scores.nll}
+
+    def on_domains(self, model: nn.Module) -> dict[str, list[float]]:
+        """Return the accuracy on each client's view of the test set, where they see it otherwise.
+
+        Returns:
+            ``on_domains``, in [0, 1] by client, or nothing where all see it as it is.
+        """
+        cell = self._context.cell
+        if not cell.partition.domains:
+            return {}
+        if self._views is None:
+            images, seed = self._test.images, cell.seed
+            self._views = [
+                transform(images, domain_of(cell.partition.domains, client), seed, client, "test")
+                for client in range(cell.partition.clients)
+            ]
+        views = [Split(images, self._test.labels) for images in self._views]
+        return {"on_domains": [self.scores(model, view).accuracy for view in views]}
 
     def measure(
         self, federation: Federation, histogram: list[list[int]], folder: Path
@@ -68,12 +88,18 @@ class Harness:
         for name, model in federation.final_models():
             scores = self.scores(model)
             mixes = [scores.on_mix(mix) for mix in histogram]
-            models[name] = {**scores.to_json(), "worst_client": least(mixes), "on_mixes": mixes}
+            models[name] = {
+                **scores.to_json(),
+                "worst_client": least(mixes),
+                "on_mixes": mixes,
+                **self.on_domains(model),
+            }
             digests |= save_outputs({name: model.state_dict()}, folder)
         for info, model in federation.client_models():
             scores = self.scores(model)
             mix = scores.on_mix(histogram[info.id])
-            models[f"client/{info.id}"] = {**scores.to_json(), "own_mix": mix}
+            known = {**scores.to_json(), "own_mix": mix, **self.on_domains(model)}
+            models[f"client/{info.id}"] = known
         return {**headline(models, federation.method.headline), "models": models}, digests
 
 
@@ -104,6 +130,7 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
             **{name: chosen[name] for name in (*names, "per_class")},
             "worst_client": chosen["worst_client"],
             **({"never": chosen["never"]} if "never" in chosen else {}),
+            **_domain_mean([chosen]),
         }
     rows = list(models.values())
     summary = {name: sum(row[name] for row in rows) / len(rows) for name in names}
@@ -119,4 +146,11 @@ def headline(models: dict[str, dict[str, Any]], rule: str) -> dict[str, Any]:
         "best_accuracy": max(accuracies),
         "worst_accuracy": min(accuracies),
         "own_mix": sum(mixes) / len(mixes) if mixes else None,
+        **_domain_mean(rows),
     }
+
+
+def _domain_mean(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Return the mean accuracy over models and clients' views, where they differ."""
+    found = [value for row in rows for value in row.get("on_domains", ())]
+    return {"domain_mean": sum(found) / len(found)} if found else {}

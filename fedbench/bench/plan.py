@@ -124,8 +124,8 @@ def trainings(cell: Cell) -> tuple[str, ...]:
         origin["logit_bound"] = asdict(training.logit_bound)
     names = []
     for client in participants(cell.seed, cell.partition.clients, share, 0):
-        model = cell.client_model(client).model_dump(mode="json")
-        text = json.dumps({**origin, "model": model}, sort_keys=True)
+        model = cell.method.started(cell.client_model(client))
+        text = json.dumps({**origin, "model": model.model_dump(mode="json")}, sort_keys=True)
         names.append(f"{hashlib.sha256(text.encode()).hexdigest()[:12]}/{client}")
     return tuple(names)
 

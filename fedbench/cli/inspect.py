@@ -239,12 +239,13 @@ def partition(
 
 
 def _counts(histogram: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("client", justify="right")
     for name in (*classes, "all"):
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     for client, counts in enumerate(histogram):
         table.add_row(str(client), *(str(count or "·") for count in counts), str(sum(counts)))
     totals = [sum(column) for column in zip(*histogram, strict=True)]
@@ -255,6 +256,7 @@ def _counts(histogram: Sequence[Sequence[int]], classes: Sequence[str], title: s
 
 def _show(found: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None:
     """Print things as JSON, or as a table of what is not empty."""
+    from rich.markup import escape
     from rich.table import Table
 
     if as_json:
@@ -265,7 +267,7 @@ def _show(found: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None
     for name in names:
         table.add_column(name.replace("_", " "), no_wrap=name == "name", overflow="fold")
     for entry in found:
-        table.add_row(*(_words(entry[name]) for name in names))
+        table.add_row(*(escape(_words(entry[name])) for name in names))
     stdout.print(table)
 
 

@@ -16,6 +16,7 @@ from fedbench.cli import (
     export,
     index,
     inspect,
+    pretrain,
     report,
     run,
     show,
@@ -53,6 +54,7 @@ for group in (
     export,
     diff,
     inspect,
+    pretrain,
     storage,
     system,
 ):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -42,7 +43,8 @@ def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
         from fedbench.bench.cell import run_cell
 
     if not stderr.is_terminal:
-        stderr.print(f"running {cell.method.name} on {cell.data.name} ({cell.cell_id})")
+        line = f"running {cell.method.name} on {cell.data.name} ({cell.cell_id})"
+        stderr.print(line, markup=False)
         return run_cell(cell, means, suite=suite)
     with _bars() as bars:
         task = bars.add_task(cell.method.name, total=None)
@@ -52,8 +54,10 @@ def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
                 task,
                 completed=progress.done,
                 total=progress.total or None,
-                description=f"{cell.method.name} · "
-                + position(progress.round, progress.rounds, progress.stage),
+                description=escape(
+                    f"{cell.method.name} · "
+                    + position(progress.round, progress.rounds, progress.stage)
+                ),
             )
 
         return run_cell(cell, replace(means, show=show), suite=suite)
@@ -124,7 +128,7 @@ class SweepDisplay:
             self._workers[event.worker],
             completed=event.done,
             total=event.total or None,
-            description=f"  {self._labels[event.cell_id]} · {place}",
+            description=escape(f"  {self._labels[event.cell_id]} · {place}"),
             visible=True,
         )
 

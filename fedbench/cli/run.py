@@ -252,6 +252,7 @@ def show(record: Record, path: Path) -> None:
             f"{percent(metrics['accuracy'])} % of {record.data['test']:,} test images "
             f"(worst client's label mix {percent(metrics['worst_client'])} %)",
         ),
+        *_domains(metrics),
         (
             "bytes up",
             f"{size(ledger['bytes_up'])} in all, {size(ledger['bytes_up_per_client'])} a client",
@@ -271,6 +272,15 @@ def show(record: Record, path: Path) -> None:
     for name, value in lines:
         table.add_row(f"[bold]{name}[/]", escape(value))
     stdout.print(table, highlight=False)
+
+
+def _domains(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from fedbench.report.tables import percent
+
+    if metrics.get("domain_mean") is None:
+        return []
+    words = f"{percent(metrics['domain_mean'])} %, mean over the clients' views of the test images"
+    return [("domains", words)]
 
 
 def _split(partition: Mapping[str, Any]) -> str:

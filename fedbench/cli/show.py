@@ -38,7 +38,7 @@ app = typer.Typer(
 
 def register(group: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (patches, synthetic, generated, distillation, search, inversion):
+    for command in (patches, synthetic, generated, distillation, search, inversion, guidance):
         app.command()(command)
     group.add_typer(app, name="show")
 
@@ -143,6 +143,26 @@ def inversion(
     path, found = find_good_record(record)
     for sketch in sketches(path, found, beside, count):
         write(sketch, out or folder_of(found), svg=not sketch.name.startswith("inverted"))
+
+
+def guidance(
+    record: Named,
+    out: Out = None,
+    count: Annotated[int, typer.Option(help="Images of a class in a block, at most.", min=1)] = 5,
+    plugin: Plugin = None,
+) -> None:
+    """Draw what guided a cell of fedlmg: by client and class, and the same noise in several ways.
+
+    Guided images beside the clients' own, which have to be here; without guidance, by either term
+    and by both; after 0, 5 and 10 noise edits; what the classifier says over the steps.
+    """
+    from fedbench.cli.show_guidance import sketches
+
+    load_plugins(plugin)
+    path, found = find_good_record(record)
+    for sketch in sketches(path, found, count):
+        svg = sketch.name in ("guided-confidence", "guided-batch-norm")
+        write(sketch, out or folder_of(found), svg=svg)
 
 
 def _set(record: Record, name: str, shared: SyntheticSet, count: int) -> Iterator[Sketch]:

@@ -67,14 +67,15 @@ def data(
             ]
         )
         return
-    table = Table(title=f"Data below {data_root()} (FEDBENCH_DATA)", title_justify="left")
+    title = escape(f"Data below {data_root()} (FEDBENCH_DATA)")
+    table = Table(title=title, title_justify="left")
     for name in ("", "data set", "where", "layout", "MB", "decoded"):
         table.add_column(name, justify="right" if name == "MB" else "left", overflow="fold")
     for item in found:
         size = sum(file.size for file in item.files) / 1e6
         table.add_row(
             _OK if item.found else _BAD,
-            item.name,
+            escape(item.name),
             escape(str(item.folder or ("built in" if item.found else "missing"))),
             item.layout.name if item.layout and item.found else "",
             f"{size:.1f}" if item.files else "",
@@ -93,7 +94,7 @@ def _fetch(spec: DatasetSpec) -> None:
     if locate(spec, data_root()).found:
         stderr.print(f"{spec.name} is here already")
     else:
-        download(spec, data_root(), stderr.print)
+        download(spec, data_root(), lambda line: stderr.print(line, markup=False))
 
 
 def doctor(as_json: AsJson = False, plugin: Plugin = None) -> None:

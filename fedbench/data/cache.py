@@ -73,7 +73,7 @@ def _open(path: Path) -> tuple[Decoded, str]:
 
 
 def open_or_build(
-    path: Path, build: Callable[[], Decoded], progress: Progress
+    path: Path, build: Callable[[Path], object], progress: Progress
 ) -> tuple[Decoded, str]:
     """Return a cached data set and its digest; build it first where it is absent or damaged.
 
@@ -81,7 +81,7 @@ def open_or_build(
 
     Args:
         path: The cache file.
-        build: Decodes the data set.
+        build: Decodes the data set and has it written there (see ``write``).
         progress: Is told when a damaged file is moved aside.
 
     Raises:
@@ -95,7 +95,7 @@ def open_or_build(
         progress(f"{error}; moved to {aside.name}, decoding again")
         stored = None
     if stored is None:
-        write(path, build())
+        build(path)
         stored = read(path)
     if stored is None:
         raise StoreError(f"{path} vanished while it was read; leave the cache alone during a run")

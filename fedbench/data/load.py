@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from fedbench.data import cache as store
+from fedbench.data.apart import CrashedError, apart
 from fedbench.data.dataset import ImageData, Split
 from fedbench.data.download import download
 from fedbench.data.normalisation import Normalisation
@@ -122,7 +123,20 @@ def _decoded(
             raise DataError(sources.help)
         sources.check()
         path = sources.cache_file(cache, size)
-        return sources, store.open_or_build(path, lambda: _read(sources, size, say), say)
+        return sources, store.open_or_build(
+            path, lambda path: _build(path, sources, size, say), say
+        )
+
+
+def _build(path: Path, sources: Sources, size: int | None, say: Progress) -> None:
+    """Decode a data set into a cache file; its files in a process of its own, which may crash."""
+    if not sources.files:
+        store.write(path, _read(sources, size, say))
+        return
+    try:
+        apart(lambda tell: store.write(path, _read(sources, size, tell)), say)
+    except CrashedError as error:
+        raise sources.fault(error.path or sources.folder or path, str(error)) from error
 
 
 def _read(sources: Sources, size: int | None, say: Progress) -> Decoded:

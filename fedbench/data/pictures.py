@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ExifTags, Image
 
+from fedbench.data.apart import CrashedError, apart
 from fedbench.data.modes import decoding, read_rgb
 from fedbench.errors import DataError, SettingsError
 from fedbench.registry import Registry
@@ -32,7 +34,11 @@ if TYPE_CHECKING:
 _DRAWN_SIZE = (427, 640)
 #: Percent of a budget's pixels that a picture must have: 2560x1920 (S1's street) serves 5,000,000.
 _ENOUGH = 90
+_SIZE = struct.Struct(">II")  # how height and width travel
 _ON_ITS_SIDE = range(5, 9)  # values of EXIF's orientation that swap height and width
+
+#: Height and width of an image file, and what was asked of its (H, W, channels) bytes.
+_Image = tuple[tuple[int, int], bytes]
 
 
 @dataclass(frozen=True)
@@ -127,9 +133,7 @@ def picture_size(name: str, root: Path) -> tuple[int, int] | None:
     path = _place(name, root)
     if path is None or not path.exists():
         return None
-    with _reading(path), Image.open(path) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
-        return (image.width, image.height) if turned else (image.height, image.width)
+    return _in_child(path, lambda: (_head(path), b""))[0]
 
 
 def fitted(size: tuple[int, int] | None, pixels: int | None) -> tuple[int, int]:
@@ -211,7 +215,11 @@ def read_picture(name: str, root: Path, *, pixels: int | None, channels: int) ->
     import torch
 
     path = _place(name, root)
-    values = _drawn(name, pixels, channels) if path is None else _read(name, path, pixels, channels)
+    if path is None:
+        values = _drawn(name, pixels, channels)
+    else:
+        (height, width), pixels_of = _in_child(path, lambda: _read(name, path, pixels, channels))
+        values = np.frombuffer(pixels_of, np.uint8).reshape(height, width, channels)
     return torch.from_numpy(values.transpose(2, 0, 1).copy())
 
 
@@ -273,8 +281,34 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read(name: str, path: Path, pixels: int | None, channels: int) -> NDArray[np.uint8]:
-    """Return a file's image as (H, W, channels)."""
+def _in_child(path: Path, read: Callable[[], tuple[tuple[int, int], bytes]]) -> _Image:
+    """Read an image file in a process of its own, which it may crash.
+
+    Returns:
+        Height and width, and what there is of (H, W, channels) bytes.
+    """
+
+    def work(_: Callable[[str], None]) -> bytes:
+        (height, width), content = read()
+        return _SIZE.pack(height, width) + content
+
+    try:
+        result = apart(work, lambda _: None)
+    except CrashedError as error:
+        raise DataError(f"picture {path} {error}; give another file") from error
+    height, width = _SIZE.unpack_from(result)
+    return (height, width), result[_SIZE.size :]
+
+
+def _head(path: Path) -> tuple[int, int]:
+    """Return the height and width of a file's image, upright, from its header."""
+    with _reading(path), Image.open(path) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _read(name: str, path: Path, pixels: int | None, channels: int) -> _Image:
+    """Return a file's image: height and width, and (H, W, channels) bytes."""
     with _reading(path):
         upright = read_rgb(path)
     size = upright.height, upright.width
@@ -286,7 +320,7 @@ def _read(name: str, path: Path, pixels: int | None, channels: int) -> NDArray[n
     height, width = fitted(size, pixels)
     if (height, width) != size:
         upright = upright.resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(upright).reshape(height, width, channels)
+    return (height, width), np.asarray(upright).tobytes()
 
 
 def _drawn(name: str, pixels: int | None, channels: int) -> NDArray[np.uint8]:

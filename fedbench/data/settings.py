@@ -14,6 +14,8 @@ from fedbench.settings import Settings
 
 #: How pixels become what networks see.
 Scaling = Literal["dataset", "half", "none"]
+#: How a client's images may look (see ``domains``).
+Domain = Literal["plain", "invert", "tint", "blur", "rotate", "low_contrast", "noise", "edge"]
 
 
 class Data(Settings):
@@ -62,6 +64,9 @@ class Partition(Settings):
     """Number of clients, K."""
     validation: float = Field(0.0, ge=0, lt=1)
     """Share of its images that each client holds out, withheld from every method."""
+    domains: tuple[Domain, ...] | None = Field(None, min_length=1)
+    """Feature skew: client k sees its images as number k modulo m of these m transformations make
+    them; None leaves all as they are."""
 
     @classmethod
     def _called(cls) -> str:

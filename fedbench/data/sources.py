@@ -199,7 +199,22 @@ def locate(
 
     Returns:
         The first layout that is there in full; else what is there of the fullest one.
+
+    Raises:
+        DataError: The system lets nobody look into a folder or at a file.
     """
+    try:
+        return _locate(spec, root, path, cache, size)
+    except OSError as error:
+        raise DataError(
+            f"{spec.name}: cannot look at {error.filename or root}: {error.strerror or error}; let "
+            "this user read it, or set FEDBENCH_DATA to another data root"
+        ) from error
+
+
+def _locate(
+    spec: DatasetSpec, root: Path, path: str | None, cache: Path | None, size: int | None
+) -> Sources:
     base = root / path if path is not None else root
     best = Sources(spec, root)
     for layout in spec.accepts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 #: Stands in a pattern for any number of folders.
@@ -39,16 +40,20 @@ def find(folder: Path, pattern: str, suffixes: tuple[str, ...]) -> Tree:
         pattern: A glob pattern; one such as ``train/*/**/*`` takes whole trees, and only of these
             is it told what is left out.
         suffixes: File name endings that count, in lower case with the dot; empty counts all.
+
+    Raises:
+        OSError: A folder may not be listed, or a file not be looked at.
     """
     if not folder.is_dir():
         return Tree()
     if _DEEP not in pattern:
-        return Tree(tuple(sorted(p for p in folder.glob(pattern) if _taken(p, folder, suffixes))))
+        found = _plain(folder, pattern)
+        return Tree(tuple(sorted(path for path in found if _taken(path, folder, suffixes))))
     above, _ = pattern.split(_DEEP)
     files: list[Path] = []
     left_out: list[Path] = []
     empty: list[Path] = []
-    for top in sorted(folder.glob(above)):
+    for top in sorted(_plain(folder, above)):
         if top.name.startswith(".") or not top.is_dir():
             left_out.append(top)
             continue
@@ -59,6 +64,24 @@ def find(folder: Path, pattern: str, suffixes: tuple[str, ...]) -> Tree:
         if not taken:
             empty.append(top)
     return Tree(tuple(sorted(files)), tuple(left_out), tuple(empty))
+
+
+def _plain(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield what may match a pattern, a step after the other.
+
+    Not by ``Path.glob``, which passes over what it may not look into.
+    """
+    first, _, rest = pattern.partition("/")
+    if set(first).isdisjoint("*?["):
+        steps = [folder / first]
+    else:
+        with os.scandir(folder) as entries:
+            steps = [folder / entry.name for entry in entries if fnmatchcase(entry.name, first)]
+    for step in steps:
+        if not rest:
+            yield step
+        elif step.is_dir():
+            yield from _plain(step, rest)
 
 
 def _taken(path: Path, folder: Path, suffixes: tuple[str, ...]) -> bool:

@@ -170,9 +170,10 @@ class Client(Work):
             return self._train(module, loader, recipe.epochs, snapshots)
 
         if common:
+            started = self.cell.method.started(self.info.model)
             settings: dict[str, Any] = {
                 "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
-                "model": self.info.model.model_dump(mode="json", exclude_none=True),
+                "model": started.model_dump(mode="json", exclude_none=True),
                 "versions": [Recipe.version, MODELS.get(self.info.model.name).version],
                 "round": self.round,
                 "snapshots": list(snapshots),
@@ -222,15 +223,19 @@ class Client(Work):
         return {**super()._origin(), "data": self._digest}
 
 
-def split_digest(fingerprint: str, indices: bytes, normalisation: str) -> str:
+def split_digest(
+    fingerprint: str, indices: bytes, normalisation: str, domain: str = "plain"
+) -> str:
     """Return the digest that names a client's data in artefact keys.
 
     Args:
         fingerprint: The data set's.
         indices: The positions of the client's images, as int64 bytes.
         normalisation: How pixels are scaled.
+        domain: How its images look (see ``data.domains``).
     """
-    head = f"{fingerprint}|{normalisation}|".encode()
+    skew = "" if domain == "plain" else f"{domain}|"
+    head = f"{fingerprint}|{normalisation}|{skew}".encode()
     return hashlib.sha256(head + indices).hexdigest()
 
 

@@ -122,7 +122,7 @@ class Context:
         from fedbench.models.factory import build
         from fedbench.seeding import derive
 
-        shape = self.shape
+        shape, model = self.shape, self.cell.method.started(model)
         names = () if name is None else (name,)
         seed = derive(self.cell.seed, "initialisation", model.label, *names)
         return build(

@@ -82,7 +82,7 @@ class UnusedImages(ResourceKind):
             return f"{known - taken} images of {cell.data.name} are unused; ask for these at most"
         return None
 
-    def privilege(self) -> str:
+    def privilege(self, folders: Folders) -> str:
         """Return how many."""
         return f"{self.count} images of the clients' own data set, which no client holds"
 
@@ -114,7 +114,7 @@ class UnassignedImages(ResourceKind):
             )
         return None
 
-    def privilege(self) -> str:
+    def privilege(self, folders: Folders) -> str:
         """Return how many."""
         count = "all" if self.count is None else self.count
         return f"{count} images of the clients' own data set that the partition gives to no client"

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from fedbench.data.dataset import Split
+from fedbench.data.domains import domain_of, transform
 from fedbench.data.partition import ClientSplit
+from fedbench.data.settings import Domain
 from fedbench.errors import DataError
 from fedbench.federation.client import Client, ClientInfo, split_digest
 from fedbench.federation.context import Context
@@ -51,10 +53,13 @@ class Population:
         worker = Client(
             self._context,
             self.infos[client],
-            self._train.take(torch.from_numpy(indices)),
+            self._seen(client, self._train.take(torch.from_numpy(indices)), "train"),
             self.hold_out(client),
             split_digest(
-                self._fingerprint, indices.tobytes(), self._context.cell.data.normalisation
+                self._fingerprint,
+                indices.tobytes(),
+                self._context.cell.data.normalisation,
+                self._domain(client),
             ),
             state,
         )
@@ -65,4 +70,13 @@ class Population:
 
     def hold_out(self, client: int) -> Split:
         """Return what a client withholds for validation; it may be empty."""
-        return self._train.take(torch.from_numpy(self._split.validation[client]))
+        held = self._train.take(torch.from_numpy(self._split.validation[client]))
+        return self._seen(client, held, "validation")
+
+    def _domain(self, client: int) -> Domain:
+        return domain_of(self._context.cell.partition.domains, client)
+
+    def _seen(self, client: int, split: Split, which: str) -> Split:
+        """Return images as a client sees them."""
+        seed, domain = self._context.cell.seed, self._domain(client)
+        return Split(transform(split.images, domain, seed, client, which), split.labels)

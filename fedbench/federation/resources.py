@@ -37,6 +37,7 @@ class Resource:
         pixels: Its price where it is images: what has to be stored, in pixels.
         size_bytes: Its price where it is none, such as the weights of a network.
         folder: Where it lies, for what is read from files by other libraries.
+        digest: Of these files.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Resource:
     pixels: int = 0
     size_bytes: int = 0
     folder: Path | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class ResourceKind(ABC):
         """Return the settings of the public data set that it is read from, or None."""
         return None
 
-    def privilege(self) -> str | None:
+    def privilege(self, folders: Folders) -> str | None:
         """Return in words what the method is given with it that others are not, or None."""
         return None
 
@@ -166,6 +168,7 @@ RESOURCES: Registry[type[ResourceKind]] = Registry(
         "unused": "fedbench.federation.images:UnusedImages",
         "unassigned": "fedbench.federation.images:UnassignedImages",
         "picture": "fedbench.federation.images:PublicPicture",
+        "diffusers": "fedbench.federation.priors:DiffusionFolder",
     },
 )
 

@@ -73,6 +73,8 @@ class FedDF(PublicMethod):
             "validate_every": 100,
             "patience": 1000,
             "average_buffers": False,
+            "validation_rule": "feddf",
+            "initialisation": "feddf",
         },
         # The competitor in S1's experiments: clients send logits.
         "single_image_rival": {
@@ -86,6 +88,7 @@ class FedDF(PublicMethod):
             "augment": "none",
             "logit_length": 2.5,
             "logit_rule": "jump",
+            "initialisation": "single_image",
         },
     }
 

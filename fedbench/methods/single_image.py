@@ -141,6 +141,7 @@ class SingleImage(PublicMethod):
             "logit_length": 2.5,
             "logit_rule": "jump",
             "crops": 50_000,
+            "initialisation": "single_image",
             "selection": {
                 "cluster": "full",
                 "clusters": 1000,

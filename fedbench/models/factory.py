@@ -9,6 +9,7 @@ import torch
 
 from fedbench.errors import ModelError
 from fedbench.models.families import MODELS
+from fedbench.models.initialisation import start
 from fedbench.models.settings import Model, why_not
 from fedbench.registry import imported
 from fedbench.seeding import isolated
@@ -45,6 +46,8 @@ def build(
     options = {option: getattr(model, option) for option in family.options}
     with isolated(seed):
         net = make(channels=channels, size=size, classes=classes, **options)
+        if model.initialisation is not None:
+            start(net, model.initialisation)
     if family.channels_last and device == "cpu":
         net.to(memory_format=torch.channels_last)
     return net

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from fedbench.registry import Registry
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: From this height on, `dense_cnn` is the network that DENSE uses for 32x32 pixels; below, the one
 #: that it uses for 28x28.
 DENSE_CNN_PLAIN_FROM = 32  # DENSE
+
+#: Ways to start convolutions other than PyTorch's (see ``initialisation``).
+Initialisation = Literal["kaiming_normal", "kaiming_uniform"]
 
 
 class Options(Protocol):
@@ -55,6 +58,8 @@ class Family:
         batch_norm: Whether it has BatchNorm layers, or a function of the settings and the height.
         source: Where the architecture comes from, with a URL.
         options: Which of ``width``, ``depth`` and ``norm`` it takes, and their defaults.
+        initialisation: Whether its convolutions may start otherwise than its builder starts them,
+            by ``Initialisation``.
         channels_last: Whether its weights are kept in ``torch.channels_last`` on a CPU: where that
             trains faster in both precisions, by ``benchmarks/speed/memory_format.py``. A network
             for a GPU, where nothing was measured, is contiguous.
@@ -68,6 +73,7 @@ class Family:
     batch_norm: bool | Callable[[Options, int], bool]
     source: str
     options: Mapping[str, int | str] = field(default_factory=dict)
+    initialisation: bool = False
     channels_last: bool = False
     version: int = 1
 
@@ -127,6 +133,7 @@ RESNET8 = Family(
     options={"width": 16},  # single_image_fl
     min_size=5,
     batch_norm=True,
+    initialisation=True,
     source=_RESNET,
     channels_last=True,  # x1.4, bf16 x1.2
     version=2,
@@ -138,6 +145,7 @@ RESNET20 = Family(
     options={"width": 16},  # single_image_fl
     min_size=5,
     batch_norm=True,
+    initialisation=True,
     source=_RESNET,
     channels_last=True,  # x1.3, bf16 x1.2
     version=2,
@@ -149,6 +157,7 @@ RESNET18 = Family(
     options={"width": 64},  # He et al.
     min_size=9,
     batch_norm=True,
+    initialisation=True,
     source=_RESNET,
 )
 WRN16_4 = Family(
@@ -157,6 +166,7 @@ WRN16_4 = Family(
     build="fedbench.models.wide_resnet:wrn16_4",
     min_size=5,
     batch_norm=True,
+    initialisation=True,
     source='Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, '
     "https://arxiv.org/abs/1605.07146",
     channels_last=True,  # x1.06, bf16 x1.09

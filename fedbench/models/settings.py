@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedbench.models.families import MODELS
+from fedbench.models.families import MODELS, Initialisation
 from fedbench.settings import Settings
 
 Norm = Literal["instance", "group", "batch", "none"]
@@ -23,6 +23,9 @@ class Model(Settings):
     """Number of blocks, for families that have it as an option."""
     norm: Norm | None = None
     """Normalisation layer, for families that have it as an option."""
+    initialisation: Initialisation | None = None
+    """How convolutions start, for families that have it as an option; None: as PyTorch starts
+    them. `kaiming_normal` counts outputs (fan-out), `kaiming_uniform` inputs (fan-in)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -44,6 +47,12 @@ class Model(Settings):
             if getattr(self, option) is not None and option not in family.options:
                 takes = ", ".join(family.options) or "no options"
                 raise ValueError(f"model {self.name!r} takes no {option!r}; it takes {takes}")
+        if self.initialisation is not None and not family.initialisation:
+            able = ", ".join(name for name in MODELS.names() if MODELS.get(name).initialisation)
+            raise ValueError(
+                f"model {self.name!r} takes no `initialisation`: its source has one way to start; "
+                f"leave it out, or take one of {able}"
+            )
         return self
 
     @property
@@ -51,7 +60,12 @@ class Model(Settings):
         """A short name that tells architectures apart, such as ``convnet-w32``."""
         defaults = MODELS.get(self.name).options
         parts = [self.name]
-        for option, letter in (("width", "w"), ("depth", "d"), ("norm", "")):
+        for option, letter in (
+            ("width", "w"),
+            ("depth", "d"),
+            ("norm", ""),
+            ("initialisation", ""),
+        ):
             value = getattr(self, option)
             if value is not None and value != defaults.get(option):
                 parts.append(f"{letter}{value}")

@@ -57,7 +57,7 @@ LEDGER = (
 
 _NAMED = (*SETTING, "profile", "method", "preset", "preset_label", "overrides")
 _RECORD = (
-    *(*_NAMED, "seed", "control", *METRICS, *LEDGER),
+    *(*_NAMED, "seed", "control", *METRICS, "domain_mean", *LEDGER),
     *("shared_pixels", "resources", "cell_id", "record", "flat"),
 )
 #: What ``Row.values`` has, besides the columns of ``table.csv``.
@@ -65,7 +65,7 @@ _ROW = (
     *(*_NAMED, "settings", "label", "control", "n", "lacks_seeds", "gap_to_centralised"),
     *(f"{name}_mean" for name in METRICS),
     *(f"{name}_std" for name in SPREAD),
-    *(*LEDGER, "shared_pixels", "resources", "record_ids"),
+    *("domain_mean", *LEDGER, "shared_pixels", "resources", "record_ids"),
 )
 
 
@@ -134,6 +134,7 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
                 "seed": record.settings["seed"],
                 "control": values["method"] in controls,
                 **metrics(record),
+                "domain_mean": record.metrics.get("domain_mean"),
                 **record.ledger,
                 "shared_pixels": record.shared_pixels,
                 "resources": " ".join(record.resources) or None,
@@ -146,7 +147,9 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame(lines, columns=None if lines else [*_RECORD, "row", "block"])
-    frame = frame.astype({"budget_pixels": "Int64", **dict.fromkeys((*METRICS, *LEDGER), float)})
+    frame = frame.astype(
+        {"budget_pixels": "Int64", **dict.fromkeys((*METRICS, "domain_mean", *LEDGER), float)}
+    )
     scores = frame[list(METRICS)]
     frame[list(METRICS)] = scores.where(np.isfinite(scores))
     return frame
@@ -179,6 +182,7 @@ def rows_frame(records: pd.DataFrame) -> pd.DataFrame:
         rows[f"{name}_mean"] = groups[name].mean().where(sound)
         if name in SPREAD:
             rows[f"{name}_std"] = groups[name].std().where(sound)
+    rows["domain_mean"] = groups["domain_mean"].mean()
     rows[list(LEDGER)] = groups[list(LEDGER)].mean()
     rows["shared_pixels"] = groups["shared_pixels"].max()
     rows["record_ids"] = everything["cell_id"].agg(" ".join)

@@ -140,7 +140,7 @@ def written(flat: Flat, names: Iterable[str]) -> list[str]:
 
 def model_label(models: Iterable[Mapping[str, Any]]) -> str:
     """Return the clients' architectures in their order, such as ``convnet-w32-d3+resnet8``."""
-    letters = (("width", "w"), ("depth", "d"), ("norm", ""))
+    letters = (("width", "w"), ("depth", "d"), ("norm", ""), ("initialisation", ""))
     return "+".join(
         "-".join(
             [

@@ -276,7 +276,7 @@ def _facts(row: Row) -> dict[str, str]:
     facts = {name: str(value) for name, value in row.settings.items()}
     models = json.loads(facts.get("models", "[]"))
     facts["model"] = "+".join(model["name"] for model in models)
-    for option in ("width", "depth", "norm"):
+    for option in ("width", "depth", "norm", "initialisation"):
         values = {model.get(option) for model in models}
         if len(values) == 1 and None not in values:
             facts[f"model.{option}"] = str(values.pop())

@@ -124,6 +124,9 @@ BALANCED = Column(
     lambda values: accuracy(values["balanced_accuracy_mean"], values["balanced_accuracy_std"]),
 )
 
+#: The same where clients see images otherwise.
+DOMAINS = Column("domains %", "Dom. %", lambda values: percent(values["domain_mean"]), 6)
+
 
 def tells_balanced(rows: Iterable[Row]) -> bool:
     """Return whether balanced accuracy says something else than accuracy.
@@ -141,7 +144,11 @@ def tells_balanced(rows: Iterable[Row]) -> bool:
 
 def figures(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Return the columns that follow the accuracies of these rows and their paired differences."""
-    return (BALANCED, *FIGURES) if tells_balanced(rows) else FIGURES
+    known = (
+        (BALANCED, tells_balanced(rows)),
+        (DOMAINS, any(row.values.get("domain_mean") is not None for row in rows)),
+    )
+    return (*(column for column, tells in known if tells), *FIGURES)
 
 
 def note(rows: Sequence[Row]) -> str:

@@ -7,7 +7,7 @@ given the images once and upload logits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,17 +26,27 @@ from fedbench.federation.server import Server
 from fedbench.federation.stages import Kept
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
+from fedbench.models.families import Initialisation
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
 from fedbench.synthesis import mirrors
 from fedbench.synthesis.schedule import StepSchedule
 from fedbench.synthesis.teachers import Teachers
-from fedbench.synthesis.voting import Best, client_weights, keep_best_teachers
+from fedbench.synthesis.voting import Best, Rule, client_weights, keep_best_teachers
 from fedbench.training.distillation import Distillation, Objective, Teacher
 from fedbench.training.logits import LogitBound
 from fedbench.training.recipe import Augment, Recipe
 
 State = Mapping[str, Tensor]
+
+#: How the codes start the convolutions of their architectures, and of those of their kind.
+STARTS: Mapping[str, Mapping[str, Initialisation]] = {
+    "feddf": dict.fromkeys(("resnet8", "resnet20", "resnet18", "wrn16_4"), "kaiming_normal"),
+    "single_image": {
+        **dict.fromkeys(("resnet8", "resnet20", "resnet18"), "kaiming_normal"),
+        "wrn16_4": "kaiming_uniform",
+    },
+}
 
 
 class PublicConfig(MethodConfig):
@@ -86,6 +96,13 @@ class PublicConfig(MethodConfig):
     """Steps without a better snapshot after which a student stops; None never stops."""
     keep_initial: bool = False  # FedDF's code, S1
     """Whether a student as it was before its first step may be the best."""
+    validation_rule: Rule = "single_image"  # S1
+    """Which steps are validated, and which of equal snapshots is kept. `single_image`: the first,
+    every `validate_every` and the last step; the last of equals. `feddf`: multiples of
+    `validate_every` alone; the first of equals."""
+    initialisation: Literal["models", "single_image", "feddf"] = "models"
+    """How ResNets and WRNs start whose `models` says nothing of it: as PyTorch starts them, or as
+    in the code of either paper (see docs/models.md). Others start as they always do."""
     step_schedule: StepSchedule = StepSchedule()
     """How the number of steps varies over rounds and architectures."""
 
@@ -93,6 +110,20 @@ class PublicConfig(MethodConfig):
     def bound(self) -> LogitBound | None:
         """Bound on the length of logits in losses."""
         return None if self.logit_length is None else LogitBound(self.logit_length, self.logit_rule)
+
+    def started(self, model: Model) -> Model:
+        """Return an architecture with the initialisation of the code that the settings name."""
+        how = STARTS.get(self.initialisation, {}).get(model.name)
+        if how is None or model.initialisation is not None:
+            return model
+        return model.model_copy(update={"initialisation": how})
+
+    def idle(self, models: Iterable[Model]) -> Iterator[str]:
+        """Yield what no architecture takes, and a rule of validation where there is none."""
+        if all(self.started(model) == model for model in models):
+            yield "initialisation"
+        if self.validation == "none":
+            yield "validation_rule"
 
     def warm(self, round: int) -> bool:
         """Return whether a round (from 0) starts from the average of its uploads."""
@@ -129,7 +160,7 @@ class PublicMethod(Method):
             return "drop_worst validates the clients' models, which only exchange: weights sends"
         if config.drop_worst and config.validation == "none":
             return "drop_worst needs validation: poll or pooled"
-        return None
+        return _never_measured(config)
 
     def rounds(self) -> int:
         """Return R."""
@@ -153,6 +184,19 @@ class PublicMethod(Method):
     def models(self, server: Server) -> Iterable[tuple[str, nn.Module]]:
         """Yield the mirror as ``global``, or each architecture's as ``mirror/...``."""
         yield from mirrors.final(server)
+
+
+def _never_measured(config: PublicConfig) -> str | None:
+    """Say that a student may end before it is validated, or return None."""
+    least = config.step_schedule.least(config.steps)
+    always = config.validation_rule != "feddf" or config.validation == "none"
+    if always or config.steps == 0 or least >= config.validate_every:
+        return None
+    return (
+        f"validation_rule: feddf validates after every {config.validate_every} steps alone, and a "
+        f"round may have {least}; set validate_every to {least} or less, or the rule to "
+        "single_image"
+    )
 
 
 @dataclass
@@ -327,7 +371,8 @@ def _student(
 
     best = None
     if config.validation != "none":
-        best = Best(server, net, config.validate_every, steps, config.patience)
+        rule = config.validation_rule
+        best = Best(server, net, config.validate_every, steps, config.patience, rule)
         if config.keep_initial:
             best.measure(0)
     recipe = Recipe(

@@ -23,6 +23,15 @@ class StepSchedule(Settings):
     """The largest architecture makes all steps, smaller ones fewer, in proportion to the logarithm
     of their number of weights but never fewer than the fewest."""
 
+    def least(self, most: int) -> int:
+        """Return how few steps a student may make in a round.
+
+        Args:
+            most: Steps at the peak.
+        """
+        varies = self.by_size or (self.kind == "cosine" and self.period > 1)
+        return min(self.fewest, most) if varies else most
+
     def steps(self, most: int, round: int, *, size: int, largest: int) -> int:
         """Return the steps of one student in one round.
 

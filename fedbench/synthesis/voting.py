@@ -12,6 +12,7 @@ from fedbench.federation.client import ClientInfo
 from fedbench.federation.server import Server
 
 Weighting = Literal["uniform", "samples", "batches"]
+Rule = Literal["single_image", "feddf"]
 
 
 def client_weights(
@@ -52,14 +53,19 @@ def keep_best_teachers(accuracies: Sequence[float], classes: int) -> list[int]:
 
 
 class Best:
-    """The best snapshot of a student by validation, each at its price. Ties go to the later one.
+    """The best snapshot of a student by validation, each at its price.
+
+    ``single_image``, as S1's code: after the first step, multiples of ``every`` and the last one;
+    the last of equals. ``feddf``, as FedDF's: after multiples alone, where it may stop as well; the
+    first of equals, but never the student before its first step.
 
     Args:
         server: Asks the clients, or has their hold-outs.
         net: The student.
-        every: Steps between two validations; the first and the last step have one, too.
+        every: Steps between two validations.
         steps: How many steps there are.
         patience: Steps without a better snapshot after which to stop.
+        rule: When it is measured, and which of equals stays.
 
     Attributes:
         state: The best snapshot's weights and buffers.
@@ -67,9 +73,15 @@ class Best:
     """
 
     def __init__(
-        self, server: Server, net: nn.Module, every: int, steps: int, patience: int | None
+        self,
+        server: Server,
+        net: nn.Module,
+        every: int,
+        steps: int,
+        patience: int | None,
+        rule: Rule = "single_image",
     ) -> None:
-        self._server, self._net = server, net
+        self._server, self._net, self._rule = server, net, rule
         self._every, self._steps, self._patience = every, steps, patience
         self._found = 0
         self.state: dict[str, Tensor] = {}
@@ -81,7 +93,12 @@ class Best:
         Args:
             step: Steps done, from 1.
         """
-        if step == 1 or step % self._every == 0 or step == self._steps:
+        due = step % self._every == 0
+        if self._rule == "single_image":
+            due = due or step in (1, self._steps)
+        elif not due:
+            return False
+        if due:
             self.measure(step)
         return self._patience is not None and step - self._found >= self._patience
 
@@ -96,6 +113,7 @@ class Best:
     def measure(self, step: int) -> None:
         """Validate the student as it is now, and keep it if none was better."""
         accuracy = self._server.validate(self._net)
-        if accuracy >= self.accuracy:
+        equal = accuracy == self.accuracy and (self._rule == "single_image" or self._found == 0)
+        if accuracy > self.accuracy or equal:
             self.accuracy, self._found = accuracy, step
             self.state = {name: value.clone() for name, value in self._net.state_dict().items()}

@@ -36,6 +36,7 @@ def keep(home, cell_id, status="ok", suite="s", **outputs):
         settings={"method": {"name": "x"}},
         versions={},
         metrics={"accuracy": 0.5},
+        data={"classes": ["a"]},
         partition={"histogram": [[1]]},
         outputs=outputs,
     )

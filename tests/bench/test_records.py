@@ -23,6 +23,7 @@ PLAIN = Record(
     settings={"method": {"name": "x"}},
     versions={},
     metrics={"accuracy": 0.1 + 0.2},
+    data={"classes": ["a", "b"]},
     partition={"histogram": [[1, 2]]},
 )
 

@@ -59,3 +59,29 @@ def test_what_killed_processes_left_is_taken_away_and_nothing_else(place):
     made = session_folder().parent.name
     left = {f"fedb-{GONE}-young", f"fedb-{os.getpid()}-alive", "fedb-notes", made}
     assert {path.name for path in place.iterdir()} == left
+
+
+def test_a_long_tmpdir_is_no_place_of_rays(monkeypatch, tmp_path):
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    folder = session_folder()
+    folder.parent.rmdir()
+    assert folder.parent.parent == Path("/tmp")
+
+
+def test_a_tmpdir_too_long_for_the_workers_socket_is_named(monkeypatch):
+    """As the forkserver meets it: its socket lies there, and 107 bytes are all that it may have."""
+    from fedbench.bench.executors import local
+
+    def ensure_running():
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(local.forkserver, "ensure_running", ensure_running)
+    monkeypatch.setattr("tempfile.tempdir", "/tmp/long")
+    words = (
+        r"^no socket for worker processes in '/tmp/long' \(AF_UNIX path too long\); set TMPDIR to"
+    )
+    with pytest.raises(SettingsError, match=words):
+        local._start_server()

@@ -17,7 +17,8 @@ GOOD = Record(
     settings={"method": {"name": "x"}, "seed": 0},
     versions={},
     metrics={"accuracy": 0.5, "nll": 1.0, "per_class": [0.5, None]},
-    ledger={"bytes_up": 3, "traffic": {"up": {}}},
+    ledger={"bytes_up": 3, "traffic": {"up/round": {"messages": 1, "wire": 3}}},
+    data={"classes": ["cat", "dog"], "size": 16},
     partition={"histogram": [[1, 2]]},
     curves=[{"name": "global", "step": 1, "accuracy": 0.2}],
     outputs={"model": "0" * 64},
@@ -67,6 +68,37 @@ def test_long_text_is_cut_and_says_so():
         ({"metrics": {"accuracy": 0.5, "per_class": [2]}}, "per_class: 2"),
         ({"ledger": {"bytes_up": -1}}, "ledger.bytes_up: -1"),
         ({"ledger": {"client_seconds": "3"}}, "ledger.client_seconds"),
+        (
+            {"ledger": {"traffic": {"up/round": {"messages": "1"}}}},
+            r"ledger.traffic.up/round.messages: '1' is no number",
+        ),
+        ({"ledger": {"traffic": {"up": {"wire": {"a": -1}}}}}, "ledger.traffic.up.wire.a: -1"),
+        ({"ledger": {"traffic": 3}}, "ledger.traffic: 3 are no counts"),
+        ({"ledger": {"bytes_up": [1]}}, r"ledger.bytes_up: \[1\]"),
+        (
+            {"metrics": {"accuracy": 0.5, "models": {"global": {"accuracy": 2}}}},
+            "metrics.models.global.accuracy: 2",
+        ),
+        (
+            {"metrics": {"accuracy": 0.5, "models": {"a": {"accuracy": 1, "on_mixes": [-1]}}}},
+            "metrics.models.a.on_mixes: -1",
+        ),
+        ({"metrics": {"accuracy": 0.5, "models": [1]}}, r"metrics.models: \[1\]"),
+        ({"metrics": {"accuracy": 0.5, "models": {"a": 1}}}, "metrics.models.a: 1"),
+        ({"metrics": {"accuracy": 0.5, "per_class": 1}}, "metrics.per_class: 1 is no list"),
+        ({"metrics": {"accuracy": float("nan")}}, "metrics.accuracy: nan is no finite"),
+        ({"data": {"classes": ["a"], "a": [1.0, float("inf")]}}, r"data.a\[1\]: inf"),
+        ({"curves": [{"name": "m", "step": 0, "accuracy": 1, "nll": "9"}]}, "nll: '9'"),
+        ({"settings": {"method": {"name": "x", "lr": float("inf")}}}, "settings.method.lr: inf"),
+        ({"data": {"size": 3}}, "data.classes: None"),
+        ({"data": {"classes": "cat"}}, "data.classes: 'cat'"),
+        ({"data": {"classes": ["a"], "train": "7"}}, "data.train: '7' is no whole number"),
+        ({"data": {"classes": ["a"], "resources": []}}, "data.resources"),
+        ({"data": {"classes": ["a"], "notes": [1]}}, "data.notes"),
+        ({"partition": {"histogram": [[1], [1, 2]]}}, "different numbers of classes"),
+        ({"partition": {"histogram": [[True]]}}, "partition.histogram"),
+        ({"partition": {"histogram": [[1]], "hold_outs": ["0"]}}, "partition.hold_outs"),
+        ({"curves": [{"name": "m", "step": 0, "accuracy": 1, "bytes": "9"}]}, "bytes: '9'"),
         ({"partition": {}}, "partition.histogram"),
         ({"partition": {"histogram": [["1"]]}}, "partition.histogram"),
         ({"curves": [{"name": "m", "step": 0, "accuracy": "x"}]}, r"curves\[0\].accuracy"),
@@ -88,6 +120,11 @@ def test_long_text_is_cut_and_says_so():
 def test_what_no_record_can_hold_is_refused_by_place(read, over, words):
     with pytest.raises(StoreError, match=f"not a record: .*{words}"):
         read(**over)
+
+
+def test_what_diverged_on_its_way_may_stand_in_a_good_record(read):
+    point = {"name": "m", "step": 1, "accuracy": 0.1, "nll": float("nan")}
+    assert read(findings={"loss": [float("nan")]}, curves=[point]).status == "ok"
 
 
 def test_a_failed_record_needs_no_numbers(read):

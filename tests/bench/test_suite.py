@@ -266,3 +266,18 @@ def test_a_parameter_of_another_scheme_is_an_error_and_stands_beside_its_scheme(
     beside = [{"scheme": "dirichlet", "beta": 0.1}, {"scheme": "iid"}]
     cells = plan(suite(axes={"method": ["local"], "partition": beside}).sized("one"))
     assert [entry.cell.partition.scheme for entry in cells] == ["dirichlet", "iid"]
+
+
+def test_an_exclusion_by_a_number_in_scientific_notation_acts(tmp_path):
+    """YAML 1.1 reads `1e-3` as text."""
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "name: small\n"
+        "seeds: 1\n"
+        "fixed: {method: local}\n"
+        "axes: {recipe.lr: [1e-3, 1e-2]}\n"
+        "exclude: [{when: {recipe.lr: 1e-3}, reason: slow}]\n"
+    )
+    found = expand(read_suite(path).sized())
+    assert [entry.cell.recipe.lr for entry in found.cells] == [0.01]
+    assert [one.values["recipe.lr"] for one in found.excluded] == [0.001]

@@ -57,6 +57,7 @@ def record(entry, status="ok", *, suite="small", wall=10.0, shared=0.0, client=8
         settings=entry.settings,
         versions={},
         metrics={"accuracy": 0.5},
+        data={"classes": ["a"]},
         partition={"histogram": [[1]]},
         wall_seconds=wall,
         ledger={"client_seconds": client, "shared_seconds": shared, "rounds": rounds},

@@ -51,6 +51,7 @@ def made(number, **over):
         },
         "versions": {},
         "metrics": {"accuracy": 0.5, "models": {}},
+        "data": {"classes": ["a"]},
         "partition": {"histogram": [[1] * 10] * 5},
     }
     return Record(**{**values, **over})

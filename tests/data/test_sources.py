@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from data_files import labels, pixels, put, write_cifar10, write_idx, write_picture
 
 from fedbench.data.sources import locate
 from fedbench.data.specs import CIFAR10, DATASETS, DIGITS, FOLDER, MNIST, SVHN
+from fedbench.errors import DataError
 
 BUILT_IN = [
     "cifar10",
@@ -172,3 +174,57 @@ def test_folder_without_test_says_so(tmp_path):
     found = locate(FOLDER, tmp_path, "mine")
     assert found.missing == ("test/*/**/*",)
     assert "PATH/test/<class>/" in found.help
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """Have the system refuse to list folders of a name, which root may always do."""
+    whole = os.scandir
+
+    def lock(name):
+        def scandir(path="."):
+            if Path(path).name == name:
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return whole(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return lock
+
+
+@pytest.mark.parametrize("name", ["train", "cat", "deep"])
+def test_a_folder_that_may_not_be_listed_is_named_and_never_passed_over(tmp_path, locked, name):
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            put(tmp_path / "pets" / part / label / "0.png", b"x")
+    put(tmp_path / "pets" / "train" / "dog" / "deep" / "1.png", b"x")
+    assert len(locate(FOLDER, tmp_path, "pets").files) == 5
+    locked(name)
+    line = rf"^folder: cannot look at {tmp_path}/pets.*{name}: Permission denied; let this user"
+    with pytest.raises(DataError, match=line):
+        locate(FOLDER, tmp_path, "pets")
+
+
+def test_shards_that_may_not_be_listed_are_named(tmp_path, locked):
+    put(tmp_path / "svhn" / "cropped_digits" / "train-0.parquet", b"x")
+    locked("cropped_digits")
+    with pytest.raises(DataError, match=r"^svhn: cannot look at .*cropped_digits: Permission"):
+        locate(SVHN, tmp_path)
+
+
+def test_a_file_that_may_not_be_looked_at_is_named(mnist, monkeypatch):
+    whole = os.stat
+
+    def stat(path, *arguments, **options):
+        if str(path).endswith("train-images-idx3-ubyte"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(DataError, match=r"^mnist: cannot look at .*train-images-idx3-ubyte: Perm"):
+        locate(MNIST, mnist)
+
+
+def test_a_path_longer_than_the_system_takes_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"^folder: cannot look at .*: File name too long; let"):
+        locate(FOLDER, tmp_path, "x" * 300)

@@ -52,6 +52,15 @@ INVERSION = {
     "batch_size": 8,
     "batch_norm": 0,
 }
+GUIDED = {
+    "prior": "unused@20",
+    "prior_steps": 1,
+    "images_per_class": 1,
+    "batch_size": 8,
+    "batch_norm": 0,
+    "steps": 2,
+    "epochs": 1,
+}
 CELLS = {
     "base_images": ({"name": "base_images", **SEARCH}, IPC),
     "centralised": ({"name": "centralised"}, {}),
@@ -72,6 +81,7 @@ CELLS = {
     "fedcgs": ({"name": "fedcgs"}, {}),
     "feddf": ({"name": "feddf", **DISTIL, "rounds": 2}, IMAGES),
     "feddf-logits": ({"name": "feddf", **LOGITS, "rounds": 2}, IMAGES),
+    "fedlmg": ({"name": "fedlmg", **GUIDED}, {}),
     "fedprox": ({"name": "fedprox", "rounds": 1, "epochs": 1}, {}),
     "local": ({"name": "local"}, {}),
     "local_dm": ({"name": "local_dm", **MATCHING}, EACH),

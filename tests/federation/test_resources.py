@@ -105,7 +105,9 @@ def test_what_there_is_too_little_of_is_an_error(tiny, load):
 
 
 def test_what_is_no_resource_is_an_error_that_says_what_there_is():
-    with pytest.raises(SettingsError, match=r"'nonsense'.*dataset, picture, unassigned, unused"):
+    with pytest.raises(
+        SettingsError, match=r"'nonsense'.*dataset, diffusers, picture, unassigned, unused"
+    ):
         declared("nonsense:x")
 
 
@@ -168,9 +170,9 @@ def test_digests_are_of_what_is_here(runtime, pets):
     assert digests(["dataset:digits@5"], nowhere).keys() == {"dataset:digits@5"}
 
 
-def test_only_unused_images_are_a_privilege():
+def test_only_unused_images_are_a_privilege(runtime):
     names = ("dataset:mnist@5", "picture:china@100", "unused@5")
-    assert [declared(name).privilege() for name in names] == [
+    assert [declared(name).privilege(Folders(runtime.data, runtime.home)) for name in names] == [
         None,
         None,
         "5 images of the clients' own data set, which no client holds",

@@ -43,6 +43,16 @@ GENERATORS = {
     "student_passes": 8,
     "lr": 0.05,
 }
+GUIDED = {
+    "prior_steps": 60,
+    "images_per_class": 10,
+    "batch_size": 32,
+    "steps": 8,
+    "edits": 0,
+    "epochs": 20,
+    "student_batch_size": 32,
+    "lr": 0.05,
+}
 TRAJECTORIES = {
     "experts": 2,
     "start_epochs": 2,
@@ -73,6 +83,8 @@ SHORT: dict[tuple[str, str | None], tuple[dict[str, object], dict[str, object]]]
     ("deep_inversion", "fedbench"): (INVERSION, BATCH_NORM),
     ("deep_inversion", "reference"): (INVERSION, BATCH_NORM),
     ("deep_inversion", "fed_adi"): (INVERSION, BATCH_NORM),
+    ("fedlmg", "fedbench"): (GUIDED, BATCH_NORM),
+    ("fedlmg", "reference"): (GUIDED, BATCH_NORM),
     ("fedavg", None): ({"rounds": 4}, {}),
     ("fedprox", None): ({"rounds": 4}, {}),
     ("fedcgs", "reference"): ({"ridge": 1e-3}, {}),  # without, the covariance has no inverse

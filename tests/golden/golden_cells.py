@@ -55,6 +55,8 @@ INVERSION = {
     "steps_per_epoch": 4,
     "batch_size": 8,
 }
+GUIDED = {"images_per_class": 2, "batch_size": 12, "steps": 3, "epochs": 2}
+TRAINED = {**GUIDED, "prior": "unused@40", "prior_steps": 3}
 DISTIL = {"steps": 5, "batch_size": 8}
 POLLED = {"validation": "poll", "validate_every": 2}
 LOGITS = {**DISTIL, "exchange": "logits", "augment": "none"}
@@ -229,6 +231,44 @@ CELLS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
             step_schedule={"kind": "cosine", "fewest": 2, "period": 3, "by_size": True},
         ),
         {**IMAGES, **TWO},
+    ),
+    "fedavg-domains": (
+        _named("fedavg", "one_shot"),
+        {"partition": {"domains": ["tint", "rotate", "edge"], "validation": 0.2}},
+    ),
+    "fedlmg-fedbench": (_named("fedlmg", "fedbench", **TRAINED), {"models": RESNET}),
+    "fedlmg-reference": (
+        _named("fedlmg", "reference", **{**TRAINED, "batch_size": 1}, classes=[0, 1], edits=2),
+        {"models": RESNET},
+    ),
+    "fedlmg-none": (
+        _named(
+            "fedlmg",
+            **GUIDED,
+            prior="none",
+            descent_steps=3,
+            filter=5.0,
+            aggregation="multi_teacher",
+        ),
+        {**TWO, **SKEWED},
+    ),
+    "fedlmg-told-bf16": (
+        _named(
+            "fedlmg",
+            **TRAINED,
+            conditional=True,
+            emphasis=2.0,
+            sampler="ddim",
+            step="normalised",
+            scale=0.3,
+            batch_norm=1.0,
+            clamp="straight_through",
+            predict_twice=False,
+            detach_eps=True,
+            edits=1,
+            aggregation="fine_tune",
+        ),
+        {"models": RESNET, "partition": {"domains": ["invert", "low_contrast", "noise"]}, **BF16},
     ),
     "fedprox": (_named("fedprox", **ROUNDS), {}),
     "fedprox-one-shot": (_named("fedprox", "one_shot", mu=0.1), {}),

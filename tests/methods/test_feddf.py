@@ -147,6 +147,85 @@ def test_validation_is_charged_and_the_best_snapshot_stays(compute, mode):
         assert "the clients' hold-outs, pooled at the server" in record.privileges
 
 
+@pytest.mark.parametrize(
+    ("method", "name", "how"),
+    [
+        ({"name": "feddf", "preset": "reference"}, "resnet8", "kaiming_normal"),
+        ({"name": "feddf", "preset": "reference"}, "wrn16_4", "kaiming_normal"),
+        ({"name": "single_image", "preset": "reference"}, "resnet8", "kaiming_normal"),
+        ({"name": "single_image", "preset": "reference"}, "wrn16_4", "kaiming_uniform"),
+        ({"name": "feddf", "preset": "single_image_rival"}, "wrn16_4", "kaiming_uniform"),
+        ({"name": "single_image", "preset": "reference"}, "convnet", None),
+        ({"name": "feddf", "preset": "fedbench"}, "resnet8", None),
+    ],
+)
+def test_references_start_networks_as_their_codes_do(tiny, method, name, how):
+    cell = tiny({**method, "validation": "none"}, **SHARED, models={"name": name})
+    assert cell.method.started(cell.models[0]).initialisation == how
+
+
+def test_a_models_own_start_goes_before_the_methods(tiny):
+    model = {"name": "resnet8", "initialisation": "kaiming_uniform"}
+    cell = tiny({"name": "single_image", "preset": "reference"}, **SHARED, models=model)
+    assert cell.method.started(cell.models[0]) == cell.models[0]
+
+
+def test_the_start_that_a_method_names_is_the_one_that_models_name(compute, runtime, tiny):
+    """At every client, in the mirrors, in the store of trainings, and in the plan's names."""
+    named = {"name": "resnet8", "width": 4, "initialisation": "kaiming_normal"}
+    plain = {"name": "resnet8", "width": 4}
+    by_models = compute(feddf(steps=0, rounds=2), **SHARED, models=named)
+    by_method = compute(feddf(steps=0, rounds=2, initialisation="feddf"), **SHARED, models=plain)
+    other = compute(feddf(steps=0, rounds=2), **SHARED, models=plain)
+    assert by_method.outputs == by_models.outputs != other.outputs
+    assert by_method.ledger["shared_seconds"] > 0 == other.ledger["shared_seconds"]
+    trainings = [
+        planned(tiny(feddf(initialisation=how), **SHARED, models=model)).trainings
+        for how, model in (("models", named), ("feddf", plain), ("models", plain))
+    ]
+    assert trainings[0] == trainings[1] != trainings[2]
+
+
+def test_a_start_that_no_architecture_takes_is_no_part_of_the_id(tiny):
+    def ids(model, **over):
+        return {
+            tiny(feddf(**over, initialisation=how), **SHARED, **HELD_OUT, models=model).cell_id
+            for how in ("models", "feddf")
+        }
+
+    assert len(ids({"name": "convnet", "width": 4, "depth": 2})) == 1
+    assert len(ids({"name": "resnet8", "width": 4})) == 2
+
+
+def test_a_rule_of_validation_is_part_of_the_id_where_there_is_one(tiny):
+    ids = [
+        tiny(
+            feddf(validation=mode, validation_rule=rule, validate_every=2), **SHARED, **HELD_OUT
+        ).cell_id
+        for mode in ("none", "poll")
+        for rule in ("single_image", "feddf")
+    ]
+    assert ids[0] == ids[1]
+    assert len({*ids}) == 3
+
+
+def test_the_references_rule_validates_at_multiples_alone(compute):
+    assert METHODS.get("feddf").presets["reference"]["validation_rule"] == "feddf"
+    method = feddf(steps=5, validation="poll", validate_every=2, validation_rule="feddf")
+    record = compute(method, **SHARED, **HELD_OUT)
+    assert record.ledger["traffic"]["down/validation"]["messages"] == 2 * 3  # steps 2 and 4
+
+
+def test_a_student_that_would_never_be_validated_is_refused_at_plan_time(tiny):
+    over = {"validation": "poll", "validation_rule": "feddf", "validate_every": 4}
+    short = planned(tiny(feddf(steps=3, **over), **SHARED, **HELD_OUT))
+    assert "set validate_every to 3 or less" in short.skip
+    falls = {"kind": "cosine", "fewest": 2}
+    assert planned(tiny(feddf(step_schedule=falls, **over), **SHARED, **HELD_OUT)).skip
+    for fine in ({"steps": 4}, {"steps": 0}, {"steps": 3, "validation": "none"}):
+        assert planned(tiny(feddf(**{**over, **fine}), **SHARED, **HELD_OUT)).skip is None
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_killed_student_that_is_validated_goes_on_and_is_charged_once(
     compute, tiny, runtime, monkeypatch, damaged

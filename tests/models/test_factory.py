@@ -94,7 +94,8 @@ def test_a_family_of_fixed_depth_does_not_advise_a_lower_one():
 
 
 def test_settings_fill_in_and_reach_the_network():
-    assert Model().model_dump() == {"name": "convnet", "width": 128, "depth": 3, "norm": "instance"}
+    filled = {"name": "convnet", "width": 128, "depth": 3, "norm": "instance"}
+    assert Model().model_dump(exclude_none=True) == filled
     net = build(Model(width=12), channels=3, size=32, classes=10, seed=0)
     assert net.feature_dim == 12 * 16
 

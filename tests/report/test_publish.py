@@ -100,7 +100,7 @@ def test_a_changed_number_is_named(tmp_path, out):
 
 @pytest.mark.parametrize(
     "update",
-    [{"versions": {"method": 2}}, {"data": {"classes": [], "size": 16, "fingerprint": "new"}}],
+    [{"versions": {"method": 2}}, {"data": {"classes": ["a"], "size": 16, "fingerprint": "new"}}],
 )
 def test_a_row_is_never_of_two_versions_or_of_two_files(tmp_path, out, update):
     publish(write_suite(tmp_path / "one", seeds(count=5)), out)
@@ -115,7 +115,7 @@ def test_a_row_is_never_of_two_versions_or_of_two_files(tmp_path, out, update):
 
 SHARED = [
     {"versions": {"evaluation": 9}},
-    {"data": {"classes": [], "size": 16, "fingerprint": "n"}},
+    {"data": {"classes": ["a"], "size": 16, "fingerprint": "n"}},
 ]
 
 

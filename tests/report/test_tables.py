@@ -441,3 +441,14 @@ def test_files_have_no_seconds():
         row.values["client_seconds"] = 12345.0
     assert "12,345" not in tables.to_markdown(found)
     assert "12345" not in tables.to_csv(found)
+
+
+def test_the_mean_over_clients_views_has_a_column_where_any_row_has_it():
+    plain, skewed = record("fedavg"), record("ensemble")
+    skewed.metrics["domain_mean"] = 0.25
+    assert "domains %" not in tables.to_markdown(rows([plain]))
+    found = rows([plain, skewed])
+    text = tables.to_markdown(found)
+    assert "domains %" in text
+    assert "25.00" in next(line for line in text.splitlines() if "ensemble" in line)
+    assert values(found, "fedavg")["domain_mean"] is None

@@ -83,9 +83,12 @@ class Judge:
         return self.answers.pop(0)
 
 
-def judged(answers, *, every=5, steps=20, patience=None):
+def judged(answers, *, every=5, steps=20, patience=None, rule="single_image", start=False):
     net = nn.Linear(1, 1, bias=False)
-    best, stopped = Best(Judge(answers), net, every, steps, patience), None
+    best, stopped = Best(Judge(answers), net, every, steps, patience, rule), None
+    if start:
+        nn.init.constant_(net.weight, 0)
+        best.measure(0)
     for step in range(1, steps + 1):
         nn.init.constant_(net.weight, step)
         if best(step):
@@ -106,3 +109,20 @@ def test_a_student_stops_when_patience_is_out():
 
 def test_the_last_step_is_validated_whatever_the_interval():
     assert judged([0.1, 0.2, 0.9], every=15, steps=17)[2] == 17
+
+
+def test_feddf_validates_multiples_alone_and_keeps_the_first_of_equals():
+    """Not the first step, whose student has hardly learnt, and not the last, 22."""
+    best, stopped, kept = judged([0.5, 0.7, 0.7, 0.6], steps=22, rule="feddf")
+    assert (best.accuracy, stopped, kept) == (0.7, None, 10)
+    assert judged([0.5] * 4, steps=22, rule="feddf")[2] == 5
+    assert judged([0.5] * 6, steps=22)[2] == 22
+
+
+def test_feddf_stops_at_a_validation_only():
+    assert judged([0.9, 0.5, 0.5, 0.5], patience=7, rule="feddf")[1:] == (15, 5)
+
+
+def test_feddf_takes_its_start_only_where_that_is_better():
+    assert judged([0.5, 0.5, 0.5, 0.5, 0.5], rule="feddf", start=True)[2] == 5
+    assert judged([0.6, 0.5, 0.5, 0.5, 0.5], rule="feddf", start=True)[2] == 0

@@ -14,6 +14,7 @@ import faulthandler
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
@@ -28,7 +29,7 @@ from fedbench.bench.plan import Planned
 from fedbench.bench.reasons import card_is_lost, death, reason, trace
 from fedbench.bench.records import Record
 from fedbench.bench.running import BusyError, running_path
-from fedbench.errors import UnwritableError
+from fedbench.errors import SettingsError, UnwritableError
 from fedbench.files import Lock
 from fedbench.plugins import load_plugin
 
@@ -107,6 +108,11 @@ def _start_server() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
+    except OSError as error:
+        raise SettingsError(
+            f"no socket for worker processes in {tempfile.gettempdir()!r} ({error}); set TMPDIR to "
+            "a folder that you may write, with a path of at most 70 characters, such as /tmp"
+        ) from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedbench.data.apart import at
 from fedbench.data.readers import Decoded, Progress, check_split, split_of
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def _batch(sources: Sources, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.
 
 
 def _unpickle(sources: Sources, path: Path) -> dict[str, object]:
+    at(path)
     try:
         with path.open("rb") as stream:
             # The files come from Python 2, whose strings held the arrays' bytes.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
+from fedbench.data.apart import at
 from fedbench.data.dataset import Split
 from fedbench.data.modes import decoding, read_rgb
 from fedbench.data.readers import Counter, Decoded, Progress, split_of
@@ -116,6 +117,7 @@ def _grey(images: NDArray[np.uint8]) -> bool:
 
 def _load(path: Path, size: int) -> NDArray[np.uint8]:
     """Return one image (3, size, size)."""
+    at(path)
     upright = read_rgb(path)
     with decoding():
         square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)

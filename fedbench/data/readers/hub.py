@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedbench.data.apart import at
 from fedbench.data.modes import read_rgb
 from fedbench.data.readers import Counter, Decoded, Progress, check_split, split_of
 from fedbench.errors import DataError
@@ -78,6 +79,7 @@ def _open(sources: Sources, path: Path) -> ParquetFile:
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
+    at(path)
     try:
         return ParquetFile(path)
     except (OSError, pa.ArrowException) as error:

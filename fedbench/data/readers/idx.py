@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedbench.data.apart import at
 from fedbench.data.readers import Decoded, Progress, check_split, split_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def read(sources: Sources, size: int | None, progress: Progress) -> Decoded:
 
 def _array(sources: Sources, path: Path, dimensions: int) -> NDArray[np.uint8]:
     """Return an idx file of bytes as an array."""
+    at(path)
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:

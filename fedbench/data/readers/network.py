@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from fedbench.data.apart import at
 from fedbench.data.readers import Decoded, Progress, split_of
 from fedbench.data.subset import stratified
 
@@ -101,6 +102,7 @@ def read(sources: Sources, size: int | None, progress: Progress) -> Decoded:
 
 
 def _rows(sources: Sources, path: Path) -> Rows:
+    at(path)
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8", newline="") as stream:
@@ -206,6 +208,7 @@ def _nidd_table(sources: Sources, path: Path) -> pyarrow.Table:
     import pyarrow as pa
     from pyarrow import csv as arrow
 
+    at(path)
     label = sources.layout.labels if sources.layout else ""
     try:
         opener = gzip.open if path.suffix == ".gz" else open

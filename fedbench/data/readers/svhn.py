@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedbench.data.apart import at
 from fedbench.data.readers import Decoded, Progress, check_split, split_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def _read_mat(sources: Sources, path: Path) -> Split:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
+    at(path)
     try:
         content = loadmat(path, variable_names=("X", "y"))
         images, labels = content["X"], content["y"].ravel()

@@ -1,0 +1,228 @@
+"""`fedbench show guidance`: what guided a cell's images, made again from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedbench.cli.lookup import read_output, read_sets
+from fedbench.cli.pictures import facts
+from fedbench.errors import SettingsError
+from fedbench.files import data_root, home
+
+if TYPE_CHECKING:
+    from fedbench.bench.records import Record
+    from fedbench.bench.runtime import Runtime
+    from fedbench.config import Cell
+    from fedbench.data.dataset import ImageData
+    from fedbench.methods.fedlmg import FedLMGConfig
+    from fedbench.report.figures.render import Sketch
+    from fedbench.report.pictures.guidance import Images
+    from fedbench.synthesis.diffusion import Diffusion, Sampler
+    from fedbench.synthesis.guidance import Guidance, Made
+    from fedbench.synthesis.teachers import Teachers
+
+#: Clients of whom each has a sheet, at most.
+_SHEETS = 6
+#: Noise edits of the sheet that compares them.
+_EDITS = (0, 5, 10)
+
+
+def sketches(path: Path, record: Record, count: int) -> Iterator[Sketch]:
+    """Draw guided images beside the clients' own, and the same noise guided in several ways.
+
+    Args:
+        path: Of the record.
+        record: Of the cell.
+        count: Images of a class in a block, at most.
+
+    Raises:
+        SettingsError: The cell's method guides nothing.
+    """
+    from fedbench.bench.datasets import load_data
+    from fedbench.bench.runtime import Runtime
+    from fedbench.config import parse
+    from fedbench.methods.fedlmg import FedLMGConfig
+
+    cell = parse(record.settings)
+    if not isinstance(cell.method, FedLMGConfig) or "guide" not in record.outputs:
+        raise SettingsError(
+            f"cell {record.cell_id} is of {record.method_label()}, which guides no diffusion "
+            "model; a cell of fedlmg does"
+        )
+    means = Runtime(home=home(), data=data_root(), device="cpu")
+    data = load_data(cell.data, means)
+    yield from _clients(path, record, cell, data, count)
+    if cell.method.prior != "none":
+        yield from _ways(path, record, cell, cell.method, data, means, count)
+
+
+def _clients(
+    path: Path, record: Record, cell: Cell, data: ImageData, count: int
+) -> Iterator[Sketch]:
+    """Draw each client's guided images beside its own."""
+    import torch
+
+    from fedbench.data.domains import domain_of, transform
+    from fedbench.data.partition import split
+    from fedbench.report.pictures.guidance import Images, side_by_side
+
+    made, classes = read_sets(path, record)["synthetic"], record.data["classes"]
+    assert made.origin is not None
+    labels = data.train.labels.cpu()
+    parts = split(labels.numpy(), cell.partition, cell.seed, len(classes))
+    for client in torch.unique(made.origin).tolist()[:_SHEETS]:
+        own = torch.from_numpy(parts.train[client])
+        domain = domain_of(cell.partition.domains, client)
+        seen = transform(data.train.images.cpu()[own], domain, cell.seed, client, "train")
+        here = made.origin == client
+        look = "" if domain == "plain" else f", whose images are seen as {domain}"
+        blocks = {
+            "its own images": Images(seen.numpy(), labels[own].numpy()),
+            "guided by its classifier": Images(
+                made.images[here].numpy(), made.labels[here].numpy()
+            ),
+        }
+        head = [f"Client {client}{look}: {facts(record)}"]
+        yield side_by_side(f"guided-client-{client}", head, blocks, classes, count=count)
+
+
+def _ways(
+    path: Path,
+    record: Record,
+    cell: Cell,
+    config: FedLMGConfig,
+    data: ImageData,
+    means: Runtime,
+    count: int,
+) -> Iterator[Sketch]:
+    """Draw the same noise guided by either term, by both and by none, and after noise edits."""
+    from fedbench.report.pictures.guidance import over_steps, side_by_side
+    from fedbench.synthesis.diffusion import Sampler
+    from fedbench.synthesis.guidance import TOLD
+
+    teacher = _teacher(path, record, cell, data)
+    model = _model(path, record, cell, config, data, means)
+    sampler = Sampler(model, config.sampler, config.steps)
+    given, classes = config.guidance, record.data["classes"]
+    heavy = given.batch_norm or 0.1
+    ways = {
+        "unguided": replace(given, scale=0.0),
+        "cross entropy": replace(given, batch_norm=0.0),
+        "statistics": replace(given, cross_entropy=0.0, batch_norm=heavy),
+        "both": replace(given, batch_norm=heavy),
+    }
+    if not _has_batch_norm(teacher):
+        ways = {name: way for name, way in ways.items() if not way.batch_norm or not way.steers}
+    found = {
+        name: _run(model, sampler, teacher, way, cell, data, count) for name, way in ways.items()
+    }
+    head = [f"The same noise, guided: {facts(record)}"]
+    blocks = {name: _images(made, record, count) for name, made in found.items()}
+    yield side_by_side("guided-terms", head, blocks, classes, count=count)
+    for column, what in ((1, "confidence in the wanted class"), (2, "distance to the statistics")):
+        courses = {name: made.trace[:, column].numpy() for name, made in found.items()}
+        name = f"guided-{TOLD[column].replace('_', '-')}"
+        yield over_steps(name, facts(record), sampler.timesteps, courses, what)
+    edited = {
+        f"{edits} edits": _images(
+            _run(model, sampler, teacher, replace(given, edits=edits), cell, data, count),
+            record,
+            count,
+        )
+        for edits in _EDITS
+    }
+    head = [f"The same noise after edits: {facts(record)}"]
+    yield side_by_side("guided-edits", head, edited, classes, count=count)
+
+
+def _run(
+    model: Diffusion,
+    sampler: Sampler,
+    teacher: Teachers,
+    guidance: Guidance,
+    cell: Cell,
+    data: ImageData,
+    count: int,
+) -> Made:
+    """Return ``count`` images of every class from the same noise."""
+    import torch
+
+    from fedbench.seeding import generator
+    from fedbench.synthesis.guidance import Guide
+
+    scale = data.normalisation(cell.data.normalisation)
+    guide = Guide(model, sampler, teacher, scale, guidance)
+    labels = torch.arange(len(data.classes)).repeat(count)
+    return guide.run(labels, generator(cell.seed, "show", "guided"), watch=True)
+
+
+def _images(made: Made, record: Record, count: int) -> Images:
+    import numpy as np
+
+    from fedbench.report.pictures.guidance import Images
+
+    labels = np.tile(np.arange(len(record.data["classes"])), count)
+    return Images((made.images * 255).round().byte().numpy(), labels)
+
+
+def _has_batch_norm(teacher: Teachers) -> bool:
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return any(isinstance(module, _BatchNorm) for module in teacher.nets[0].modules())
+
+
+def _teacher(path: Path, record: Record, cell: Cell, data: ImageData) -> Teachers:
+    """Return the first client's classifier."""
+    import torch
+
+    from fedbench.federation.work import load
+    from fedbench.models.factory import build
+    from fedbench.models.inference import Inference
+    from fedbench.synthesis.teachers import Teachers
+
+    net = build(
+        cell.client_model(0),
+        channels=data.channels,
+        size=data.size,
+        classes=len(data.classes),
+        seed=0,
+    )
+    load(net, read_output(path, record, "guide"))
+    scale = data.normalisation(cell.data.normalisation)
+    return Teachers([net], Inference(scale, torch.device("cpu")))
+
+
+def _model(
+    path: Path,
+    record: Record,
+    cell: Cell,
+    config: FedLMGConfig,
+    data: ImageData,
+    means: Runtime,
+) -> Diffusion:
+    """Return the diffusion model: of the record's outputs, or of its folder."""
+    import torch
+
+    from fedbench.bench.datasets import load_data
+    from fedbench.federation.resources import Folders, Scene, declared
+    from fedbench.synthesis.priors import SCALES, SCHEDULE, network, of_folder, of_network
+
+    classes, cpu = len(data.classes), torch.device("cpu")
+    if config.trains:
+        told = classes if config.conditional else None
+        net, settings = network(SCALES[config.prior_size], data.channels, data.size, told)
+        net.load_state_dict(read_output(path, record, "prior"))
+        return of_network(net, settings, SCHEDULE, cpu, classes=classes)
+    scene = Scene(
+        cell,
+        data.channels,
+        data.size,
+        classes,
+        Folders(means.data, means.home),
+        lambda settings: load_data(settings, means),
+    )
+    found = declared(config.prior).load(scene)
+    return of_folder(found, cpu, size=data.size, classes=classes)

@@ -1,0 +1,227 @@
+"""The resource that is a diffusion model: a folder as diffusers writes it, safetensors alone.
+
+``diffusers:PATH`` is a folder below the data root, or anywhere by an absolute path: a pipeline
+(``model_index.json``) or a U-Net alone (``config.json``). ``fedbench pretrain-diffusion`` writes
+such folders, with a note on what they were trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedbench.config import Cell
+from fedbench.data.hashes import file_hashes
+from fedbench.data.settings import Data
+from fedbench.errors import DataError, PrivacyError
+from fedbench.federation.resources import Folders, Resource, ResourceKind, Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: What `fedbench pretrain-diffusion` writes beside the weights.
+NOTE = "fedbench.json"
+#: Embeddings of prompts that a user has prepared, (C+1, length, width) as `prompts`: one for each
+#: class in order, and the empty one last.
+PROMPTS = "prompts.safetensors"
+#: S4's prompt.
+_PROMPT = "an image of {}"
+#: How files of pickled weights end.
+_PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
+#: The parts of a pipeline that are weights.
+_PARTS = ("unet", "vae", "text_encoder")
+
+
+class DiffusionFolder(ResourceKind):
+    """A pre-trained diffusion model."""
+
+    name = "diffusers"
+    counted = "never"
+
+    def why_not(self, cell: Cell, folders: Folders) -> str | None:
+        """Refuse pickles, images of another size or channels, and the clients' own data."""
+        folder = self.folder(folders)
+        if not folder.is_dir():
+            return None
+        return _unfit(folder, cell) or self._own(cell, folders)
+
+    def digest(self, folders: Folders) -> str | None:
+        """Return that of all its settings and weights."""
+        folder = self.folder(folders)
+        files = _files(folder)
+        if not files:
+            return None
+        hashes = file_hashes(files, folders.cache / "hashes" / "priors.json")
+        text = "\n".join(
+            f"{path.relative_to(folder)} {value}" for path, value in zip(files, hashes, strict=True)
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def privilege(self, folders: Folders) -> str | None:
+        """Return that it was trained on images like the clients', where its note says so."""
+        note = _note(self.folder(folders))
+        if note.get("images") != "unused":
+            return None
+        return (
+            f"a diffusion model trained on {note['count']} images of {note['dataset']} that no "
+            "client holds"
+        )
+
+    def load(self, scene: Scene) -> Resource:
+        """Return where it lies and how large it is; with text, embeddings of the classes."""
+        folder = self.folder(scene.folders)
+        if not folder.is_dir():
+            raise DataError(
+                f"resource {self.text!r}: there is no folder {folder}; put a diffusers model "
+                "there, or train one by fedbench pretrain-diffusion"
+            )
+        if (reason := _unfit(folder, scene.cell)) is not None:
+            raise DataError(f"resource {self.text!r}: {reason}")
+        if (reason := self._own(scene.cell, scene.folders)) is not None:
+            raise PrivacyError(f"resource {self.text!r}: {reason}")
+        weights = [path for path in _files(folder) if path.suffix == ".safetensors"]
+        tensors = {}
+        if (folder / "vae").is_dir():
+            tensors["prompts"] = _prompts(folder, scene)
+        size = sum(path.stat().st_size for path in weights)
+        digest = self.digest(scene.folders) or ""
+        return Resource(self.text, tensors, size_bytes=size, folder=folder, digest=digest)
+
+    def folder(self, folders: Folders) -> Path:
+        """Return where it lies."""
+        return folders.data / Path(self.which).expanduser()
+
+    def _own(self, cell: Cell, folders: Folders) -> str | None:
+        """Return why the clients' own images are behind it, or may be; None if they are not."""
+        note = _note(self.folder(folders))
+        if note.get("dataset") != cell.data.name:
+            return None
+        if note.get("images") != "unused":
+            return (
+                f"it was trained on {note['dataset']}, the clients' own data set; train one on "
+                "another, or on images that no client holds (pretrain-diffusion --unused)"
+            )
+        here = {"train_size": cell.data.train_size, "subset_seed": cell.data.subset_seed}
+        there = {name: note.get(name) for name in here}
+        if here == there:
+            return None
+        return (
+            f"it was trained on images of {note['dataset']} that no client holds at {there}, and "
+            f"this cell has {here}: clients may hold them; train one for these settings"
+        )
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Return the settings of a folder's U-Net.
+
+    Raises:
+        DataError: There are none.
+    """
+    for place in (folder / "unet" / "config.json", folder / "config.json"):
+        if place.is_file():
+            try:
+                found = json.loads(place.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise DataError(f"{place} is not the settings of a network: {error}") from error
+            if isinstance(found, dict):
+                return found
+    raise DataError(
+        f"{folder} holds no diffusion model that is known here: neither unet/config.json nor "
+        "config.json"
+    )
+
+
+def _unfit(folder: Path, cell: Cell) -> str | None:
+    """Return why a folder's model does not serve a cell, or None."""
+    if (pickled := _pickled(folder)) is not None:
+        return (
+            f"{pickled} is a pickle, which is never read; save the model as safetensors "
+            "(diffusers: save_pretrained(folder, safe_serialization=True))"
+        )
+    settings = settings_of(folder)
+    if (folder / "vae").is_dir():
+        return None  # its images are resized
+    channels, size = settings.get("in_channels"), settings.get("sample_size")
+    if settings.get("out_channels") != channels:
+        return "it predicts variances as well, which is not known here"
+    if size != cell.data.size:
+        return (
+            f"it makes images of {size}x{size} and the clients' have {cell.data.size}x"
+            f"{cell.data.size}; set data.image_size to {size}, or take another model"
+        )
+    return None
+
+
+def _pickled(folder: Path) -> str | None:
+    """Return the name of weights that are there as a pickle alone, or None."""
+    for part in (folder, *(folder / name for name in _PARTS)):
+        if part.is_dir() and not any(part.glob("*.safetensors")):
+            pickles = [path for path in sorted(part.iterdir()) if path.suffix in _PICKLES]
+            if pickles:
+                return str(pickles[0].relative_to(folder))
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return settings and weights in order of name."""
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors"})
+    return sorted(path for path in found if path.is_file())
+
+
+def _note(folder: Path) -> Mapping[str, Any]:
+    """Return what `fedbench pretrain-diffusion` has written of a folder; nothing of others."""
+    try:
+        found = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _prompts(folder: Path, scene: Scene) -> Tensor:
+    """Return embeddings of the classes' prompts and of the empty one, (C+1, length, width)."""
+    import safetensors.torch
+
+    if (folder / PROMPTS).is_file():
+        found: Tensor = safetensors.torch.load_file(folder / PROMPTS)["prompts"]
+        if len(found) != scene.classes + 1:
+            raise DataError(
+                f"{folder / PROMPTS} has {len(found)} prompts; give one for each of "
+                f"{scene.classes} classes and the empty one last"
+            )
+        return found
+    return _encoded(folder, scene.read(Data(**scene.cell.data.model_dump())).classes)
+
+
+def _encoded(folder: Path, classes: tuple[str, ...]) -> Tensor:
+    """Encode prompts with the folder's own text encoder, which needs ``transformers``."""
+    import importlib
+
+    import torch
+
+    try:
+        transformers = importlib.import_module("transformers")
+    except ImportError as error:
+        raise DataError(
+            f"{folder} has a text encoder, which needs the package transformers; install it "
+            f"(pip install transformers), or put the prompts' embeddings into {PROMPTS}"
+        ) from error
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    encoder = transformers.CLIPTextModel.from_pretrained(
+        folder / "text_encoder", use_safetensors=True
+    )
+    words = [*(_PROMPT.format(name) for name in classes), ""]
+    tokens = tokenizer(
+        words,
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        found: Tensor = encoder(tokens.input_ids).last_hidden_state
+    return found

@@ -1,0 +1,50 @@
+"""Names and paths in brackets are shown as they are: they are no markup of the terminal's."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from fedbench.cli import inspect, system
+from fedbench.cli.console import fail, warn
+
+
+def console():
+    return Console(file=io.StringIO(), width=200)
+
+
+def test_class_names_and_titles(monkeypatch):
+    there = console()
+    there.print(inspect._counts([[1, 2]], ["[b]", "[/i]"], "split of [red]"))
+    shown = there.file.getvalue()
+    assert all(name in shown for name in ("[b]", "[/i]", "split of [red]"))
+
+
+def test_lists_of_things(monkeypatch):
+    there = console()
+    monkeypatch.setattr(inspect, "stdout", there)
+    inspect._show([{"name": "[b]", "what": ["[/i]", "x"]}], False, "Things")
+    assert "[b]" in there.file.getvalue()
+    assert "[/i], x" in there.file.getvalue()
+
+
+def test_the_data_root(monkeypatch, tmp_path):
+    there = console()
+    (tmp_path / "[b]data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDBENCH_DATA", "[b]data")
+    monkeypatch.setattr(system, "stdout", there)
+    system.data()
+    shown = there.file.getvalue()
+    assert "Data below [b]data (FEDBENCH_DATA)" in shown
+    assert "no file of it is below [b]data (set" in shown
+
+
+def test_errors_and_warnings(monkeypatch):
+    there = console()
+    monkeypatch.setattr("fedbench.cli.console.stderr", there)
+    fail("/data/[b]/x")
+    warn("/data/[i]/y")
+    assert "error: /data/[b]/x" in there.file.getvalue()
+    assert "warning: /data/[i]/y" in there.file.getvalue()
