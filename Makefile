@@ -8,6 +8,8 @@ ONLY ?=
 TIME_LIMIT ?=
 DRY_RUN ?=
 WANDB ?=
+SOURCE ?=
+RUN ?=
 PYTHON ?=
 
 BIN := .venv/bin
@@ -20,7 +22,7 @@ SWEEP = $(strip $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) 
 	$(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(WANDB)),--wandb))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate test test-all lint type check speed report clean-runs
+.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate paper-tables test test-all lint type check speed report clean-runs
 
 help: ## print this help
 	@printf 'make TARGET [NAME=value ...]\n\n'
@@ -59,6 +61,10 @@ bench-network: $(STAMP) ## NSL-KDD's network flows (below FEDBENCH_DATA; see doc
 
 validate: $(STAMP) ## check every suite file
 	$(BIN)/fedbench validate benchmarks/*.yaml benchmarks/paper/*.yaml
+
+paper-tables: $(STAMP) ## papers' tables beside ours, from committed records (SOURCE=name; RUN=1 PROFILE=quick SEEDS=3 computes what is missing first)
+	$(strip $(BIN)/fedbench tables $(SOURCE) $(if $(filter-out 0,$(RUN)),--run --profile $(PROFILE) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(filter-out 0,$(DRY_RUN)),--dry-run)))
 
 report: $(STAMP) ## print the leaderboard of SUITE=digits again
 	$(BIN)/fedbench report $(or $(SUITE),digits)

@@ -134,8 +134,12 @@ METHODS: Registry[MethodClass] = Registry(
 )
 
 
-def _method(value: object) -> object:
-    """Turn a name or a dictionary into the named method's own settings, its preset expanded."""
+def validate_method(value: object) -> MethodConfig:
+    """Turn a name or a dictionary into the named method's own settings, its preset expanded.
+
+    Raises:
+        ValueError: It names no method or preset, or a setting is wrong.
+    """
     if isinstance(value, MethodConfig):
         return value
     if isinstance(value, str):
@@ -179,7 +183,7 @@ class Cell(Settings):
     """How clients (and a centralised model) train."""
     student: Student = Student()
     """How any model is trained on a shared or synthetic set."""
-    method: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(_method)]
+    method: Annotated[SerializeAsAny[MethodConfig], BeforeValidator(validate_method)]
     budget: Budget | None = None
     evaluation: Evaluation = Evaluation()
     precision: Precision = "32-true"

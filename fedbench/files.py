@@ -46,6 +46,15 @@ def data_root() -> Path:
     return _folder("FEDBENCH_DATA", "data")
 
 
+def published_boards() -> Path | None:
+    """Return the folder of published boards: below the working folder, or of the checkout."""
+    for place in (Path(), Path(__file__).parents[1]):
+        folder = place / "leaderboards"
+        if any(folder.glob("*/plan.json")):
+            return folder
+    return None
+
+
 def _folder(variable: str, default: str) -> Path:
     path = Path(os.environ.get(variable) or default)
     if path.is_file():

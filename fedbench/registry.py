@@ -30,6 +30,8 @@ GROUPS = "fedbench."
 _PLUGIN = "fedbench_plugin_"
 #: SHA-256 of every plugin file that this process has imported, by the name of its module.
 _DIGESTS: dict[str, str] = {}
+#: SHA-256 of the source of each class that was typed into a session.
+_TYPED: dict[object, str] = {}
 
 
 class Registry(Generic[T]):
@@ -102,6 +104,22 @@ class Registry(Generic[T]):
             raise SettingsError(f"there is a {self.kind} {name!r} already; rename yours")
         self._loaded[name] = thing
         self._brought[name] = by.__name__ if by else str(getattr(thing, "__module__", ""))
+
+    def define(self, name: str, thing: T, source: str) -> None:
+        """Register a thing that was typed into a session, in the place of an earlier one.
+
+        Args:
+            name: Free, or that of another thing that was typed.
+            thing: Such as a class.
+            source: Its text, which identities hash as they hash a plugin's file.
+
+        Raises:
+            SettingsError: A thing that was not typed has that name.
+        """
+        if name in self.names() and self.get(name) not in _TYPED:
+            raise SettingsError(f"there is a {self.kind} {name!r} already; rename yours")
+        _TYPED[thing] = _sha256(source.encode())
+        self._loaded[name] = thing
 
     def brought_by_others(self, thing: object, module: ModuleType) -> bool:
         """Say whether a thing that a module shows is registered, and not by that module."""
@@ -211,7 +229,23 @@ def plugin_digest(thing: object) -> str | None:
     It is that of the file as it was imported. An edited plugin is another method: its cells are
     computed again. Installed code has a version instead.
     """
-    return _DIGESTS.get(getattr(thing, "__module__", ""))
+    return _TYPED.get(thing) or _DIGESTS.get(getattr(thing, "__module__", ""))
+
+
+def is_typed(thing: object) -> bool:
+    """Say whether a thing was typed into this session, so that no other process has it."""
+    return thing in _TYPED
+
+
+def loaded_digests() -> frozenset[str]:
+    """Return the SHA-256 of every plugin file that this process has imported."""
+    return frozenset(_DIGESTS.values())
+
+
+def loaded_files() -> list[str]:
+    """Return the full paths of the plugin files that this process has imported."""
+    loaded = (sys.modules[name] for name in _DIGESTS if name in sys.modules)
+    return sorted(str(module.__spec__.origin) for module in loaded if module.__spec__)
 
 
 def _sha256(content: bytes) -> str:

@@ -316,4 +316,4 @@ def test_all_parts_run_on_a_cpu(tmp_path):
     again = tmp_path / "again"
     assert results.restore_records(out / "records.tar.gz", again) > len(summary["cells"])
     board = read_board(again / "dense_readme")  # what is needed to report and publish it
-    assert {row.values["method"] for row in board.rows} == {"ensemble", "fedavg", "local"}
+    assert {row.values["method"] for row in board.views} == {"ensemble", "fedavg", "local"}

@@ -38,7 +38,7 @@ from fedbench.bench.records import Record, keep_record, record_path, stamp
 from fedbench.bench.running import BusyError, Heartbeat, running_path
 from fedbench.bench.runtime import Runtime
 from fedbench.bench.stores import store_of
-from fedbench.config import Cell, identity
+from fedbench.config import Cell, identity, validate_method
 from fedbench.data.dataset import ImageData
 from fedbench.data.partition import ClientSplit, split
 from fedbench.errors import (
@@ -55,6 +55,7 @@ from fedbench.federation.resources import Folders, Resource, Scene, declared, di
 from fedbench.federation.synthetic import SET, named_sets, save_outputs
 from fedbench.files import Lock, is_full, move_aside, write_atomic, writing
 from fedbench.methods import METHODS
+from fedbench.registry import describe, plugin_digest
 from fedbench.training.determinism import settle
 from fedbench.training.pool import TrainerPool
 
@@ -129,6 +130,7 @@ def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Recor
             "control": method.control,
             "deterministic": device == "cpu" or method.deterministic,
             "settings": cell.model_dump(mode="json"),
+            "about": said_of(cell),
             "versions": identity(cell)["versions"],
             "environment": environment(device, threads),
         }
@@ -138,6 +140,24 @@ def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Recor
     if record.status == "ok":
         shutil.rmtree(_scratch(runtime, suite, cell), ignore_errors=True)
     return record
+
+
+def said_of(cell: Cell) -> dict[str, Any]:
+    """Return what a cell's method says of itself, for those who read its record without it.
+
+    Returns:
+        ``what`` in a line; ``preset``, all settings that the cell's preset stands for; ``plugin``,
+        where it comes from a user's file.
+    """
+    method = METHODS.get(cell.method.name)
+    found: dict[str, Any] = {"what": describe(method)}
+    if cell.method.preset is not None:
+        given = {"name": cell.method.name, "preset": cell.method.preset}
+        # Validated by itself: what a preset needs of the cell, such as hold-outs, is no matter.
+        found["preset"] = validate_method(given).model_dump(mode="json")
+    if plugin_digest(method) is not None:
+        found["plugin"] = True
+    return found
 
 
 def _attempt(

@@ -45,7 +45,8 @@ class Sample:
         seconds: Wall seconds, as if it had trained its clients itself and waited for nobody.
         first: The part of them that the client trainings of one round took.
         passes: Images trained on, repetitions counted; None where that is not known.
-        size: Bytes of its record and outputs.
+        size: Bytes of its record and outputs; 0 where its outputs are not here, as those of a
+            published board.
         memory: Bytes that it has had of an accelerator at its peak; 0 on a CPU.
     """
 
@@ -105,13 +106,14 @@ def sample(record: Record, path: Path, passes: float | None) -> Sample:
     ledger = record.ledger
     outputs = path.parent.parent / "outputs"
     files = [path, *(outputs / f"{digest}.safetensors" for digest in record.outputs.values())]
+    whole = all(file.exists() for file in files)
     return Sample(
         record.cell_id,
         record.settings,
         record.wall_seconds - record.waiting_seconds + ledger.get("shared_seconds", 0.0),
         ledger.get("client_seconds", 0.0) / max(ledger.get("rounds", 1), 1),
         passes,
-        sum(file.stat().st_size for file in files if file.exists()),
+        sum(file.stat().st_size for file in files) if whole else 0,
         record.peak_device_memory_bytes,
     )
 
@@ -145,7 +147,8 @@ def estimate(
         covered |= new
         seconds[entry.cell_id] = _seconds(entry, found, len(new))
         bytes_each = artefact_size(entry) if new else 0.0
-        own = [item.size for item in found if _clients(item.settings) == _clients(entry.settings)]
+        here = [item for item in found if item.size]
+        own = [item.size for item in here if _clients(item.settings) == _clients(entry.settings)]
         if bytes_each is None or not own:
             unknown += 1
         else:

@@ -62,6 +62,7 @@ class Plan:
         cells: In the order of computing.
         excluded: What was left out on purpose.
         overrides: Settings that ``--set`` has laid over every cell.
+        plugins: The plugin files that the command line or the suite named, by their full paths.
     """
 
     suite: str
@@ -70,6 +71,7 @@ class Plan:
     cells: tuple[Entry, ...]
     excluded: tuple[Excluded, ...] = ()
     overrides: dict[str, Any] = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
 
 
 def plan_path(home: Path, suite: str) -> Path:
@@ -80,6 +82,8 @@ def plan_path(home: Path, suite: str) -> Path:
 def write_plan(path: Path, plan: Plan) -> None:
     """Write a plan as JSON, with a digest of it."""
     values = json.loads(json.dumps(asdict(plan)))
+    if not plan.plugins:  # as plans were written before there were any
+        del values["plugins"]
     write_atomic(path, json.dumps({**values, "digest": _digest(values)}, indent=1) + "\n")
 
 
@@ -118,7 +122,8 @@ def read_plan(path: Path) -> Plan:
             for entry in values["cells"]
         )
         excluded = tuple(Excluded(**entry) for entry in values.get("excluded", ()))
-        return Plan(**{**values, "cells": cells, "excluded": excluded})
+        plugins = tuple(values.get("plugins", ()))
+        return Plan(**{**values, "cells": cells, "excluded": excluded, "plugins": plugins})
     except FileNotFoundError as error:
         raise StoreError(
             f"there is no plan {path}; run `fedbench sweep` first, or set FEDBENCH_HOME to the "

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from fedbench.bench.about import preset_label
 from fedbench.bench.former import of_today
 from fedbench.bench.soundness import cleaned, faults
 from fedbench.errors import StoreError
@@ -54,6 +55,8 @@ class Record(Settings):
     """Whether the same settings give the same bits again on this device."""
     settings: dict[str, Any]
     """The whole cell, defaults written out."""
+    about: dict[str, Any] = Field(default_factory=dict)
+    """What its method says of itself (see ``bench.about``)."""
     versions: dict[str, Any]
     """Versions of the parts that the identity hashes."""
     data: dict[str, Any] = Field(default_factory=dict)
@@ -94,9 +97,10 @@ class Record(Settings):
     """Device, threads, versions, commit."""
 
     def method_label(self) -> str:
-        """Return ``method`` or ``method (preset)``."""
+        """Return ``method`` or ``method (preset)``; a star is for settings that differ from it."""
         method = self.settings["method"]
-        return f"{method['name']} ({method['preset']})" if method.get("preset") else method["name"]
+        preset = preset_label(method, self.about)
+        return f"{method['name']} ({preset})" if preset else str(method["name"])
 
 
 def record_path(home: Path, suite: str, cell_id: str) -> Path:

@@ -105,6 +105,8 @@ def faults(values: Mapping[str, Any]) -> Iterator[str]:
     for place in sorted(values.keys() - _DIVERGED):
         yield from _numbers(place, values[place])
     yield from _settings(values["settings"])
+    if not isinstance(values["about"].get("preset", {}), Mapping):
+        yield f"about.preset: {values['about']['preset']!r} is no mapping of settings"
     yield from _environment(values["environment"])
     if len(values["curves"]) > _POINTS:
         yield f"curves: {len(values['curves']):,} points, more than {_POINTS:,}"

@@ -108,6 +108,9 @@ class Suite(Settings):
     """Values to combine, by place."""
     exclude: tuple[Exclusion, ...] = ()
     """Combinations to leave out."""
+    plugins: tuple[str, ...] = ()
+    """Python files or modules with methods, data sets or more of your own. Files are found from the
+    suite's folder. Whoever sweeps or validates the suite runs them."""
     profiles: dict[str, Profile] = Field(default_factory=dict)
     """Sizes, by name."""
     profile: str = "quick"
@@ -232,6 +235,16 @@ def read_suite(path: Path) -> Suite:
     if suite is None or problems:
         raise SettingsError("\n".join(problem.line(path) for problem in sorted(problems)))
     return suite
+
+
+def plugins_of(path: Path) -> list[str]:
+    """Return the plugins that a suite file names, files with the path that leads to them.
+
+    What is wrong with the file is for ``read_suite`` to say.
+    """
+    suite, _, _ = inspect_suite(path)
+    named = suite.plugins if suite is not None else ()
+    return [str(path.parent / name) if name.endswith(".py") else name for name in named]
 
 
 def inspect_suite(path: Path) -> tuple[Suite | None, Located, list[Problem]]:

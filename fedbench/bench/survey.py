@@ -103,6 +103,7 @@ def survey(
     device: str | None = None,
     card: str | None = None,
     passes: Passes = lambda _: None,
+    beside: Path | None = None,
 ) -> Survey:
     """Look at a suite's records.
 
@@ -116,6 +117,8 @@ def survey(
         card: The name of the GPU that they are for; where None, the newest record's if that is of
             one, and any where ``device`` is given.
         passes: Says how many image passes a record's cell has, where the plan does not.
+        beside: Folder of published boards, whose records tell what cells take where the home has
+            too few.
     """
     folder = home / plan.suite
     found = list(read_records(folder / "records"))
@@ -155,7 +158,7 @@ def survey(
         trainings=_trainings(wanted.values(), to_come, trained),
         estimate=estimate(
             to_come,
-            _samples(home, plan, found, (device, card), passes),
+            _samples(home, plan, found, beside, (device, card), passes),
             trained=trained,
             artefact_size=artefact_sizes(home / "artefacts" / "classifier"),
         ),
@@ -188,13 +191,15 @@ def _samples(
     home: Path,
     plan: Plan,
     found: Sequence[tuple[Path, Record]],
+    beside: Path | None,
     where: tuple[str | None, str | None],
     passes: Passes,
 ) -> list[Sample]:
     """Return what earlier cells took, this suite's and others', on one type of device and card."""
     device, card = where
     known = {entry.cell_id: entry.passes for entry in plan.cells}
-    good = [pair for pair in [*found, *_others(home, plan.suite)] if pair[1].status == "ok"]
+    several = [*found, *_others(home, plan.suite), *_published(beside)]
+    good = [pair for pair in several if pair[1].status == "ok"]
     if device is None and good:
         newest = max(found or good, key=lambda pair: pair[0].stat().st_mtime)
         device = newest[1].environment.get("device")
@@ -204,6 +209,11 @@ def _samples(
         for path, record in good
         if _as_in_a_sweep(record, device, card)
     ]
+
+
+def _published(folder: Path | None) -> Iterator[tuple[Path, Record]]:
+    for board in sorted(folder.glob("*/records")) if folder else ():
+        yield from read_records(board)
 
 
 def _others(home: Path, suite: str) -> Iterator[tuple[Path, Record]]:

@@ -71,7 +71,7 @@ def _diff_suites(one: Path, other: Path) -> dict[str, Any]:
 
     boards = read_board(one), read_board(other)
     records = [
-        {record.cell_id: record for record in (*board.records, *board.failed)} for board in boards
+        {record.cell_id: record for record in (*board.good, *board.failed)} for board in boards
     ]
     cells = diff_cells(*records)
     changes = row_changes(*boards)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fedbench.bench.about import preset_label
 from fedbench.data.schemes import SCHEMES
 from fedbench.report.labels import Flat, flatten, method_label, model_label, written
 
@@ -27,7 +28,7 @@ def cell_labels(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     families: dict[tuple[str, str | None], list[str]] = {}
     for name, settings in cells.items():
         method = settings["method"]
-        families.setdefault((method["name"], method["preset"]), []).append(name)
+        families.setdefault((method["name"], preset_label(method)), []).append(name)
     common = [name for name in _varying(flat.values()) if not name.startswith(_OWN)]
     labels = {}
     for members in families.values():
@@ -57,7 +58,7 @@ def _label(settings: Mapping[str, Any], own: list[str], common: list[str]) -> st
     """
     method, partition = settings["method"], settings["partition"]
     scheme = SCHEMES.get(partition["scheme"])
-    words = [method_label(method["name"], method["preset"], own)]
+    words = [method_label(method["name"], preset_label(method), own)]
     for name, text in (
         ("data.name", settings["data"]["name"]),
         ("models", model_label(settings["models"])),

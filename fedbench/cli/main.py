@@ -14,6 +14,7 @@ from fedbench import __version__
 from fedbench.cli import (
     diff,
     export,
+    index,
     inspect,
     pretrain,
     report,
@@ -23,6 +24,7 @@ from fedbench.cli import (
     suites,
     sweep,
     system,
+    tables,
 )
 from fedbench.cli.console import fail, stderr
 from fedbench.errors import FedbenchError, UnwritableError
@@ -41,7 +43,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Benchmarks federated learning that shares knowledge as data instead of weights.",
 )
-for group in (run, sweep, suites, report, show, export, diff, inspect, pretrain, storage, system):
+for group in (
+    run,
+    sweep,
+    suites,
+    report,
+    tables,
+    index,
+    show,
+    export,
+    diff,
+    inspect,
+    pretrain,
+    storage,
+    system,
+):
     group.register(app)
 
 

@@ -56,13 +56,18 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
     return found
 
 
-def load_plugins(targets: list[str] | None) -> list[str]:
-    """Load plugins and return their targets."""
+def load_plugins(targets: list[str] | None, *suites: Path) -> list[str]:
+    """Load plugins, those that suite files name as well, and return their targets."""
+    from fedbench.bench.suite import plugins_of
     from fedbench.plugins import load_plugin
 
-    for target in targets or []:
+    loaded = dict.fromkeys(targets or [])
+    for target in loaded:
         load_plugin(target)
-    return targets or []
+    for target in (name for suite in suites for name in plugins_of(suite)):
+        load_plugin(target)
+        loaded[target] = None
+    return list(loaded)
 
 
 def runtime(

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedbench.cli.console import stderr, stdout
+from fedbench.cli.index import write_index
 from fedbench.files import home
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedbench.report.board import Board
     from fedbench.report.publish import Publication
     from fedbench.report.tracking import Mirror
@@ -34,6 +37,13 @@ def report(
             help="Add paired differences over shared seeds to this row: a method, or a label.",
         ),
     ] = None,
+    pivot: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AXIS",
+            help="Add methods by the values of a setting, such as beta or ipc; may be repeated.",
+        ),
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write the figures as PDF as well.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where the files go.")] = None,
     wandb: Annotated[
@@ -46,7 +56,7 @@ def report(
     leaderboards/digits, is made again in its place.
     """
     with mirror_of(suite_folder(suite).name, wandb) as live:
-        make_report(suite, paired=paired, pdf=pdf, out=out, live=live)
+        make_report(suite, paired=paired, pivots=pivot or (), pdf=pdf, out=out, live=live)
 
 
 def publish(
@@ -58,12 +68,24 @@ def publish(
     allow_dirty: Annotated[
         bool, typer.Option("--allow-dirty", help="Take records of changed checkouts as well.")
     ] = False,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of a plugin that records were computed with; it is not run."),
+    ] = None,
 ) -> None:
     """Copy the records that have enough seeds to leaderboards/, and make the board there."""
     from fedbench.report.publish import publish as copy
 
     folder = suite_folder(suite)
-    _say(copy(folder, to / folder.name, min_seeds=min_seeds, allow_dirty=allow_dirty))
+    done = copy(
+        folder,
+        to / folder.name,
+        min_seeds=min_seeds,
+        allow_dirty=allow_dirty,
+        plugins=plugin or (),
+    )
+    _say(done)
+    write_index(to)
 
 
 def mirror_of(suite: str, wanted: bool) -> Mirror | nullcontext[None]:
@@ -83,6 +105,7 @@ def make_report(
     suite: str,
     *,
     paired: str | None = None,
+    pivots: Sequence[str] = (),
     pdf: bool = False,
     out: Path | None = None,
     live: Mirror | None = None,
@@ -92,6 +115,7 @@ def make_report(
     Args:
         suite: A name below the home, or a folder with ``plan.json``.
         paired: The row that the others are compared with over shared seeds.
+        pivots: Settings whose values stand across in a table of their own.
         pdf: Write figures as PDF as well.
         out: Where the files go; by default beside a suite's records, or into a published board.
         live: The W&B mirror that takes the leaderboard, and the records that it lacks.
@@ -99,7 +123,7 @@ def make_report(
     Returns:
         What it was made of.
     """
-    from fedbench.report import tables
+    from fedbench.report import pivot, tables
     from fedbench.report.board import read_board
     from fedbench.report.build import build
     from fedbench.report.paired import check_reference
@@ -107,13 +131,20 @@ def make_report(
     folder = suite_folder(suite)
     board = read_board(folder)
     if paired is not None:
-        check_reference(board.rows, paired)
+        check_reference(board.views, paired)
     published = folder.parent.resolve() != home().resolve()
     target = out or (folder if published else folder / "report")
-    made = build(folder, target, records=_link(target, folder), pdf=pdf, against=paired)
-    for table in tables.to_terminal(board.rows, stdout.width, paired):
+    made = build(
+        folder, target, records=_link(target, folder), pdf=pdf, against=paired, axes=pivots
+    )
+    for table in tables.to_terminal(board.views, stdout.width, paired):
         stdout.print(table, "")
-    stdout.print(tables.note(board.rows), style="dim", highlight=False)
+    stdout.print(tables.note(board.views), style="dim", highlight=False)
+    if stars := tables.overridden(board.views):
+        words = [tables.OVERRIDDEN, *(f"  {name}: {found}" for name, found in stars)]
+        stdout.print("\n".join(words), style="dim", highlight=False, markup=False)
+    for found in made.pivots:
+        stdout.print(pivot.to_terminal(found), "")
     if live is not None:
         outcome = live.finish(board, made.figures, made.comparisons)
         stderr.print(str(outcome), highlight=False, markup=False)
@@ -129,11 +160,14 @@ def make_report(
 
 
 def suite_folder(suite: str) -> Path:
-    """Return the folder of a suite: a path that holds a plan, or a name below the home."""
-    path = Path(suite)
-    named = home() / suite
+    """Return the folder of a suite: a path that holds a plan, or a name below the home.
+
+    What has not run here, but stands in ``leaderboards/`` of this checkout, is taken from there.
+    """
+    path, named, published = Path(suite), home() / suite, Path("leaderboards") / suite
     is_path = len(path.parts) > 1 or not (named / "plan.json").exists()
-    return path if is_path and (path / "plan.json").exists() else named
+    places = [path, published] if is_path else [named]
+    return next((place for place in places if (place / "plan.json").exists()), named)
 
 
 def _link(out: Path, folder: Path) -> str:
@@ -161,7 +195,7 @@ def _say(done: Publication) -> None:
         stdout.print(f"left out: {name}", highlight=False, markup=False)
     board = done.board
     stdout.print(
-        f"{len(board.rows)} rows of {len(board.records)} records in {done.folder}, "
+        f"{len(board.views)} rows of {len(board.good)} records in {done.folder}, "
         f"{done.added} records new, {len(done.changed)} accuracies changed, "
         f"{len(done.left_out)} left out",
         highlight=False,

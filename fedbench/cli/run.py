@@ -73,7 +73,7 @@ def run(
 
     Example: fedbench run --dataset digits --method fedavg --beta 0.1 --rounds 5
     """
-    load_plugins(plugin)
+    plugins = load_plugins(plugin, *([suite] if suite else []))
     if record is not None:
         _reproduce(record, device, offline)
         return
@@ -96,7 +96,7 @@ def run(
     }
     wish = Wish.of(places, settings, suite, profile)
     means = runtime(device, threads=threads, offline=offline, refresh=force)
-    memo = Memo(means.home, plugin)
+    memo = Memo(means.home, plugins)
     known = None if force else finished(wish, means, memo)
     if known is None:
         with heavy_imports():
@@ -289,6 +289,33 @@ def _split(partition: Mapping[str, Any]) -> str:
     return ", ".join([partition["scheme"], *beta, f"K={partition['clients']}"])
 
 
+def _ask_for_plugins(path: Path, old: Record) -> None:
+    """Refuse a record whose plugins are not loaded: only whoever types the command runs code.
+
+    Raises:
+        SettingsError: With the options to add, where the files stand beside the record.
+    """
+    from fedbench.bench.sources import beside, digests_of, files_of
+    from fedbench.registry import loaded_digests
+
+    wanted = {
+        what: digest
+        for what, digest in digests_of(old.versions).items()
+        if digest not in loaded_digests()
+    }
+    if not wanted:
+        return
+    found = files_of(wanted.values(), beside(path.parent.parent))
+    words = ", ".join(f"{what} (SHA-256 {digest[:12]})" for what, digest in wanted.items())
+    options = " ".join(f"--plugin {file}" for file in found.values())
+    fix = (
+        f"read it, then add {options}"
+        if set(wanted.values()) <= found.keys()
+        else "add --plugin FILE with the file as it was"
+    )
+    raise SettingsError(f"{path} was computed with plugins that are not loaded: {words}; {fix}")
+
+
 def _reproduce(path: Path, device: str, offline: bool) -> None:
     """Compute a record's cell anew and compare."""
     from fedbench.bench.compare import ACCURACY, compare, surroundings
@@ -301,6 +328,7 @@ def _reproduce(path: Path, device: str, offline: bool) -> None:
     old = read_record(path)
     if old.status != "ok":
         raise SettingsError(f"{path} records a {old.status} cell; there is nothing to reproduce")
+    _ask_for_plugins(path, old)
     cell = parse(old.settings)
     if identity(cell)["versions"] != old.versions:
         stderr.print("versions of parts have changed since: numbers may differ for good reason")

@@ -37,7 +37,7 @@ def validate(
     """
     from fedbench.bench.checking import check
 
-    load_plugins(plugin)
+    load_plugins(plugin, *files)
     good = True
     for path in files:
         checked = check(path)

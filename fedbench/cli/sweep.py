@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,16 +19,25 @@ from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load
 from fedbench.cli.report import make_report, mirror_of
 from fedbench.cli.words import count, parse_duration
 from fedbench.errors import DataError, SettingsError, UnwritableError
-from fedbench.files import home, sweep_parts
+from fedbench.files import home, published_boards, sweep_parts
+from fedbench.registry import loaded_files
 
 if TYPE_CHECKING:
     from fedbench.bench.order import Order
     from fedbench.bench.plan import Planned
+    from fedbench.bench.planfile import Plan
     from fedbench.bench.records import Record
     from fedbench.bench.runtime import Runtime
     from fedbench.bench.survey import Survey
     from fedbench.data.settings import Data
 
+Beside = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="BOARD",
+        help="Show the rows beside those of a published board, such as leaderboards/digits.",
+    ),
+]
 #: Failed cells that are listed at the end.
 _MOST = 50
 
@@ -79,6 +89,7 @@ def sweep(
     device: Device = "auto",
     offline: Offline = False,
     plugin: Plugin = None,
+    beside: Beside = None,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Mirror the records and the leaderboard in W&B.")
     ] = False,
@@ -87,15 +98,13 @@ def sweep(
 
     Example: fedbench sweep benchmarks/digits.yaml --profile smoke
     """
-    from fedbench.bench.garbage import delete, finished_scratch
     from fedbench.bench.order import outdated, read_order
-    from fedbench.bench.planfile import plan_path, write_plan
     from fedbench.bench.selection import parse_only
 
     begun = time.monotonic()
     limit = parse_duration(time_limit) if time_limit else None
     crew = crew_of(executor, address, device, workers, gpus_per_cell)
-    plugins = load_plugins(plugin)
+    plugins = load_plugins(plugin, suite)
     means = runtime(device, offline=offline, refresh=force)
     order = read_order(
         suite,
@@ -105,34 +114,109 @@ def sweep(
         overrides=assignments(settings),
         wishes=parse_only(only or []),
     )
+    plan = replace(order.plan, plugins=tuple(loaded_files()))
+    if beside is not None:
+        plan = stand_beside(beside, plan, means.home / order.suite.name, dry_run=dry_run)
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
-    survey = _survey(order, means, redo, crew)
+    survey = survey_of(order, means, redo, crew)
     crew = crew.shared(survey.estimate)
     _warn_of_exclusions(suite, order)
     _show(order, survey, crew)
     if dry_run:
         return
-    name = order.suite.name
-    todo = _to_compute(order, survey)
-    with mirror_of(name, wandb) as live:
-        write_plan(plan_path(means.home, name), order.plan)
-        _clear(order, todo, means, force=force)
-        ready = _prepare(todo, means)
-        found = []
-        go_on = _until(begun, limit)
-        with closing(_compute(ready, means, order, survey, crew, plugins, go_on)) as computed:
-            for record in computed:
-                found.append(record)
-                if live is not None:
-                    live.add(record)
-        delete(finished_scratch(means.home / name))
-        make_report(name, live=live)
-    _end(survey, found, len(ready) - len(found), time_limit, force=force)
-    if len(ready) < len(todo):
+    with mirror_of(order.suite.name, wandb) as live:
+        add = None if live is None else live.add
+        done = carry_out(
+            replace(order, plan=plan),
+            survey,
+            means,
+            crew,
+            plugins,
+            go_on=_until(begun, limit),
+            force=force,
+            add=add,
+        )
+        make_report(order.suite.name, live=live)
+    _end(survey, done.records, done.left, time_limit, force=force)
+    if done.without_data:
         raise typer.Exit(1)
 
 
-def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
+@dataclass(frozen=True)
+class Done:
+    """What a sweep has computed.
+
+    Attributes:
+        records: Of this sweep.
+        left: Cells that it has not begun.
+        without_data: Cells that could not begin for want of data.
+    """
+
+    records: list[Record]
+    left: int
+    without_data: int
+
+
+def carry_out(
+    order: Order,
+    survey: Survey,
+    means: Runtime,
+    crew: Crew,
+    plugins: list[str],
+    *,
+    go_on: Callable[[], bool] = lambda: True,
+    force: bool = False,
+    add: Callable[[Record], None] | None = None,
+) -> Done:
+    """Compute what is left of an order, and write its plan.
+
+    Args:
+        order: What was asked for.
+        survey: Where it stands.
+        means: Where and how cells run.
+        crew: Who computes them.
+        plugins: Loaded by each worker.
+        go_on: Asked before a cell is begun.
+        force: Compute all chosen cells again.
+        add: Called with each record.
+
+    Raises:
+        DataError: No cell has its data.
+    """
+    from fedbench.bench.garbage import delete, finished_scratch
+    from fedbench.bench.planfile import plan_path, write_plan
+
+    name, todo = order.suite.name, _to_compute(order, survey)
+    write_plan(plan_path(means.home, name), order.plan)
+    _clear(order, todo, means, force=force)
+    ready = _prepare(todo, means)
+    found = []
+    with closing(_compute(ready, means, order, survey, crew, plugins, go_on)) as computed:
+        for record in computed:
+            found.append(record)
+            if add is not None:
+                add(record)
+    delete(finished_scratch(means.home / name))
+    return Done(found, len(ready) - len(found), len(todo) - len(ready))
+
+
+def stand_beside(board: Path, plan: Plan, folder: Path, *, dry_run: bool) -> Plan:
+    """Return a plan with a board's finished cells in it, and copy their records."""
+    from fedbench.report.beside import apart, copy_records, finished, joined
+
+    others = finished(board)
+    if differing := apart(plan, others):
+        warn(
+            f"no cell of this suite can be compared with one of {board}; the nearest differs in "
+            + "; ".join(differing)
+        )
+    if not dry_run:
+        copy_records(board, others, folder)
+    return joined(plan, others)
+
+
+def survey_of(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
+    """Look at where an order stands, and estimate what is left of it."""
     from fedbench.bench.plan import planned
     from fedbench.bench.survey import survey
     from fedbench.config import parse
@@ -152,6 +236,7 @@ def _survey(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
         device=crew.device,
         card=crew.card,
         passes=passes,
+        beside=published_boards(),
     )
 
 

@@ -1,13 +1,19 @@
-"""A leaderboard's content: the plan, the records that belong to it, and the rows made of them."""
+"""A leaderboard's content: the plan, the records that belong to it, and the rows made of them.
+
+This is where pandas is imported; what only asks for plans or records does without.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from fedbench.bench.planfile import Plan, read_plan
 from fedbench.bench.records import Record, read_records
-from fedbench.report.frame import Row, rows
+from fedbench.report.frame import Row, records_frame, rows_frame, views
 
 
 @dataclass(frozen=True)
@@ -16,15 +22,34 @@ class Board:
 
     Attributes:
         plan: What was asked for.
-        records: The good ones of the plan's cells, in order of their ids.
+        good: The good records of the plan's cells, in the order they were given in.
         failed: The failed ones, likewise.
-        rows: One for each method and setting, sorted (see ``frame.rows``).
+        records: A line for each good record (see ``frame.records_frame``).
+        rows: A line for each method and setting, sorted (see ``frame.rows_frame``).
+        views: The same as objects, for what prints and draws them.
     """
 
     plan: Plan
-    records: tuple[Record, ...]
+    good: tuple[Record, ...]
     failed: tuple[Record, ...]
-    rows: list[Row]
+    records: pd.DataFrame
+    rows: pd.DataFrame
+    views: list[Row]
+
+    @staticmethod
+    def of(plan: Plan, records: Iterable[Record]) -> Board:
+        """Return the board of a plan and its records; skipped ones have no place in it."""
+        found = tuple(records)
+        frame = records_frame(found)
+        rows = rows_frame(frame)
+        return Board(
+            plan=plan,
+            good=tuple(record for record in found if record.status == "ok"),
+            failed=tuple(record for record in found if record.status == "failed"),
+            records=frame,
+            rows=rows,
+            views=views(rows),
+        )
 
 
 def read_board(folder: Path) -> Board:
@@ -35,7 +60,5 @@ def read_board(folder: Path) -> Board:
     """
     plan = read_plan(folder / "plan.json")
     ids = {entry.cell_id for entry in plan.cells}
-    found = [record for _, record in read_records(folder / "records") if record.cell_id in ids]
-    good = tuple(record for record in found if record.status == "ok")
-    failed = tuple(record for record in found if record.status == "failed")
-    return Board(plan, good, failed, rows(good))
+    found = (record for _, record in read_records(folder / "records") if record.cell_id in ids)
+    return Board.of(plan, found)

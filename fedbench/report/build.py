@@ -6,18 +6,21 @@ page's block of times apart, none depends on how fast the machine was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedbench.files import write_atomic
-from fedbench.report import figures, latex, page, paired, published, runs, tables
+from fedbench.report import figures, latex, page, paired, pivot, published, runs, tables
 from fedbench.report.board import Board, read_board
 from fedbench.report.figures import Figure
+from fedbench.report.pivot import Pivot
 from fedbench.report.published import Comparison
 
 #: Where a report in ``runs/SUITE/report`` finds the records.
 BESIDE = "../records/"
+#: Where a published board finds its own.
+WITHIN = "records/"
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class Report:
         board: Plan, records and rows.
         figures: As drawn.
         comparisons: Published numbers beside ours.
+        pivots: The board by each axis that was asked for.
     """
 
     board: Board
     figures: list[Figure]
     comparisons: list[Comparison]
+    pivots: list[Pivot]
 
 
 def build(
@@ -42,6 +47,7 @@ def build(
     records: str = BESIDE,
     pdf: bool = False,
     against: str | None = None,
+    axes: Sequence[str] = (),
 ) -> Report:
     """Write a suite's report: tables, figures, and the page.
 
@@ -52,42 +58,51 @@ def build(
         pdf: Write each figure as PDF as well.
         against: The row (a label, or a method's name) whose paired differences to all others stand
             in ``table.md``, ``table.tex`` and ``paired.csv``.
+        axes: Settings whose values stand across, methods down, in tables of their own: on the page,
+            and in ``pivot-AXIS.md``, ``.tex`` and ``.csv``.
 
     Returns:
         What they were made of.
 
     Raises:
         StoreError: There is no plan, or the report cannot be written.
-        SettingsError: No row is named like ``against``, or several of a block are.
+        SettingsError: No row is named like ``against``, several of a block are, or an axis does not
+            vary.
     """
     board = read_board(folder)
     if against is not None:
-        paired.check_reference(board.rows, against)
+        paired.check_reference(board.views, against)
+    turned = [pivot.pivot(board, axis) for axis in axes]
+    # A published board stands where its records do, and is named by its folder.
+    named = f"{out.parent.name}/{out.name}" if records == WITHIN else board.plan.suite
     drawn = figures.draw(board)
     beside = published.comparisons(board)
     files: dict[str, str | bytes] = {
-        "table.csv": tables.to_csv(board.rows),
+        "table.csv": tables.to_csv(board.views),
         "runs.csv": runs.runs_csv(board),
         "times.csv": runs.times_csv(board),
         "published.csv": published.to_published_csv(beside),
-        "table.md": tables.to_markdown(board.rows, against),
-        "table.tex": latex.to_latex(board.rows, board.plan.suite, against),
+        "table.md": tables.to_markdown(board.views, against, records),
+        "table.tex": latex.to_latex(board.views, board.plan.suite, against),
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
-        "index.html": page.page(board, drawn, beside, records=records),
+        "index.html": page.page(board, drawn, beside, turned, records=records, named=named),
     }
+    for found in turned:
+        files |= pivot.files(found, board.plan.suite)
     if against is not None:
-        files["paired.csv"] = paired.to_paired_csv(board.rows, against)
+        files["paired.csv"] = paired.to_paired_csv(board.views, against)
     if pdf:
         files |= {f"figures/{figure.name}.pdf": figure.to_pdf() for figure in drawn}
     for name, content in files.items():
         write_atomic(out / name, content)
     _drop_stale(out, files)
-    return Report(board, drawn, beside)
+    return Report(board, drawn, beside, turned)
 
 
 def _drop_stale(out: Path, written: Iterable[str]) -> None:
     """Delete what an earlier report wrote and this one did not."""
     kept = {out / name for name in written}
-    for path in [out / "paired.csv", *(out / "figures").glob("*.svg"), *out.glob("figures/*.pdf")]:
+    patterns = ("paired.csv", "pivot-*.*", "figures/*.svg", "figures/*.pdf")
+    for path in (path for pattern in patterns for path in out.glob(pattern)):
         if path not in kept:
             path.unlink(missing_ok=True)

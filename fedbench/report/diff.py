@@ -21,6 +21,7 @@ COMPARED = (
     "balanced_accuracy_mean",
     "balanced_accuracy_std",
     "worst_client_mean",
+    "own_worst_client_mean",
     "nll_mean",
     "ece_mean",
     "bytes_up_per_client",
@@ -51,16 +52,16 @@ def row_changes(one: Board, other: Board) -> list[RowChange]:
 
     Rows come in the order of the first board.
     """
-    theirs = {_key(row): row for row in other.rows}
-    pairs = ((row, theirs[_key(row)]) for row in one.rows if _key(row) in theirs)
+    theirs = {_key(row): row for row in other.views}
+    pairs = ((row, theirs[_key(row)]) for row in one.views if _key(row) in theirs)
     changes = (_change(left, right) for left, right in pairs)
     return [change for change in changes if change.values]
 
 
 def rows_only_in(one: Board, other: Board) -> list[str]:
     """Return the names of rows that the first board has and the second has not."""
-    known = {_key(row) for row in other.rows}
-    return _names(row for row in one.rows if _key(row) not in known)
+    known = {_key(row) for row in other.views}
+    return _names(row for row in one.views if _key(row) not in known)
 
 
 def same(one: float | None, other: float | None) -> bool:

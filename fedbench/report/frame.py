@@ -1,21 +1,28 @@
-"""From records to rows: one row for each method and setting, with mean and deviation over seeds.
+"""From records to rows, as pandas frames: one row for each method and setting over its seeds.
 
-A row's columns are defined in ``docs/records.md``; ``labels`` names rows and blocks. Rows are
-sorted the same way whatever order the records were written in.
+``records_frame`` and ``rows_frame`` are what users read (``docs/python.md``); ``views`` gives the
+same rows as objects to what prints and draws them. A row's columns are defined in
+``docs/records.md``; ``labels`` names rows and blocks. Rows are sorted the same way whatever order
+the records were written in.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import statistics
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from fedbench.bench.about import in_words, overrides, preset_label
 from fedbench.bench.records import Record
 from fedbench.report import labels
+from fedbench.report.labels import Flat
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +43,38 @@ SETTING = (
 )
 #: What the title of each block says.
 HEAD = ("dataset", "scheme", "clients", "model")
+METRICS = ("accuracy", "balanced_accuracy", "worst_client", "own_worst_client", "nll", "ece")
+#: Metrics of which rows have the deviation as well.
+SPREAD = ("accuracy", "balanced_accuracy")
+LEDGER = (
+    "bytes_up_per_client",
+    "bytes_down_per_client",
+    "bytes_total",
+    "rounds",
+    "client_seconds",
+    "server_seconds",
+)
+
+_NAMED = (*SETTING, "profile", "method", "preset", "preset_label", "overrides")
+_RECORD = (
+    *(*_NAMED, "seed", "control", *METRICS, "domain_mean", *LEDGER),
+    *("shared_pixels", "resources", "cell_id", "record", "flat"),
+)
+#: What ``Row.values`` has, besides the columns of ``table.csv``.
+_ROW = (
+    *(*_NAMED, "settings", "label", "control", "n", "lacks_seeds", "gap_to_centralised"),
+    *(f"{name}_mean" for name in METRICS),
+    *(f"{name}_std" for name in SPREAD),
+    *("domain_mean", *LEDGER, "shared_pixels", "resources", "record_ids"),
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method in one setting.
+    """One method in one setting: a line of the frame of rows.
 
     Attributes:
-        values: By column name.
+        values: By column name; None where the frame has nothing.
         control: Whether it is a row to compare with.
         settings: All that identifies it, by dotted name (see ``labels.flatten``). Data files and
             versions (``labels.origin``) are among it where rows that are else comparable differ.
@@ -52,10 +83,10 @@ class Row:
 
     values: dict[str, Value]
     control: bool
-    settings: labels.Flat
+    settings: Flat
     records: tuple[Record, ...] = ()
 
-    @property
+    @cached_property
     def block(self) -> tuple[tuple[str, Value], ...]:
         """The settings that it shares with the rows it is compared with, budgets apart."""
         return tuple(sorted(labels.of_block(self.settings).items()))
@@ -64,7 +95,7 @@ class Row:
     def accuracies(self) -> dict[int, float]:
         """Its known accuracies, each in [0, 1], by seed."""
         known = {int(r.settings["seed"]): r.metrics.get("accuracy") for r in self.records}
-        return {seed: float(v) for seed, v in known.items() if v is not None and isfinite(v)}
+        return {seed: float(v) for seed, v in known.items() if v is not None and math.isfinite(v)}
 
     @property
     def lacks_seeds(self) -> bool:
@@ -77,32 +108,170 @@ class Row:
         return tuple(self.values[name] for name in BUDGET)
 
 
-def rows(records: Iterable[Record]) -> list[Row]:
-    """Group successful records over seeds.
+def records_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Return good records as a frame, one line each, in order of seed and cell id.
 
-    Args:
-        records: Of one suite; failed and skipped ones are left out.
-
-    Returns:
-        Rows sorted by block, contenders before controls, best accuracy first. No row is of several
-        data files or versions, and no block of several but for its methods' versions.
+    Columns: ``SETTING``, profile, method, preset, seed, control, metrics, the ledger,
+    ``shared_pixels``, ``resources``, ``cell_id``; ``row`` and ``block``, equal where records are of
+    one row, or of rows that are compared; ``record`` and ``flat``, the objects that a line is of;
+    then every setting by its dotted name. What does not apply, or is not finite, is missing.
     """
     good = [record for record in records if record.status == "ok"]
-    groups: dict[tuple[Any, ...], list[Record]] = {}
-    flats: dict[tuple[Any, ...], labels.Flat] = {}
-    for record, flat in zip(good, _identities(good), strict=True):
-        key = (record.suite, *sorted(flat.items()))
-        groups.setdefault(key, []).append(record)
-        flats[key] = flat
+    good.sort(key=lambda record: (int(record.settings["seed"]), record.cell_id))
     controls = _controls(good)
-    found = []
-    for key, group in groups.items():
-        group.sort(key=lambda record: (record.settings["seed"], record.cell_id))
-        found.append(_row(group, flats[key], group[0].settings["method"]["name"] in controls))
-    _mark_lacking(found)
-    _add_gaps(found)
-    _add_labels(found)
-    return _ordered(found)
+    lines = []
+    for record, flat in zip(good, _identities(good), strict=True):
+        values, method = setting(record.settings, flat, record.data), record.settings["method"]
+        lines.append(
+            {
+                **dict.fromkeys(_RECORD),
+                "suite": record.suite,
+                **values,
+                "profile": record.profile,
+                "preset": method.get("preset"),
+                "preset_label": preset_label(method, record.about),
+                "overrides": in_words(overrides(method, record.about)) or None,
+                "seed": record.settings["seed"],
+                "control": values["method"] in controls,
+                **metrics(record),
+                "domain_mean": record.metrics.get("domain_mean"),
+                **record.ledger,
+                "shared_pixels": record.shared_pixels,
+                "resources": " ".join(record.resources) or None,
+                "cell_id": record.cell_id,
+                "row": _key({"suite": record.suite, **flat}),
+                "block": _key(labels.of_block(flat)),
+                "record": record,
+                "flat": flat,
+                **flat,
+            }
+        )
+    frame = pd.DataFrame(lines, columns=None if lines else [*_RECORD, "row", "block"])
+    frame = frame.astype(
+        {"budget_pixels": "Int64", **dict.fromkeys((*METRICS, "domain_mean", *LEDGER), float)}
+    )
+    scores = frame[list(METRICS)]
+    frame[list(METRICS)] = scores.where(np.isfinite(scores))
+    return frame
+
+
+def rows_frame(records: pd.DataFrame) -> pd.DataFrame:
+    """Return one line for each method and setting, over seeds.
+
+    Sorted by block, contenders before controls, best accuracy first. No row is of several data
+    files or versions, and no block of several but for its methods' versions. Columns are those of
+    ``table.csv``, ``label``, ``lacks_seeds``, ``control``, ``block``, the ledger's, all settings by
+    their dotted names, and ``records``, the objects that a row is of.
+
+    Args:
+        records: See ``records_frame``.
+    """
+    # Cells may differ in what identifies no row; no seed counts twice.
+    narrow = records[[*_RECORD, "row", "block"]]  # settings, which are many, come at the end
+    once = narrow.drop_duplicates(["row", "seed"], keep="last")
+    rows = narrow.drop_duplicates("row").set_index("row")
+    rows = rows.drop(columns=[*METRICS, "cell_id", "seed"])
+    groups, everything = once.groupby("row"), records.groupby("row")
+    for name in ("profile", "preset", "preset_label"):
+        rows[name] = groups[name].agg(joined)
+    rows["overrides"] = groups["overrides"].agg(joined, by="; ")
+    rows["n"] = groups.size()
+    for name in METRICS:
+        unsound = once["record"].map(lambda record, name=name: _is_nan(metrics(record)[name]))
+        sound = ~unsound.astype(bool).groupby(once["row"]).any()
+        rows[f"{name}_mean"] = groups[name].mean().where(sound)
+        if name in SPREAD:
+            rows[f"{name}_std"] = groups[name].std().where(sound)
+    rows["domain_mean"] = groups["domain_mean"].mean()
+    rows[list(LEDGER)] = groups[list(LEDGER)].mean()
+    rows["shared_pixels"] = groups["shared_pixels"].max()
+    rows["record_ids"] = everything["cell_id"].agg(" ".join)
+    rows["records"] = everything["record"].agg(tuple)
+    rows["lacks_seeds"] = _lacking(rows, once)
+    rows["gap_to_centralised"] = _gaps(rows, once)
+    rows[["label", "settings"]] = _labels(rows)
+    settings = pd.DataFrame(list(rows["flat"]), index=rows.index)
+    found = pd.concat([rows.drop(columns="record"), settings], axis="columns")
+    return found.loc[_order(rows)].reset_index(drop=True)
+
+
+def _lacking(rows: pd.DataFrame, records: pd.DataFrame) -> pd.Series:
+    """Say which rows lack a seed that half of their block's rows or more have."""
+    known = records.dropna(subset="accuracy")
+    counts = known.groupby(["block", "seed"], as_index=False).size()
+    members = rows.groupby("block").size()
+    usual = counts[2 * counts["size"] >= counts["block"].map(members).astype(float)]
+    wanted = rows.reset_index().merge(usual, on="block")[["row", "seed"]]
+    found = wanted.merge(known[["row", "seed"]], how="left", indicator=True)
+    lacking = found.loc[found["_merge"] == "left_only", "row"]
+    return pd.Series(rows.index.isin(lacking), rows.index)
+
+
+def _gaps(rows: pd.DataFrame, records: pd.DataFrame) -> pd.Series:
+    """Return each row's distance to the centralised model of its block, trained as long if any."""
+    central = rows[rows["method"] == "centralised"].copy()
+    longer = [float(flat.get("method.epoch_factor", 1.0)) - 1 for flat in central["flat"]]
+    central["longer"] = np.abs(longer)
+    central = central.sort_values(["longer", "record_ids"]).drop_duplicates("block")
+    best = records[records["row"].isin(central.index)][["block", "seed", "accuracy"]]
+    pairs = records[["row", "block", "seed", "accuracy"]].merge(
+        best, on=["block", "seed"], suffixes=("", "_best")
+    )
+    return (pairs["accuracy_best"] - pairs["accuracy"]).groupby(pairs["row"]).mean()
+
+
+def _labels(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return each row's label and ``settings``: what tells it from rows that are named alike."""
+    beyond = _beyond(rows["flat"])
+    found: dict[object, dict[str, Value]] = {}
+    for group in _alike(rows):
+        own = [labels.of_row(flat) for flat in group["flat"]]
+        telling, differing = labels.telling(own), labels.varying(own)
+        for key, method, preset, flat in zip(
+            group.index, group["method"], group["preset_label"], group["flat"], strict=True
+        ):
+            name = labels.method_label(method, _text(preset), labels.written(flat, telling))
+            words = labels.written(flat, [*beyond, *differing])
+            found[key] = {"label": name, "settings": " ".join(words) or None}
+    return pd.DataFrame.from_dict(found, orient="index", columns=["label", "settings"])
+
+
+def _alike(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the rows that one table shows under the same method and preset."""
+    for _, members in rows.groupby(["block", "method", "preset"], dropna=False):
+        if members["budget_pixels"].isna().any():  # stands beside those of every budget
+            yield members
+        else:
+            yield from (group for _, group in members.groupby(list(BUDGET)))
+
+
+def _order(rows: pd.DataFrame) -> list[object]:
+    """Return the rows' keys in the order of tables."""
+    blocks = [labels.of_block(flat) for flat in rows["flat"]]
+    names = [*labels.FIRST, *sorted(set().union(*blocks) - set(labels.FIRST))]
+
+    def place(number: int) -> tuple[Any, ...]:
+        row = rows.iloc[number]
+        mean = row["accuracy_mean"]
+        block = tuple(_sortable(blocks[number].get(name)) for name in names)
+        score = 1.0 if pd.isna(mean) else -mean
+        return (*block, row["control"], score, row["label"], row["record_ids"])
+
+    return [rows.index[number] for number in sorted(range(len(rows)), key=place)]
+
+
+def views(rows: pd.DataFrame) -> list[Row]:
+    """Return the lines of a frame of rows as objects."""
+    plain = rows[[name for name in _ROW if name in rows]].astype(object)
+    found = plain.where(plain.notna(), None).to_dict("records")
+    lines = [{str(name): value for name, value in line.items()} for line in found]
+    parts = zip(lines, rows["control"], rows["flat"], rows["records"], strict=True)
+    return [Row(line, bool(control), flat, records) for line, control, flat, records in parts]
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """Return the rows of successful records, as objects."""
+    return views(rows_frame(records_frame(records)))
 
 
 def _identities(records: list[Record]) -> list[labels.Flat]:
@@ -121,6 +290,36 @@ def _identities(records: list[Record]) -> list[labels.Flat]:
     return flats
 
 
+def _beyond(flats: Iterable[Flat]) -> list[str]:
+    """Return the settings in which blocks differ, and which titles name only then."""
+    return labels.beyond_title(labels.varying(map(labels.of_block, flats)))
+
+
+def _key(flat: Flat) -> str:
+    return json.dumps(flat, sort_keys=True)
+
+
+def _text(value: object) -> str | None:
+    """Return what a cell of a frame holds, None where it holds nothing."""
+    return value if isinstance(value, str) else None
+
+
+def metrics(record: Record) -> dict[str, float | None]:
+    """Return a record's ``METRICS``.
+
+    The smallest accuracy over clients is of one model on each client's label mix, or of each
+    client's own model on its own mix: two quantities, so two names.
+    """
+    found = {name: record.metrics.get(name) for name in METRICS}
+    if "own_mix" in record.metrics:
+        found["own_worst_client"], found["worst_client"] = found["worst_client"], None
+    return found
+
+
+def _is_nan(value: float | None) -> bool:
+    return value is not None and not math.isfinite(value)
+
+
 def _controls(records: Iterable[Record]) -> set[str]:
     """Return the methods that are controls: those that any record says are."""
     said: dict[str, set[bool]] = {}
@@ -129,85 +328,6 @@ def _controls(records: Iterable[Record]) -> set[str]:
     for name in sorted(name for name, values in said.items() if len(values) > 1):
         log.warning("records disagree whether %s is a control; it is not ranked", name)
     return {name for name, values in said.items() if True in values}
-
-
-def _mark_lacking(found: list[Row]) -> None:
-    """Say which rows lack a seed that half of their block's rows or more have."""
-    members: dict[tuple[Any, ...], list[Row]] = {}
-    for row in found:
-        members.setdefault(row.block, []).append(row)
-    for rows_of_block in members.values():
-        counts = Counter(seed for row in rows_of_block for seed in row.accuracies)
-        usual = {seed for seed, count in counts.items() if 2 * count >= len(rows_of_block)}
-        for row in rows_of_block:
-            row.values["lacks_seeds"] = not usual <= row.accuracies.keys()
-
-
-def _add_gaps(found: list[Row]) -> None:
-    """Set each row's distance to the centralised model of its block, trained as long if any is."""
-    centralised: dict[tuple[Any, ...], list[Row]] = {}
-    for row in found:
-        if row.values["method"] == "centralised":
-            centralised.setdefault(row.block, []).append(row)
-    for row in found:
-        if row.block in centralised:
-            best = min(centralised[row.block], key=_distance).accuracies
-            mine = row.accuracies
-            gaps = [best[seed] - mine[seed] for seed in sorted(best.keys() & mine.keys())]
-            row.values["gap_to_centralised"] = statistics.fmean(gaps) if gaps else None
-
-
-def _distance(row: Row) -> tuple[float, str]:
-    factor = float(row.settings.get("method.epoch_factor", 1.0))
-    return abs(factor - 1.0), str(row.values["record_ids"])
-
-
-def _add_labels(found: list[Row]) -> None:
-    """Name in each row's label and ``settings`` what tells it from rows that are named alike."""
-    beyond = _block_settings(found)
-    for group in _alike(found):
-        differing = labels.varying(labels.of_row(row.settings) for row in group)
-        for row in group:
-            own = labels.written(row.settings, differing)
-            preset = row.values["preset"]
-            row.values["label"] = labels.method_label(
-                str(row.values["method"]), str(preset) if preset else None, own
-            )
-            row.values["settings"] = " ".join([*labels.written(row.settings, beyond), *own]) or None
-
-
-def _alike(found: list[Row]) -> list[list[Row]]:
-    """Return the rows that one table shows under the same method and preset."""
-    named: dict[tuple[Any, ...], list[Row]] = {}
-    for row in found:
-        named.setdefault((row.block, row.values["method"], row.values["preset"]), []).append(row)
-    groups = []
-    for members in named.values():
-        budgets = {row.budget for row in members}
-        if (None, None) in budgets:  # its row stands beside those of every budget
-            groups.append(members)
-        else:
-            groups += [[row for row in members if row.budget == budget] for budget in budgets]
-    return groups
-
-
-def _block_settings(found: list[Row]) -> list[str]:
-    """Return the settings in which blocks differ, and which titles name only then."""
-    return labels.beyond_title(labels.varying(labels.of_block(row.settings) for row in found))
-
-
-def _ordered(found: list[Row]) -> list[Row]:
-    present = set().union(*(labels.of_block(row.settings) for row in found))
-    names = [*labels.FIRST, *sorted(present - set(labels.FIRST))]
-
-    def order(row: Row) -> tuple[Any, ...]:
-        block = tuple(_sortable(row.settings.get(name)) for name in names)
-        accuracy = row.values["accuracy_mean"]
-        score = -accuracy if isinstance(accuracy, float) else 1.0
-        label, ids = str(row.values["label"]), str(row.values["record_ids"])
-        return (*block, row.control, score, label, ids)
-
-    return sorted(found, key=order)
 
 
 def _sortable(value: Value) -> tuple[int, str | int | float]:
@@ -249,69 +369,9 @@ def budget_pixels(budget: Mapping[str, Any] | None, data: Mapping[str, Any]) -> 
     return int(budget["ipc"] * len(data["classes"]) * data["size"] ** 2) if data else None
 
 
-def _row(group: list[Record], flat: labels.Flat, control: bool) -> Row:
-    # Cells may differ in what identifies no row; no seed counts twice.
-    records = list({record.settings["seed"]: record for record in group}.values())
-    first = records[0]
-    values: dict[str, Value] = {
-        "suite": first.suite,
-        **setting(first.settings, flat, first.data),
-        "profile": joined(record.profile for record in records),
-        "preset": joined(record.settings["method"].get("preset") for record in records),
-        "n": len(records),
-        "lacks_seeds": False,
-        "accuracy_mean": _finite(_mean(records, "accuracy")),
-        "accuracy_std": _std(records, "accuracy"),
-        "balanced_accuracy_mean": _finite(_mean(records, "balanced_accuracy")),
-        "balanced_accuracy_std": _std(records, "balanced_accuracy"),
-        "gap_to_centralised": None,
-        "worst_client_mean": _mean(records, "worst_client"),
-        "domain_mean": _mean(records, "domain_mean"),
-        "nll_mean": _mean(records, "nll"),
-        "ece_mean": _mean(records, "ece"),
-        **{
-            name: _ledger(records, name)
-            for name in (
-                "bytes_up_per_client",
-                "bytes_down_per_client",
-                "bytes_total",
-                "rounds",
-                "client_seconds",
-                "server_seconds",
-            )
-        },
-        "shared_pixels": max(record.shared_pixels for record in records),
-        "resources": " ".join(first.resources) or None,
-        "record_ids": " ".join(record.cell_id for record in group),
-    }
-    return Row(values, control, flat, tuple(group))
-
-
-def joined(names: Iterable[str | None]) -> str | None:
-    """Return the different names, sorted and joined by ``+``, or None where there are none."""
-    return "+".join(sorted({name for name in names if name})) or None
-
-
-def _mean(records: list[Record], metric: str) -> float | None:
-    values = [record.metrics.get(metric) for record in records]
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
-
-
-def _finite(value: float | None) -> float | None:
-    """Return a number, or None for what is none: it has no place on an axis or in a ranking."""
-    return value if value is not None and isfinite(value) else None
-
-
-def _std(records: list[Record], metric: str) -> float | None:
-    values = [
-        record.metrics[metric] for record in records if record.metrics.get(metric) is not None
-    ]
-    return statistics.stdev(values) if len(values) > 1 and all(map(isfinite, values)) else None
-
-
-def _ledger(records: list[Record], name: str) -> float:
-    return statistics.fmean(record.ledger[name] for record in records)
+def joined(names: Iterable[object], by: str = "+") -> str | None:
+    """Return the different names, sorted and joined, or None where there are none."""
+    return by.join(sorted({name for name in names if isinstance(name, str)})) or None
 
 
 def blocks(found: Iterable[Row]) -> list[tuple[dict[str, Value], list[Row]]]:
@@ -320,7 +380,7 @@ def blocks(found: Iterable[Row]) -> list[tuple[dict[str, Value], list[Row]]]:
     Each budget of a setting has a block; rows without a budget stand in all of them.
     """
     found = list(found)
-    beyond = _block_settings(found)
+    beyond = _beyond(row.settings for row in found)
     settings: dict[tuple[Any, ...], list[Row]] = {}
     for row in found:
         settings.setdefault(row.block, []).append(row)

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fedbench.bench.about import preset_label
+
 Flat = dict[str, str | int | float]
 
 #: Neither is what a row is: rows are means over seeds, and a preset is a name for its settings.
@@ -89,6 +91,32 @@ def varying(several: Iterable[Flat]) -> list[str]:
     return [name for name in names if len({flat.get(name) for flat in several}) > 1]
 
 
+def telling(several: Iterable[Flat]) -> list[str]:
+    """Return the fewest settings, sorted by name, that tell apart what differs in any.
+
+    Settings that go together, such as all those of a search, are told by one of them: rather by a
+    word than by a number, and rather by a number than by yes or no.
+
+    Args:
+        several: What one table shows under the same name.
+    """
+    distinct = [dict(items) for items in {tuple(sorted(flat.items())): None for flat in several}]
+    names, chosen = varying(distinct), list[str]()
+
+    def parts(chosen: list[str]) -> int:
+        return len({tuple(flat.get(name) for name in chosen) for flat in distinct})
+
+    def rank(name: str) -> tuple[int, int, str]:
+        values = {flat[name] for flat in distinct if name in flat}
+        words = all(isinstance(value, str) for value in values)
+        kind = 2 if values <= {"true", "false"} else int(not words)
+        return -parts([*chosen, name]), kind, name
+
+    while parts(chosen) < parts(names):
+        chosen.append(min((name for name in names if name not in chosen), key=rank))
+    return sorted(chosen)
+
+
 def beyond_title(names: Iterable[str]) -> list[str]:
     """Return those settings of blocks that a title names only where they vary."""
     return [
@@ -138,7 +166,7 @@ def cell_label(settings: Mapping[str, Any]) -> str:
     """
     flat, method = flatten(settings), settings["method"]
     split = " ".join([str(flat["partition.scheme"]), *scheme_parameters(flat)])
-    name = method_label(str(method["name"]), method.get("preset"), [])
+    name = method_label(str(method["name"]), preset_label(method), [])
     return (
         f"{name}, {flat['data.name']}, {split}, K={flat['partition.clients']}, "
         f"seed {settings['seed']}"

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from fedbench.report.frame import Row
 from fedbench.report.tables import (
     BALANCED,
+    OVERRIDDEN,
     Column,
     Line,
     accuracy_of,
     figures,
+    overridden,
     shown,
     written_gap,
 )
@@ -100,6 +102,9 @@ def _block(
         caption += " Bal.: balanced accuracy, the mean recall over classes."
     if controls:
         caption += r" $^\dagger$: control row."
+    if stars := overridden(line.row for line in lines):
+        words = "; ".join(f"{escape(name)}: {escape(found)}" for name, found in stars)
+        caption += f" {escape(OVERRIDDEN)} {words}."
     if any(line.row.lacks_seeds for line in lines):
         caption += r" $^\ddagger$: lacks seeds that most rows have, so not ranked."
     return "\n".join(

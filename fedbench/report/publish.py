@@ -14,17 +14,15 @@ from pathlib import Path
 
 from fedbench.bench.planfile import Entry, Plan, read_plan, write_plan
 from fedbench.bench.records import Record, read_records
+from fedbench.bench.sources import PLUGINS, beside, digests_of, file_names, files_of
 from fedbench.errors import SettingsError
 from fedbench.files import write_atomic
 from fedbench.report import labels
 from fedbench.report.board import Board, read_board
-from fedbench.report.build import build
+from fedbench.report.build import WITHIN, build
 from fedbench.report.diff import same
 from fedbench.report.frame import Row, joined
 from fedbench.report.tables import percent
-
-#: Where a published board finds its records.
-WITHIN = "records/"
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,12 @@ class Publication:
 
 
 def publish(
-    folder: Path, out: Path, *, min_seeds: int = 3, allow_dirty: bool = False
+    folder: Path,
+    out: Path,
+    *,
+    min_seeds: int = 3,
+    allow_dirty: bool = False,
+    plugins: Sequence[Path] = (),
 ) -> Publication:
     """Copy the records that have enough seeds, and make the published board anew.
 
@@ -64,17 +67,20 @@ def publish(
         out: The published board, such as ``leaderboards/digits``.
         min_seeds: Seeds that a row needs.
         allow_dirty: Take records of changed checkouts and of unknown commits too.
+        plugins: Files of plugins that records were computed with. Those of the plan, and those that
+            the board has already, are known.
 
     Raises:
-        SettingsError: No row has that many seeds, a record's code is not known exactly, or records
-            that are compared are of several data files or versions.
+        SettingsError: No row has that many seeds, a record's code is not known exactly or its
+            plugin's file is not here, or records that are compared are of several data files or
+            versions.
         StoreError: There is no plan, or a file cannot be written.
     """
     board = read_board(folder)
-    _refuse_mixed(board.rows)
-    rows = [row for row in board.rows if _seeds(row) >= min_seeds]
+    _refuse_mixed(board.views)
+    rows = [row for row in board.views if _seeds(row) >= min_seeds]
     if not rows:
-        most = max(map(_seeds, board.rows), default=0)
+        most = max(map(_seeds, board.views), default=0)
         raise SettingsError(
             f"{folder} has no row with {min_seeds} seeds (the most is {most}); run "
             f"`fedbench sweep` with --seeds {min_seeds}, or lower --min-seeds"
@@ -85,11 +91,17 @@ def publish(
     fresh = {record.cell_id: record for row in rows for record in row.records}
     stale = _outdated(earlier, fresh)
     kept = {name: record for name, record in earlier.items() if name not in stale}
+    sources = _sources({**kept, **fresh}, out, [*plugins, *map(Path, board.plan.plugins)])
     for name in fresh:
         write_atomic(out / "records" / f"{name}.json", _bytes_of(folder, name))
     write_plan(out / "plan.json", _plan(board.plan, {**kept, **fresh}))
     for name in stale:
         (out / "records" / f"{name}.json").unlink(missing_ok=True)
+    for name, content in sources.items():
+        write_atomic(out / PLUGINS / name, content)
+    for path in beside(out):
+        if path.name not in sources:
+            path.unlink()
     return Publication(
         folder=out,
         board=build(out, out, records=WITHIN).board,
@@ -110,6 +122,29 @@ def _published(out: Path) -> dict[str, Record]:
         for _, record in read_records(out / "records")
         if record.cell_id in planned
     }
+
+
+def _sources(records: Mapping[str, Record], out: Path, known: Sequence[Path]) -> dict[str, bytes]:
+    """Return the plugin files that records were computed with, by the names that they get.
+
+    Raises:
+        SettingsError: One is nowhere, or has been edited since.
+    """
+    wanted: dict[str, tuple[str, Record]] = {}
+    for record in records.values():
+        for what, digest in digests_of(record.versions).items():
+            wanted.setdefault(digest, (what, record))
+    found = files_of(wanted, [*beside(out), *known])
+    for digest in sorted(wanted.keys() - found.keys()):
+        what, record = wanted[digest]
+        raise SettingsError(
+            f"{labels.cell_label(record.settings)} (cell {record.cell_id}) was computed with a "
+            f"plugin ({what}) whose file is not here as it was then (SHA-256 {digest[:12]}); who "
+            "cites the record needs it: give the file with --plugin FILE, or compute the cells "
+            "again with the file as it is now"
+        )
+    names = file_names(found)
+    return {names[digest]: path.read_bytes() for digest, path in found.items()}
 
 
 def _bytes_of(folder: Path, name: str) -> bytes:
@@ -219,10 +254,10 @@ def _accuracy(record: Record) -> float:
 
 
 def _left_out(board: Board, min_seeds: int) -> Iterable[str]:
-    for row in board.rows:
+    for row in board.views:
         if _seeds(row) < min_seeds:
             yield f"{_title(row)}: n={_seeds(row)}, {min_seeds} needed"
-    done = {record.cell_id for record in board.records}
+    done = {record.cell_id for record in board.good}
     failed = {record.cell_id for record in board.failed}
     for entry in board.plan.cells:
         if entry.cell_id not in done:

@@ -24,7 +24,7 @@ Selection = Literal["best", "last", "unknown"]
 #: The split of a number whose training set was not divided, so that no scheme differs from it.
 NOT_SPLIT = "not split"
 #: Columns of the files that may be empty.
-_OPTIONAL = ("preset", "std", "n", "where", "theirs", "note")
+_OPTIONAL = ("preset", "std", "n", "where", "theirs", "note", "metric")
 FILE_COLUMNS = (
     "method",
     "preset",
@@ -40,6 +40,8 @@ FILE_COLUMNS = (
     "theirs",
     "note",
 )
+#: May stand after them in the files whose numbers are no accuracies of a final model.
+METRIC_COLUMN = "metric"
 COLUMNS = (
     "dataset",
     "method",
@@ -72,7 +74,7 @@ class Published:
         preset: Our preset that comes nearest, if any.
         dataset: Our name of the data set, or the paper's where we do not have it.
         setting: What was measured, for people.
-        accuracy: In [0, 1].
+        accuracy: In [0, 1]; of another metric, what that is.
         std: What the source gives after ±, in [0, 1].
         n: Runs or seeds.
         split: Our scheme's name, or what the paper says.
@@ -81,6 +83,8 @@ class Published:
         where: Settings that a row of ours must have to be comparable, by dotted name.
         theirs: Further settings of the paper; a row that differs in one has a reason to.
         note: What else a reader has to know.
+        metric: ``accuracy``, or what the number is else (see ``report.paper.pool.METRICS``); only
+            accuracies are set beside rows of a board.
     """
 
     method: str
@@ -96,6 +100,7 @@ class Published:
     where: dict[str, str]
     theirs: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def read_published(folder: Path | None = None) -> list[Published]:
             f"there are no published numbers (*.csv) in {folder}; reinstall fedbench, or run it "
             "from a whole checkout"
         )
-    return [number for path in files for number in _read(path)]
+    return [number for path in files for number in read_file(path)]
 
 
 def comparisons(board: Board, folder: Path | None = None) -> list[Comparison]:
@@ -154,9 +159,9 @@ def comparisons(board: Board, folder: Path | None = None) -> list[Comparison]:
     """
     datasets = {str(entry.settings["data"]["name"]) for entry in board.plan.cells}
     found = [
-        _compare(number, board.rows)
+        _compare(number, board.views)
         for number in read_published(folder)
-        if number.dataset in datasets
+        if number.dataset in datasets and number.metric == "accuracy"
     ]
     return sorted(found, key=lambda comparison: comparison.row is None)
 
@@ -283,10 +288,16 @@ def _facts(row: Row) -> dict[str, str]:
     return facts if epochs is None else {**facts, "local_epochs": epochs}
 
 
-def _read(path: Path) -> list[Published]:
+def read_file(path: Path) -> list[Published]:
+    """Read one file of published numbers.
+
+    Raises:
+        StoreError: A line is damaged; the message has file and line.
+    """
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != FILE_COLUMNS:
+        head = tuple(reader.fieldnames or ())
+        if head not in (FILE_COLUMNS, (*FILE_COLUMNS, METRIC_COLUMN)):
             raise StoreError(f"{path}: the head line has to be {','.join(FILE_COLUMNS)}")
         found = []
         for line in reader:
@@ -301,8 +312,8 @@ def _parse(line: dict[str, str]) -> Published:
     empty = [name for name in FILE_COLUMNS if not line[name] and name not in _OPTIONAL]
     if empty:
         raise ValueError(f"{', '.join(empty)} must not be empty")
-    accuracy = float(line["accuracy"])
-    if not 0 <= accuracy <= 1:
+    accuracy, metric = float(line["accuracy"]), line.get(METRIC_COLUMN) or "accuracy"
+    if not -1 <= accuracy <= 1 or (metric == "accuracy" and accuracy < 0):
         raise ValueError(f"accuracy {accuracy} is not in [0, 1]; divide per cent by 100")
     if line["selection"] not in get_args(Selection):
         raise ValueError(f"selection {line['selection']!r} is none of {get_args(Selection)}")
@@ -320,6 +331,7 @@ def _parse(line: dict[str, str]) -> Published:
         where=_assignments(line["where"]),
         theirs=_assignments(line["theirs"]),
         note=line["note"],
+        metric=metric,
     )
 
 

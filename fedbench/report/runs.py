@@ -10,15 +10,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from fedbench.bench.about import in_words, overrides
 from fedbench.bench.planfile import Entry, Plan
 from fedbench.bench.records import Record
 from fedbench.report import labels
 from fedbench.report.board import Board
 from fedbench.report.csvs import as_text, to_csv
-from fedbench.report.frame import SETTING, Value, setting
+from fedbench.report.frame import METRICS, SETTING, Value, metrics, setting
 
-_WHAT = ("cell_id", *SETTING, "profile", "method", "preset", "settings", "seed")
-_METRICS = ("accuracy", "balanced_accuracy", "worst_client", "nll", "ece")
+_WHAT = ("cell_id", *SETTING, "profile", "method", "preset", "overrides", "settings", "seed")
 _BYTES = (
     "bytes_up",
     "bytes_down",
@@ -44,7 +44,7 @@ RUN_COLUMNS = (
     *_WHAT,
     "status",
     "reason",
-    *_METRICS,
+    *METRICS,
     *_BYTES,
     "shared_pixels",
     "resources",
@@ -91,21 +91,21 @@ def times_csv(board: Board) -> str:
         TIME_COLUMNS,
         (
             {**_named(record, row.values), **_timing(record)}
-            for row in board.rows
+            for row in board.views
             for record in row.records
         ),
     )
 
 
 def _good(board: Board) -> Iterator[dict[str, Value]]:
-    for row in board.rows:
+    for row in board.views:
         for record in row.records:
             yield {**_named(record, row.values), **_result(record)}
 
 
 def _others(board: Board) -> list[dict[str, Value]]:
     """Return the lines of the cells that have no result, and why they have none."""
-    done = {record.cell_id for record in board.records}
+    done = {record.cell_id for record in board.good}
     failed = {record.cell_id: record for record in board.failed}
     told = _told_apart(board.plan)
     lines = [
@@ -159,6 +159,7 @@ def _without_result(entry: Entry, failed: Record | None, board: Board) -> dict[s
         "profile": board.plan.profile,
         **setting(entry.settings, flat, {}),
         "preset": entry.settings["method"].get("preset"),
+        "overrides": in_words(overrides(entry.settings["method"])) or None,
         "seed": entry.settings["seed"],
         "status": status,
         "reason": entry.skip or (failed.reason if failed else None),
@@ -174,6 +175,7 @@ def _named(record: Record, row: Mapping[str, Value]) -> dict[str, Value]:
         "cell_id": record.cell_id,
         "profile": record.profile,
         "preset": record.settings["method"].get("preset"),
+        "overrides": in_words(overrides(record.settings["method"], record.about)) or None,
         "seed": record.settings["seed"],
     }
 
@@ -182,7 +184,7 @@ def _result(record: Record) -> dict[str, Value]:
     return {
         "status": record.status,
         "reason": None,
-        **{name: record.metrics.get(name) for name in _METRICS},
+        **metrics(record),
         **{name: record.ledger.get(name) for name in _BYTES},
         "shared_pixels": record.shared_pixels,
         "resources": " ".join(record.resources) or None,

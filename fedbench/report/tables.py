@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from fedbench.report import csvs
 from fedbench.report.csvs import signless_zero
@@ -27,7 +28,9 @@ COLUMNS = (
     "profile",
     "method",
     "preset",
+    "overrides",
     "settings",
+    "control",
     "n",
     "accuracy_mean",
     "accuracy_std",
@@ -35,6 +38,7 @@ COLUMNS = (
     "balanced_accuracy_std",
     "gap_to_centralised",
     "worst_client_mean",
+    "own_worst_client_mean",
     "nll_mean",
     "ece_mean",
     "bytes_up_per_client",
@@ -61,6 +65,7 @@ BALANCED_NOTE = (
     "Balanced accuracy is the mean recall over classes, where each class counts alike however few "
     "test samples it has; it is not ranked."
 )
+OVERRIDDEN = "* settings that the suite overrides in a preset, with the preset's value in brackets:"
 #: How far balanced accuracy has to be from accuracy to be worth a column. Classes of MNIST's test
 #: set are so nearly of one size that a model which knows one class alone stays below it.
 TELLING = 0.02
@@ -151,6 +156,12 @@ def note(rows: Sequence[Row]) -> str:
     return f"{NOTE} {BALANCED_NOTE}" if tells_balanced(rows) else NOTE
 
 
+def overridden(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """Return what a star at a preset stands for: each row's name, and what is overridden in it."""
+    found = ((str(row.values["label"]), row.values["overrides"]) for row in rows)
+    return sorted({(name, str(words)) for name, words in found if words})
+
+
 def to_csv(rows: Iterable[Row]) -> str:
     """Return the table as CSV, one line a row, accuracies in [0, 1]."""
     return csvs.to_csv(COLUMNS, (row.values for row in rows))
@@ -173,27 +184,44 @@ def shown(rows: Sequence[Row], against: str | None = None) -> Iterator[tuple[str
         yield title(head), [Line(row, mark, gap) for row, mark, gap in lines]
 
 
-def to_markdown(rows: Sequence[Row], against: str | None = None) -> str:
-    """Return the leaderboard as Markdown, a table for each block, without seconds."""
+def to_markdown(rows: Sequence[Row], against: str | None = None, records: str = "records/") -> str:
+    """Return the leaderboard as Markdown, a table for each block, without seconds.
+
+    Args:
+        rows: Of a suite, in order.
+        against: As in ``shown``.
+        records: Link to the folder of record files.
+    """
     columns = [column for column in figures(rows) if not column.timing]
     headings = ["method", "accuracy %", *gap_heading(against), *(c.heading for c in columns)]
+    headings.append("records")
     head = [_cells(escape_markdown(heading) for heading in headings)]
     head.append(_cells(["---", *("---:" for _ in headings[1:])]))
     parts = []
     for name, lines in shown(rows, against):
-        body = [_cells(_markdown_line(line, columns, against)) for line in lines]
+        body = [_cells(_markdown_line(line, columns, against, records)) for line in lines]
         parts.append("\n".join([f"### {escape_markdown(name)}\n", *head, *body]) + "\n")
-    return "\n".join([*parts, note(rows) + "\n"]) if parts else "No cell has a result yet.\n"
+    if not parts:
+        return "No cell has a result yet.\n"
+    parts.append(note(rows) + "\n")
+    if stars := overridden(rows):
+        items = [f"- {escape_markdown(name)}: {escape_markdown(words)}" for name, words in stars]
+        parts.append("\n".join([escape_markdown(OVERRIDDEN) + "\n", *items]) + "\n")
+    return "\n".join(parts)
 
 
-def _markdown_line(line: Line, columns: Iterable[Column], against: str | None) -> list[str]:
+def _markdown_line(
+    line: Line, columns: Iterable[Column], against: str | None, records: str
+) -> list[str]:
     score = written_accuracy(line)
     if line.mark.place == 1:
         score = f"**{score}**"
     if line.mark.place == 2:
         score = f"<u>{score}</u>"
     gap = [written_gap(line.gap)] if against else []
-    return [escape_markdown(label(line.row)), score, *gap, *_figures(line.row, columns)]
+    ids = [record.cell_id for record in line.row.records]
+    links = " ".join(f"[{escape_markdown(i[:8])}]({records}{quote(i)}.json)" for i in ids)
+    return [escape_markdown(label(line.row)), score, *gap, *_figures(line.row, columns), links]
 
 
 def _cells(texts: Iterable[str]) -> str:

@@ -182,6 +182,13 @@ def test_a_folder_named_like_a_suite_does_not_hide_it(call, toy, tmp_path):
         call("report", "nothing")
 
 
+def test_a_published_board_is_found_by_its_name_where_nothing_has_run(call, tmp_path):
+    write(tmp_path / "leaderboards" / "board", [made(0)])
+    assert "records: leaderboards/board/records" in call("report", "board").replace("\n", "")
+    page = (tmp_path / "leaderboards" / "board" / "index.html").read_text()
+    assert "<code>fedbench report leaderboards/board</code>" in page
+
+
 @pytest.mark.parametrize("words", [["publish", "toy"], ["diff", "toy", "toy"]])
 def test_neither_imports_torch(words, call, toy):
     code = (

@@ -44,10 +44,10 @@ GENERATORS = {
     "lr": 0.05,
 }
 GUIDED = {
-    "prior_steps": 60,
-    "images_per_class": 10,
+    "prior_steps": 30,
+    "images_per_class": 6,
     "batch_size": 32,
-    "steps": 8,
+    "steps": 5,
     "edits": 0,
     "epochs": 20,
     "student_batch_size": 32,

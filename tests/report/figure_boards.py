@@ -7,7 +7,6 @@ import random
 from fedbench.bench.planfile import Plan
 from fedbench.bench.records import Record
 from fedbench.report.board import Board
-from fedbench.report.frame import rows
 
 CONTROLS = ("centralised", "local", "fedavg", "random_real")
 BYTES = {"local": 0, "centralised": 2_000_000, "fedavg": 8_000_000}
@@ -98,7 +97,7 @@ def point(round_, accuracy, sent, step=None, name="global"):
 def board(records, failed=()):
     """Make a board of records as they come."""
     records = tuple(records)
-    return Board(Plan("toy", "Toy", "quick", ()), records, tuple(failed), rows(records))
+    return Board.of(Plan("toy", "Toy", "quick", ()), [*records, *failed])
 
 
 def full(shuffle=None):

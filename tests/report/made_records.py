@@ -86,9 +86,7 @@ def board_of(records, *, skipped=(), missing=()):
     """Make a board of records; ``skipped`` and ``missing`` are further records' cells."""
     entries = [Entry(r.cell_id, None, r.settings) for r in (*records, *missing)]
     entries += [Entry(r.cell_id, "cannot run", r.settings) for r in skipped]
-    good = tuple(r for r in records if r.status == "ok")
-    failed = tuple(r for r in records if r.status == "failed")
-    return Board(Plan("toy", "Toy", "quick", tuple(entries)), good, failed, rows(good))
+    return Board.of(Plan("toy", "Toy", "quick", tuple(entries)), records)
 
 
 def write_suite(folder, records, *, skipped=(), missing=()):

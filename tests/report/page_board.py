@@ -8,7 +8,6 @@ from fedbench.bench.planfile import Entry, Excluded, Plan
 from fedbench.bench.records import Record
 from fedbench.report.board import Board
 from fedbench.report.figures import Figure
-from fedbench.report.frame import rows
 from fedbench.report.published import Comparison, Published
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\"\u2028"
@@ -101,7 +100,7 @@ def board(good: Iterable[Record]) -> Board:
         (Excluded("too dear", {"method": HOSTILE, "seed": 0}),),
         {"recipe.epochs": 5},
     )
-    return Board(plan, good, (failed,), rows(good))
+    return Board.of(plan, [*good, failed])
 
 
 def _by_id(one: Record) -> str:
@@ -136,7 +135,7 @@ def comparisons(of: Board) -> list[Comparison]:
             where={},
         )
 
-    row = next(row for row in of.rows if row.values["method"] == "dense")
+    row = next(row for row in of.views if row.values["method"] == "dense")
     gap = float(row.values["accuracy_mean"] or 0) - 0.8
     return [
         Comparison(number("dense"), row, gap, ("last step here, best on test there",)),

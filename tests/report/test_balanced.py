@@ -121,7 +121,7 @@ def test_latex_has_it_and_says_what_it_is(telling, repeating):
 
 
 def test_the_page_has_it_for_rows_and_runs():
-    found = page(board_of(made(0.3)), [], [], records="records/")
+    found = page(board_of(made(0.3)), [], [], records="records/", named="toy")
     assert 'data-key="balanced_accuracy_mean" data-better="high"' in found
     assert "<td>41.00 ± 2.00</td>" in found
     assert '<th scope="col">Balanced %</th>' in found
@@ -129,7 +129,7 @@ def test_the_page_has_it_for_rows_and_runs():
     assert "mean recall over classes" in found
     columns = lines.columns(rows(made(0.3)))
     assert found.count(f'<td colspan="{len(columns) + 3}">') >= 3
-    without = page(board_of(made(0.0)), [], [], records="records/")
+    without = page(board_of(made(0.0)), [], [], records="records/", named="toy")
     assert "Balanced %" not in without
     assert 'class="scroll wide"' in found
     assert 'class="scroll" id="scroll"' in without
@@ -139,9 +139,9 @@ def test_the_page_has_it_for_rows_and_runs():
 def test_wandb_has_a_table_of_it():
     sheets = of_board(board_of(made(0.3))).sheets
     assert list(sheets)[:2] == ["table", "pivot"]
-    cells = {line[0]: line[1] for line in sheets["pivot_balanced"].data}
-    assert cells["dense"] == "41.00 ± 2.00 (3)"
-    assert cells["random_real †"] == "71.00 ± 2.00 (3)"
+    cells = {line[0]: line[1:4] for line in sheets["pivot_balanced"].data}
+    assert cells["dense"] == [41.0, 2.0, 3]
+    assert cells["random_real †"] == [71.0, 2.0, 3]
     own = list(sheets["table"].columns).index("balanced_accuracy_mean")
     assert sheets["table"].data[0][own] == pytest.approx(0.71)
     assert "pivot_balanced" not in of_board(board_of(made(0.0))).sheets

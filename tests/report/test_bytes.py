@@ -39,10 +39,10 @@ def some_records():
 def texts(records):
     board = board_of(records, missing=[record("f"), record("g")][:: random.choice((1, -1))])
     return [
-        tables.to_csv(board.rows),
-        tables.to_markdown(board.rows, "centralised"),
-        latex.to_latex(board.rows, "toy", "centralised"),
-        paired.to_paired_csv(board.rows, "centralised"),
+        tables.to_csv(board.views),
+        tables.to_markdown(board.views, "centralised"),
+        latex.to_latex(board.views, "toy", "centralised"),
+        paired.to_paired_csv(board.views, "centralised"),
         runs.runs_csv(board),
         runs.times_csv(board),
         to_published_csv(comparisons(board)),

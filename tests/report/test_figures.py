@@ -38,7 +38,7 @@ def names(figures):
 
 
 def sketched(family, made):
-    return list(family.sketches(made.rows, Cast(made)))
+    return list(family.sketches(made.views, Cast(made)))
 
 
 def drawn_lines(axes):
@@ -177,7 +177,10 @@ def test_svg_is_safe_inside_a_page(everything):
         assert root.get("aria-labelledby") in own
         used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', figure.svg))
         assert {a or b for a, b in used} <= set(own)
-        assert all(name.startswith(f"{figure.name}-") for name in own)
+        words = {f"{figure.name}-title", f"{figure.name}-desc"}
+        assert words <= set(own)
+        # Short ids: all others of a figure begin alike, and no other figure's do.
+        assert len({name.partition("-")[0] for name in set(own) - words}) == 1
         ids += own
     assert len(ids) == len(set(ids)) > 100
 
@@ -221,7 +224,7 @@ def test_a_method_looks_alike_in_all_figures():
     made = full()
     cast = Cast(made)
     looks = {}
-    for row in made.rows:
+    for row in made.views:
         looks.setdefault(row.values["method"], set()).add(cast.look(row))
     assert all(len(found) == 1 for found in looks.values())
     assert len({next(iter(found)) for found in looks.values()}) == len(looks)
@@ -385,7 +388,7 @@ def test_per_class_means_over_seeds_that_know_the_class():
             record("dense", 1, per_class=[0.4, 0.6, 0.5, None]),
         ]
     )
-    found = classes.recall(made.rows[0], Cast(made))
+    found = classes.recall(made.views[0], Cast(made))
     assert found[:3] == pytest.approx([30, 60, 50])
     assert math.isnan(found[3])
 
@@ -443,4 +446,4 @@ def test_a_series_goes_through_schemes_that_draw_and_that_do_not():
         one.settings["partition"] = {"scheme": "iid", "clients": 3, "max_tries": 1000}
         made.append(one)
     on = board(made)
-    assert [look.label for look in Cast(on).series(on.rows)] == ["dense", "fedavg"]
+    assert [look.label for look in Cast(on).series(on.views)] == ["dense", "fedavg"]

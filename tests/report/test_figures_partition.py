@@ -30,7 +30,7 @@ def drawn(counts, classes, title="a title"):
 
 
 def sketched(made):
-    return list(partition.sketches(made.rows, Cast(made)))
+    return list(partition.sketches(made.views, Cast(made)))
 
 
 def texts(figure, panel=0):

@@ -20,7 +20,7 @@ def _style():
 
 def sketched(made):
     made = made if hasattr(made, "rows") else board(made)
-    return list(settings.sketches(made.rows, Cast(made)))
+    return list(settings.sketches(made.views, Cast(made)))
 
 
 def swept(times=TIMES, method="collabdm", **where):
@@ -91,7 +91,7 @@ def test_the_caption_says_whose_setting_it_is_and_what_is_level():
 
 def test_other_figures_keep_a_series_for_each_value():
     made = board(suite(budget=640))
-    labels = [look.label for look in Cast(made).series(made.rows)]
+    labels = [look.label for look in Cast(made).series(made.views)]
     assert labels[:5] == [
         "collabdm (expand=2, iterations=100)",
         *(f"collabdm (iterations={t})" for t in TIMES),  # 20 before 100
@@ -194,7 +194,7 @@ def test_a_setting_called_as_another_figure_is_takes_no_name_of_it():
 def test_a_reference_looks_as_in_the_other_figures():
     made = board(suite(budget=640))
     along = settings.Along(made, "method.iterations")
-    for row in made.rows:
+    for row in made.views:
         if row.values["method"] in ("local_dm", "random_real", "centralised"):
             assert along.look(row) == Cast(made).look(row)
 
@@ -220,7 +220,7 @@ def test_a_legend_of_many_settings_stays_inside_the_figure():
         for f in (0.25, 1.0)
     ]
     on = board(made)
-    (sketch,) = sweeps.sketches(on.rows, Cast(on))
+    (sketch,) = sweeps.sketches(on.views, Cast(on))
     sketch.drawing.draw_without_rendering()
     (box,) = sketch.drawing.legends
     assert len(set(legend(sketch))) == 10

@@ -73,11 +73,13 @@ def test_controls_are_grey_and_hollow_and_take_no_colour_away():
     assert found[1].marker != found[2].marker
 
 
-def test_variants_of_a_method_share_its_colour():
+def test_variants_of_a_method_have_shades_of_its_colour():
     made = board([record("fedprox", options={"mu": mu}) for mu in (0.1, 1.0)] + [record("dense")])
-    found = [Cast(made).look(row) for row in made.rows]
+    found = [Cast(made).look(row) for row in made.views]
     assert [look.label for look in found] == ["dense", "fedprox (mu=0.1)", "fedprox (mu=1)"]
-    assert found[1].colour == found[2].colour != found[0].colour
+    assert found[1].colour in {colour.lower() for colour in style.COLOURS}
+    assert found[2].colour == style._shaded(found[1].colour, 1)
+    assert len({look.colour for look in found}) == 3
     assert len({look.marker for look in found}) == 3
 
 
@@ -85,9 +87,9 @@ def test_budgets_and_splits_are_one_series():
     made = board(
         record("coreset", budget=pixels, beta=beta) for pixels in (100, 500) for beta in (0.1, 0.5)
     )
-    assert {Cast(made).look(row).label for row in made.rows} == {"coreset"}
+    assert {Cast(made).look(row).label for row in made.views} == {"coreset"}
     made = board(record("x", budget=b, options={"mu": mu}) for b, mu in ((100, 1), (500, 2)))
-    assert {Cast(made).look(row).label for row in made.rows} == {"x (mu=1)", "x (mu=2)"}
+    assert {Cast(made).look(row).label for row in made.views} == {"x (mu=1)", "x (mu=2)"}
 
 
 def test_panels_name_what_varies_and_rows_without_a_budget_stand_in_all():
@@ -95,7 +97,7 @@ def test_panels_name_what_varies_and_rows_without_a_budget_stand_in_all():
         [record("coreset", budget=b, epochs=e) for b in (9000, 100) for e in (5, 9)]
         + [record("dense", epochs=e) for e in (5, 9)]
     )
-    found = panels(made.rows)
+    found = panels(made.views)
     assert [panel.facts["budget"] for panel in found] == [
         "budget 100 px total",
         "budget 9,000 px total",
@@ -214,7 +216,7 @@ def test_nothing_in_a_legend_or_header_overlaps_or_leaves_the_figure(count):
 
 def test_a_name_with_an_underscore_or_dollars_stands_in_the_legend():
     made = board(record(m, beta=b) for m in ("_under", "$x_1$") for b in (0.1, 1.0))
-    (sketch,) = sweeps.sketches(made.rows, Cast(made))
+    (sketch,) = sweeps.sketches(made.views, Cast(made))
     shown = [text.get_text().strip() for text in sketch.drawing.legends[0].get_texts()]
     assert shown == ["$x_1$", "_under"]
 

@@ -11,11 +11,13 @@ from html.parser import HTMLParser
 from importlib import resources
 
 import pytest
-from page_board import FORMULA, HOSTILE, board, comparisons, figures, records
+from page_board import FORMULA, HOSTILE, board, comparisons, figures, record, records
 
 from fedbench.bench.planfile import Plan
+from fedbench.report import page as module
 from fedbench.report import tables
 from fedbench.report.board import Board
+from fedbench.report.figures import Figure
 from fedbench.report.frame import rows
 from fedbench.report.page import lines, page
 
@@ -42,7 +44,7 @@ class Tags(HTMLParser):
 
 def render(good=None, second=1.0):
     made = board(good or records(second))
-    return page(made, figures(second), comparisons(made), records="../records/")
+    return page(made, figures(second), comparisons(made), records="../records/", named="toy")
 
 
 def parse(html):
@@ -125,13 +127,63 @@ def test_the_policy_allows_this_script_and_nothing_from_outside(tags):
 
 def test_data_are_those_of_the_files(tags):
     data = json.loads(tags.scripts["data"])
-    table = list(csv.reader(io.StringIO(tables.to_csv(board(records()).rows))))
+    table = list(csv.reader(io.StringIO(tables.to_csv(board(records()).views))))
     bare = [[text.removeprefix("'") for text in row] for row in table]  # quoted when downloaded
-    assert [data["columns"], *data["rows"]] == bare
-    assert len(data["runs"]) == len(records())
+    rows, runs = unpacked(data["rows"]), unpacked(data["runs"])
+    assert [data["columns"], *rows] == bare
+    assert len(runs) == len(records())
     ids = data["columns"].index("record_ids")
-    for number, cell_id, *_ in data["runs"]:
-        assert cell_id in data["rows"][number][ids].split()
+    for number, cell_id, *_ in runs:
+        assert cell_id in rows[number][ids].split()
+
+
+def unpacked(table):
+    """Return the lines of a table as the page's script reads them."""
+    return [
+        [values[place] for values, place in zip(table["values"], row, strict=True)]
+        for row in table["rows"]
+    ]
+
+
+def test_letters_stand_once_in_a_page():
+    letter = '<path d="M 1 2" transform="scale(0.015625)" id="{}-0" />'
+    svg = '<svg><defs>{}</defs><use xlink:href="#{}-0" /><use xlink:href="#{}-1" /></svg>'
+    found = [
+        Figure(name, name, "", svg.format(letter.format(name), name, name), False, None)
+        for name in ("f1", "f2")
+    ]
+    letters, drawn = module._lettered(found)
+    assert letters.count("M 1 2") == 1
+    assert (
+        drawn["f1"] == '<svg><defs></defs><use xlink:href="#l0" /><use xlink:href="#f1-1" /></svg>'
+    )
+    assert (
+        drawn["f2"] == '<svg><defs></defs><use xlink:href="#l0" /><use xlink:href="#f2-1" /></svg>'
+    )
+
+
+def test_an_opened_row_explains_itself():
+    method = {"name": "feddf", "preset": "reference", "rounds": 1, "steps": 10_000}
+    made = record("dense", 0.1, None, 0)
+    made = made.model_copy(update={"settings": {**made.settings, "method": method}})
+    html = render([*records(), made])
+    assert "feddf (reference*)" in html.replace("<wbr>", "")
+    assert 'title="differs from the preset: rounds=1 (100)"' in html
+    assert "rounds=1 <em>(preset: 100)</em>" in html
+    assert "steps=10000</span>" in html
+    assert "https://arxiv.org/abs/2006.07242" in html
+    assert "A client sends" in html
+    assert "<dt>Commit</dt>" in html
+
+
+def test_terms_are_explained_where_they_stand(html):
+    assert "K</abbr>=5" in html
+    assert '<abbr title="Smallest number of images' in html
+    assert "What the words mean" in html
+
+
+def test_the_page_says_how_to_make_it_again(html):
+    assert "<code>fedbench report toy</code>" in html
 
 
 def test_every_record_of_a_row_is_linked(tags):
@@ -141,8 +193,8 @@ def test_every_record_of_a_row_is_linked(tags):
 
 
 def test_blocks_are_those_of_the_markdown_table():
-    found = lines.blocks_of(board(records()).rows, "")
-    markdown = tables.to_markdown(board(records()).rows)
+    found = lines.blocks_of(board(records()).views, "")
+    markdown = tables.to_markdown(board(records()).views)
     titles = [block.title for block in found]
     assert len(titles) == 4
     assert all(f"### {tables.escape_markdown(title)}\n" in markdown for title in titles)
@@ -156,7 +208,7 @@ def test_blocks_are_those_of_the_markdown_table():
 
 
 def test_settings_that_do_not_vary_are_left_out_of_flat_rows():
-    found = lines.blocks_of(board(records()).rows, "")
+    found = lines.blocks_of(board(records()).views, "")
     line = found[0].contenders[0]
     assert line.where == "β=0.1 · 2,560 px total"
     assert found[0].controls[0].where == "β=0.1"
@@ -164,8 +216,8 @@ def test_settings_that_do_not_vary_are_left_out_of_flat_rows():
 
 def test_points_lie_on_the_axis_in_order():
     made = board(records())
-    assert lines.scale(made.rows) == (30.0, 100.0)
-    drawn = [line for block in lines.blocks_of(made.rows, "") for line in block.contenders]
+    assert lines.scale(made.views) == (30.0, 100.0)
+    drawn = [line for block in lines.blocks_of(made.views, "") for line in block.contenders]
     for line in drawn:
         points = line.points
         assert lines.EDGE <= points.low < points.mean < points.high <= lines.WIDE - lines.EDGE
@@ -184,7 +236,7 @@ def test_axis_of_equal_accuracies_has_a_length(value, axis):
 
 
 def test_only_settings_of_several_values_can_be_filtered():
-    found = {one.name: one.options for one in lines.filters(board(records()).rows)}
+    found = {one.name: one.options for one in lines.filters(board(records()).views)}
     assert list(found) == ["beta", "budget", "method", "kind"]
     assert found["beta"] == [("0.1", "0.1"), ("0.5", "0.5")]
     assert found["budget"] == [("2560 total", "2,560 px total"), ("25600 total", "25,600 px total")]
@@ -222,8 +274,8 @@ def test_published_numbers_stand_beside_ours(html):
 
 def test_a_board_without_results_is_a_page_too():
     entries = board(records()).plan.cells
-    empty = Board(Plan("toy", "", "quick", entries), (), (), [])
-    html = page(empty, [], [], records="records/")
+    empty = Board.of(Plan("toy", "", "quick", entries), ())
+    html = page(empty, [], [], records="records/", named="toy")
     assert "No cell has a result yet." in html
     assert "0 of 27 done, 1 skipped, 26 missing" in html
     assert 'id="figures"' not in html

@@ -31,7 +31,7 @@ def made():
 @pytest.fixture(scope="module")
 def address(made, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "index.html"
-    path.write_text(page(made, figures(), comparisons(made), records="../records/"))
+    path.write_text(page(made, figures(), comparisons(made), records="../records/", named="toy"))
     return path.as_uri()
 
 
@@ -98,14 +98,14 @@ def count(driver):
 
 
 def labels_in_order(made):
-    return [row.values["label"] for row in made.rows]
+    return [row.values["label"] for row in made.views]
 
 
 def test_blocks_come_first(driver, view, made):
     labels = [label for label, _ in shown(driver)]
     assert labels[:4] == ["dense (fedbench)", HOSTILE, "centralised", "fedavg"]
     assert len(labels) == 16  # controls stand in the blocks of both budgets
-    assert count(driver) == f"{len(made.rows)} of {len(made.rows)} rows"
+    assert count(driver) == f"{len(made.views)} of {len(made.views)} rows"
     assert not find(driver, "#reset").is_displayed()
 
 
@@ -268,7 +268,7 @@ def download(driver, tmp_path):
 
 def test_downloads_hold_the_rows_that_are_shown(driver, view, download, made):
     text = download(find(driver, "[data-csv=table]"), "toy-table.csv")
-    expected = list(csv.DictReader(io.StringIO(tables.to_csv(made.rows))))
+    expected = list(csv.DictReader(io.StringIO(tables.to_csv(made.views))))
     assert any(row["gap_to_centralised"].startswith("-") for row in expected)  # stays a number
     assert any(row["method"] == f"'{FORMULA}" for row in expected)
     assert any(row["preset"] == "'-1+1" for row in expected)

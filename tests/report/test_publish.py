@@ -76,14 +76,14 @@ def test_earlier_records_of_other_settings_stay(tmp_path, out):
     publish(write_suite(tmp_path / "one", seeds(beta=0.1)), out)
     done = publish(write_suite(tmp_path / "two", seeds(beta=0.5, profile="standard")), out)
     assert len(ids(out)) == 6
-    assert {row.values["beta"] for row in done.board.rows} == {0.1, 0.5}
+    assert {row.values["beta"] for row in done.board.views} == {0.1, 0.5}
     assert done.board.plan.profile == "quick+standard"
 
 
 def test_further_seeds_join_their_row(tmp_path, out):
     publish(write_suite(tmp_path / "one", seeds()), out)
     done = publish(write_suite(tmp_path / "two", seeds(count=4)), out)
-    assert [row.values["n"] for row in done.board.rows] == [4]
+    assert [row.values["n"] for row in done.board.views] == [4]
     assert done.added == 1
 
 
@@ -108,7 +108,7 @@ def test_a_row_is_never_of_two_versions_or_of_two_files(tmp_path, out, update):
         one.model_copy(update={"cell_id": f"new-{one.cell_id}", **update}) for one in seeds(count=3)
     ]
     done = publish(write_suite(tmp_path / "two", newer), out)
-    assert [row.values["n"] for row in done.board.rows] == [3]
+    assert [row.values["n"] for row in done.board.views] == [3]
     assert len(done.removed) == 5
     assert ids(out) == sorted(one.cell_id for one in newer)
 

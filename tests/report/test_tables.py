@@ -6,7 +6,7 @@ import random
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_records import CONVNET, RESNET, record
 
@@ -184,7 +184,7 @@ def test_a_label_has_the_method_settings_that_vary():
             record("fedavg", preset="one_shot", options={"rounds": 1, "epochs": 5}),
         ]
     )
-    assert labels(presets) == ["fedavg", "fedavg (one_shot)", "fedavg (one_shot, epochs=5)"]
+    assert labels(presets) == ["fedavg", "fedavg (one_shot)", "fedavg (one_shot*, epochs=5)"]
 
 
 def test_what_varies_between_blocks_alone_is_in_no_label():
@@ -193,6 +193,7 @@ def test_what_varies_between_blocks_alone_is_in_no_label():
     assert {row.values["settings"] for row in found} == {None}
 
 
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(
         st.tuples(
@@ -365,13 +366,14 @@ def test_markdown_shows_names_as_they_are(text, shown):
     assert tables.escape_markdown(text) == shown
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.text())
 def test_a_name_cannot_break_out_of_its_cell(text):
     found = rows([record(f"x{text}"), record("b")])
     body = tables.to_markdown(found).splitlines()
     table = [line for line in body if line.startswith("|")]
     assert len(table) == 4
-    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in table} == {10}
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in table} == {11}
 
 
 @pytest.mark.parametrize("width", [60, 100, 160, None])

@@ -11,12 +11,16 @@ from wandb_suite import CURVE, RECORDS, board, comparisons, figure, record
 from fedbench.report import tables
 from fedbench.report.tracking.content import Content, of_board, of_record
 
+PARTS = ("mean", "std", "n")
+
 
 def test_a_record_is_a_run_of_its_suite():
     run = of_record(record("fedavg", 2, preset="one_shot"))
     assert (run.id, run.group, run.job_type) == ("fedavg-None-2", "toy", "cell")
-    assert run.name == "fedavg (one_shot) · dirichlet_capped beta=0.1 min_size=10 K=5 · seed 2"
-    assert list(run.tags) == ["digits", "fedavg", "quick"]
+    assert run.name == (
+        "fedavg (one_shot) · digits · dirichlet_capped beta=0.1 min_size=10 K=5 · seed 2"
+    )
+    assert list(run.tags) == ["digits", "fedavg", "one_shot", "quick"]
     assert (run.exit_code, run.notes) == (0, None)
 
 
@@ -118,26 +122,61 @@ def test_the_table_is_the_reports_with_every_digit():
     sheet = of_board(found).sheets["table"]
     assert tuple(sheet.columns) == tables.COLUMNS
     assert [dict(zip(sheet.columns, line, strict=True)) for line in sheet.data] == [
-        {name: row.values[name] for name in tables.COLUMNS} for row in found.rows
+        {name: row.values[name] for name in tables.COLUMNS} for row in found.views
     ]
 
 
 def test_the_pivot_has_a_line_a_method_and_a_column_a_setting():
     sheet = of_board(board()).sheets["pivot"]
-    assert len(sheet.columns) == 3  # two budgets
-    assert all("dirichlet_capped" in title for title in sheet.columns[1:])
+    names = [f"{size} px {part}" for size in ("512", "5,120") for part in PARTS]
+    assert sheet.columns == ["method", *names]  # what both blocks share is not said
     lines = {line[0]: list(line[1:]) for line in sheet.data}
-    assert lines["fedavg"] == ["60.00 ± 14.14 (2)"] * 2  # without a budget, in both
-    assert lines["local †"] == ["30.00 (1)"] * 2
-    assert lines["random_real"] == ["40.00 (1)", None]
-    assert lines["random_real (some)"] == [None, "60.00 (1)"]
+    assert lines["fedavg"] == [60.0, 14.14, 2] * 2  # without a budget, in both
+    assert lines["local †"] == [30.0, None, 1] * 2
+    assert lines["random_real"] == [40.0, None, 1, None, None, None]
+    assert lines["random_real (some)"] == [None, None, None, 60.0, None, 1]
+
+
+def test_the_pivot_of_one_block_has_plain_columns():
+    found = of_board(board([record("fedavg", 0, 0.5), record("local", 0, 0.3)]))
+    assert found.sheets["pivot"].columns == ["method", *PARTS]
+
+
+def test_the_table_tells_controls_and_overrides():
+    sheet = of_board(board()).sheets["table"]
+    lines = [dict(zip(sheet.columns, line, strict=True)) for line in sheet.data]
+    assert {line["method"]: line["control"] for line in lines}["local"] is True
+    assert {line["method"]: line["control"] for line in lines}["fedavg"] is False
+    assert all("overrides" in line for line in lines)
+
+
+def test_a_name_is_short_enough_for_wandb_and_keeps_its_seed():
+    long = record("x" * 200, 7)
+    name = of_record(long).name
+    assert len(name) == 127
+    assert name.endswith("… · seed 7")
+
+
+def test_presets_and_overrides_are_tags():
+    method = {"name": "feddf", "preset": "reference", "rounds": 1}
+    source = record("feddf")
+    found = source.model_copy(update={"settings": {**source.settings, "method": method}})
+    run = of_record(found)
+    assert {"reference", "overridden"} <= set(run.tags)
+    assert run.name.startswith("feddf (reference*) · digits · ")
+    assert run.config["overrides"] == "rounds=1 (100)"
+
+
+def test_shared_sets_are_named_by_digest():
+    found = of_record(record("x", outputs={"global": "a", "synthetic": "b", "synthetic/real": "c"}))
+    assert found.sets == {"synthetic": "b", "synthetic/real": "c"}
 
 
 def test_the_runs_are_in_the_tables_order_and_failed_ones_last():
     found = board()
     sheet = of_board(found).sheets["runs"]
     lines = [dict(zip(sheet.columns, line, strict=True)) for line in sheet.data]
-    ids = " ".join(str(row.values["record_ids"]) for row in found.rows).split()
+    ids = " ".join(str(row.values["record_ids"]) for row in found.views).split()
     assert [line["cell_id"] for line in lines] == [*ids, "dense-None-0"]
     assert lines[-1]["reason"] == "the loss is not finite"
     assert lines[-1]["accuracy"] is None
@@ -150,7 +189,7 @@ def test_published_numbers_stand_beside_ours():
     sheet = of_board(found, [], comparisons(found)).sheets["published"]
     first, second = (dict(zip(sheet.columns, line, strict=True)) for line in sheet.data)
     assert first["published"] == 0.55
-    assert first["ours"] == found.rows[0].values["accuracy_mean"]
+    assert first["ours"] == found.views[0].values["accuracy_mean"]
     assert (first["difference"], first["reasons"]) == (0.05, "another split; n 2, 3")
     assert first["source"] == "A paper, Table 1"
     assert (second["method"], second["ours"], second["difference"]) == ("dense", None, None)

@@ -24,6 +24,8 @@ class StandIn:
         self.calls, self.torn_down = [], 0
         self.Settings = SimpleNamespace
         self.Table = self.Html = SimpleNamespace
+        self.Image = lambda grid, caption: SimpleNamespace(grid=grid, caption=caption)
+        self.Artifact, self.logged, self.artifacts = StandInArtifact, [], []
 
     def setup(self):
         values = {"base_url": "https://x", "entity": None}
@@ -44,7 +46,8 @@ class StandIn:
         (folder / f"run-{options['id']}.wandb").touch()
         return SimpleNamespace(
             define_metric=lambda *_, **__: None,
-            log=lambda values: None,
+            log=self.logged.append,
+            log_artifact=self.artifacts.append,
             summary={},
             finish=self._finish if options["mode"] == "online" else lambda **_: None,
         )
@@ -58,6 +61,16 @@ class StandIn:
 
     def folders(self):
         return sorted(path.name for path in (self.root / "wandb").glob("*run-*"))
+
+
+class StandInArtifact:
+    """As much of an artifact as the writer uses."""
+
+    def __init__(self, name, type, metadata):
+        self.name, self.type, self.metadata, self.files = name, type, metadata, []
+
+    def add_file(self, path):
+        self.files.append(path)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from fedbench.bench.planfile import Entry, Plan
 from fedbench.bench.records import Record
 from fedbench.report.board import Board
 from fedbench.report.figures import Figure
-from fedbench.report.frame import rows
 from fedbench.report.published import Comparison, Published
 
 CURVE = [
@@ -69,9 +68,7 @@ RECORDS = (
 def board(records=RECORDS, profile="quick"):
     cells = tuple(Entry(each.cell_id, None, each.settings) for each in records)
     cells += (Entry("skipped", "needs BatchNorm", records[0].settings),)
-    good = tuple(each for each in records if each.status == "ok")
-    bad = tuple(each for each in records if each.status == "failed")
-    return Board(Plan("toy", "A toy suite", profile, cells), good, bad, rows(good))
+    return Board.of(Plan("toy", "A toy suite", profile, cells), records)
 
 
 def figure():
@@ -79,7 +76,7 @@ def figure():
 
 
 def comparisons(found):
-    row = found.rows[0]
+    row = found.views[0]
     number = {
         "preset": None,
         "dataset": "digits",

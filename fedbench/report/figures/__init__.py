@@ -67,7 +67,7 @@ def draw(board: Board) -> list[Figure]:
     with style.context():
         cast = series.Cast(board)
         families = (tradeoff, sweeps, settings, curves, classes, partition, seconds)
-        found = [sketch for family in families for sketch in family.sketches(board.rows, cast)]
+        found = [sketch for family in families for sketch in family.sketches(board.views, cast)]
         taken: set[str] = set()  # a method's setting may be called as a figure is
         found = [replace(one, name=series.free_name(one.name, taken)) for one in found]
         return [

@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, Normalize
 
 from fedbench.report.figures import style
 
-VECTOR = 500  # cells up to which they are vectors; more become one image
+VECTOR = 100  # cells up to which they are vectors; more become one image
 TINY = 6.0  # points: numbers in cells
 _SLANT = 40  # degrees
 _NAME = 0.95  # inches: longest name of a class
@@ -125,6 +125,7 @@ def name_classes(axes: Axes, classes: Sequence[str], wide: float) -> None:
 
 
 def _shown(classes: Sequence[str], wide: float) -> dict[int, str]:
+    """Return the names that have room, by place, as our font can write them."""
     step = max(1, math.ceil(_APART * len(classes) / wide))
     step = next((nice for nice in (1, 2, 5, 10, 20, 50, 100) if nice >= step), step)
-    return {place: classes[place] for place in range(0, len(classes), step)}
+    return {place: style.known(classes[place]) for place in range(0, len(classes), step)}

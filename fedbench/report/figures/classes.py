@@ -7,13 +7,20 @@ from collections.abc import Iterator, Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from fedbench.report.figures import cells, style
-from fedbench.report.figures.layout import Grid, Margins, hatch
+from fedbench.report.figures.layout import (
+    Grid,
+    Margins,
+    beside_names,
+    divide,
+    hatch,
+    needs_page,
+    row_names,
+)
 from fedbench.report.figures.render import Sketch
-from fedbench.report.figures.series import Cast, Page, number, pages, panels, seeds
+from fedbench.report.figures.series import Cast, Page, number, pages, panels, ranked, seeds
 from fedbench.report.figures.style import Look
 from fedbench.report.frame import Row
 
@@ -32,12 +39,15 @@ def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
     known = [row for row in rows if np.isfinite(drawn[id(row)]).any()]
     names = {id(row): tuple(cast.records(row)[0].data["classes"]) for row in known}
     height = _ROW * len(cast.series(known))
+    _, left = row_names(cast.series(known), _LONGEST)
     found = pages(
         "classes",
         panels(known),
         most_rows=lambda _: max(1, int((style.TALLEST - 1.2) / (height + 0.35))),
         apart=lambda panel: "" if len(set(names.values())) == 1 else _digest(names, panel.rows),
-        widest=3 if max((len(each) for each in names.values()), default=0) <= 20 else 1,
+        widest=beside_names(left, 3)
+        if max((len(each) for each in names.values()), default=0) <= 20
+        else 1,
     )
     for page in found:
         yield _sketch(page, cast, drawn, names[id(page.rows[0])])
@@ -69,11 +79,9 @@ def recall(row: Row, cast: Cast) -> np.ndarray:
 def _sketch(
     page: Page, cast: Cast, drawn: dict[int, np.ndarray], classes: tuple[str, ...]
 ) -> Sketch:
-    order = _order(page, cast)
-    names = [look.label + (" †" if look.control else "") for look in order]
-    names = style.fit_all(names, _LONGEST)
-    left = min(max(style.width(name) for name in names), _LONGEST) + 0.12
-    full = len(classes) > 12
+    order = ranked(cast.series(page.rows))
+    names, left = row_names(order, _LONGEST)
+    full = len(classes) > 12 or needs_page(left)
     wide = Grid.inner(page.columns, Margins(left, 0.66, 0, 0.1), full)
     bottom = cells.name_height(classes, wide) + 0.2
     grid = Grid(page, height=_ROW * len(order), margins=Margins(left, 0.66, bottom, 0.1), full=full)
@@ -86,7 +94,7 @@ def _sketch(
         )
         cells.name_classes(axes, classes, wide)
         axes.set_yticks(np.arange(len(order)) + 0.5, names)
-        _divide(axes, order)
+        divide(axes, order, 0.0)
     grid.colour_bar(mesh, "accuracy on the class (%)", "%")
     grid.name_axes("class", "", slanted=not cells.level(classes, wide))
     caption = (
@@ -104,22 +112,3 @@ def _table(
     for row in rows:
         values[order.index(cast.look(row))] = drawn[id(row)]
     return values
-
-
-def _order(page: Page, cast: Cast) -> list[Look]:
-    """Return series from best to worst over the page, contenders first."""
-
-    def place(item: tuple[Look, list[Row]]) -> tuple[bool, float, str]:
-        means = [number(row.values["accuracy_mean"]) for row in item[1]]
-        known = [mean for mean in means if math.isfinite(mean)]
-        best = sum(known) / len(known) if known else 0.0
-        return item[0].control, -best, item[0].label
-
-    return [look for look, _ in sorted(cast.series(page.rows).items(), key=place)]
-
-
-def _divide(axes: Axes, order: Sequence[Look]) -> None:
-    contenders = sum(not look.control for look in order)
-    if 0 < contenders < len(order):
-        axes.axhline(contenders, color="white", linewidth=2.4)
-        axes.axhline(contenders, color=style.INK, linewidth=0.6)

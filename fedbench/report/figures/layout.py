@@ -24,6 +24,7 @@ from fedbench.report.figures.style import COLUMN, PAGE, TALLEST, Look
 
 LINE = 0.135  # inches: one line of small text
 HEIGHTS = {1: 2.2, 2: 2.1, 3: 1.6, 4: 1.3}  # of panels, by how many stand side by side
+_NARROWEST = 1.2  # inches of a panel beside names
 BAR: dict[str, Any] = {"elinewidth": 0.8, "elinestyle": "solid"}  # of error bars
 
 
@@ -47,6 +48,42 @@ class Margins:
 
 
 MARGINS = Margins()
+
+
+def row_names(looks: Iterable[Look], longest: float) -> tuple[list[str], float]:
+    """Return what stands at the left of rows, and the inches that it takes.
+
+    Args:
+        looks: One for each row.
+        longest: Inches that a name gets where that tells it from the others.
+    """
+    names = [look.label + (" †" if look.control else "") for look in looks]
+    names = style.fit_all(names, longest)
+    return names, max((style.width(name) for name in names), default=0.0) + 0.12
+
+
+def divide(axes: Axes, order: Sequence[Look], shift: float) -> None:
+    """Draw a line between the rows of contenders and of controls.
+
+    Args:
+        axes: The panel, rows at whole numbers.
+        order: One look for each row, contenders first.
+        shift: Where a row's upper edge is.
+    """
+    contenders = sum(not look.control for look in order)
+    if 0 < contenders < len(order):
+        axes.axhline(contenders + shift, color="white", linewidth=2.4)
+        axes.axhline(contenders + shift, color=style.INK, linewidth=0.6)
+
+
+def beside_names(left: float, most: int) -> int:
+    """Return how many panels fit side by side where names at the left take so many inches."""
+    return max(1, min(most, int((PAGE - 0.66 - left) / _NARROWEST)))
+
+
+def needs_page(left: float) -> bool:
+    """Say whether names at the left leave a single column of a paper too little for a panel."""
+    return COLUMN - 0.66 - left < _NARROWEST
 
 
 def rows_that_fit(columns: int, height: float | None = None, margins: Margins = MARGINS) -> int:
@@ -87,8 +124,10 @@ class Grid:
         width = PAGE if full or columns > 1 else COLUMN
         wide = self.inner(columns, margins, full)
         self.size = (wide, HEIGHTS[columns] if height is None else height)
-        header = style.wrap(page.header, width - 0.1)
-        titles = [style.wrap(panel.title, self.size[0], style.SMALL) for panel in page.panels]
+        header = style.wrap(style.known(page.header), width - 0.1)
+        titles = [
+            style.wrap(style.known(panel.title), self.size[0], style.SMALL) for panel in page.panels
+        ]
         title = LINE * max(map(len, titles)) + 0.04 if any(map(any, titles)) else 0.04
         below = _legend_height(legend, width)
         top = 0.07 + LINE * len(header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from fedbench.report.figures import style
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _REFERENCE = re.compile(r"(?<=url\(#)[^)]+(?=\))")
-_LONG = re.compile(r"-?\d+\.\d{4,}")
+_LONG = re.compile(r"-?\d+\.\d{3,}")
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", _XLINK)
 
@@ -48,6 +49,7 @@ def to_svg(sketch: Sketch) -> str:
     sketch.drawing.savefig(buffer, format="svg", dpi=300, metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
     _strip(root)
+    _share(root)
     _rename(root, sketch.name)
     _round(root)
     root.set("role", "img")
@@ -77,7 +79,7 @@ def to_pdf(sketch: Sketch) -> bytes:
 
 
 def _strip(root: ElementTree.Element) -> None:
-    """Take out metadata, the style sheet, groups that are empty, and indentation."""
+    """Take out metadata, the style sheet, groups that are empty or say nothing, and indentation."""
     for element in reversed(list(root.iter())):
         element.text = element.text and element.text.strip()
         element.tail = "\n"
@@ -85,14 +87,37 @@ def _strip(root: ElementTree.Element) -> None:
             tag = child.tag.removeprefix(f"{{{_SVG}}}")
             if tag in ("metadata", "style") or (tag in ("g", "defs") and not len(child)):
                 element.remove(child)
+            elif tag == "g" and not child.attrib.keys() - {"id"}:
+                place = list(element).index(child)
+                element[place : place + 1] = list(child)
+
+
+def _share(root: ElementTree.Element) -> None:
+    """Write what is drawn several times, such as a number in cells, once."""
+    seen: dict[bytes, tuple[ElementTree.Element, str]] = {}
+    use, group = f"{{{_SVG}}}use", f"{{{_SVG}}}g"
+    for element in list(root.iter(group)):
+        if len(element) < 2 or any(child.tag != use for child in element):
+            continue
+        drawn = b"".join(map(ElementTree.tostring, element))
+        first, name = seen.setdefault(drawn, (element, f"shared{len(seen)}"))
+        if first is element:
+            continue
+        if first[0].tag == use:
+            inner = ElementTree.Element(group, {"id": name})
+            inner.extend(list(first))
+            first[:] = [inner]
+        element[:] = [ElementTree.Element(use, {f"{{{_XLINK}}}href": f"#{name}"})]
 
 
 def _rename(root: ElementTree.Element, name: str) -> None:
     """Number ids that are referred to after the figure's name, and drop the others."""
     used: dict[str, str] = {}
+    # Short, since they are written thousands of times, and apart from other figures' of a page.
+    stem = "f" + hashlib.sha256(name.encode()).hexdigest()[:6]
 
     def rename(old: str) -> str:
-        return used.setdefault(old, f"{name}-{len(used)}")
+        return used.setdefault(old, f"{stem}-{len(used)}")
 
     for element in root.iter():
         for key, value in element.attrib.items():
@@ -107,9 +132,10 @@ def _rename(root: ElementTree.Element, name: str) -> None:
 
 
 def _round(root: ElementTree.Element) -> None:
-    """Write coordinates, in points, with three decimals: less to load, and no noise of machines."""
+    """Write coordinates, in points, with two decimals: less to load, and no noise of machines."""
     for element in root.iter():
-        for key in ("d", "x", "y"):
+        for key in ("d", "x", "y", "transform"):
             value = element.get(key)
-            if value is not None:
-                element.set(key, _LONG.sub(lambda match: f"{float(match[0]):.3f}", value))
+            if value is not None and "scale(0.0156" not in value:  # that is a glyph's, not a place
+                short = _LONG.sub(lambda match: f"{float(match[0]):.2f}", value)
+                element.set(key, " ".join(short.split()))

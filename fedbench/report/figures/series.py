@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fedbench.bench.records import Record
@@ -38,30 +38,36 @@ class Cast:
 
     def __init__(self, board: Board) -> None:
         self.board = board
-        self._records = {record.cell_id: record for record in board.records}
+        self._keys: dict[int, Key] = {}
+        self._records = {record.cell_id: record for record in board.good}
         named: dict[tuple[str, str], list[Row]] = {}
-        presets: dict[Key, set[str]] = {}
-        for row in board.rows:
-            own = str(row.values["preset"] or "").split("+")
-            presets.setdefault(self.key(row), set()).update(own)
-        for row in board.rows:
-            preset = "+".join(sorted(presets[self.key(row)] - {""}))
+        self._presets: dict[Key, set[str]] = {}
+        for row in board.views:
+            own = str(row.values["preset_label"] or "").split("+")
+            self._presets.setdefault(self.key(row), set()).update(own)
+        for row in board.views:
+            preset = self._preset(row).replace("*", "")  # a preset and its variants are told apart
             named.setdefault((str(row.values["method"]), preset), []).append(row)
         self._looks: dict[Key, Look] = {}
         self._place(named)
 
+    def _preset(self, row: Row) -> str:
+        return "+".join(sorted(self._presets[self.key(row)] - {""}))
+
     def key(self, row: Row) -> Key:
         """Return what a row shares with those that are points of the same series."""
-        return key(row)
+        if id(row) not in self._keys:
+            self._keys[id(row)] = key(row)
+        return self._keys[id(row)]
 
     def _place(self, named: dict[tuple[str, str], list[Row]]) -> None:
         found: list[tuple[str, str, bool, Key]] = []
-        for (method, preset), members in named.items():
-            differing = labels.varying(labels.of_row(row.settings) for row in members)
+        for (method, _), members in named.items():
+            # By the same settings in all figures, also where one varies along a series of this.
+            telling = labels.telling(dict(key(row)) for row in members)
             for own, row in {self.key(row): row for row in members}.items():
-                # What varies along a series is not in its key, so not in its label.
-                written = labels.written(dict(own), differing)
-                label = labels.method_label(method, preset or None, written)
+                written = labels.written(dict(own), telling)
+                label = labels.method_label(method, self._preset(row) or None, written)
                 found.append((method, label, row.control, own))
         found.sort(key=lambda series: (series[2], _natural(series[1]), str(series[3])))
         given = looks((method, label, control) for method, label, control, _ in found)
@@ -81,6 +87,17 @@ class Cast:
         for row in rows:
             members.setdefault(self.look(row), []).append(row)
         return {look: members[look] for look in self._looks.values() if look in members}
+
+
+def ranked(series: Mapping[Look, Sequence[Row]]) -> list[Look]:
+    """Return series from best to worst, contenders first; those without a number last of each."""
+
+    def place(look: Look) -> tuple[bool, float, str]:
+        means = [number(row.values["accuracy_mean"]) for row in series[look]]
+        known = [mean for mean in means if math.isfinite(mean)]
+        return look.control, -(sum(known) / len(known) if known else 0.0), look.label
+
+    return sorted(series, key=place)
 
 
 def _natural(label: str) -> list[tuple[float, str]]:

@@ -42,7 +42,7 @@ class Along(Cast):
     def __init__(self, board: Board, setting: str) -> None:
         self._setting = setting
         self._joined: frozenset[Key] = frozenset()
-        self._joined = frozenset(own for own, at in self._lines(board.rows) if len(at) > 1)
+        self._joined = frozenset(own for own, at in self._lines(board.views) if len(at) > 1)
         super().__init__(board)
 
     def key(self, row: Row) -> Key:

@@ -14,12 +14,14 @@ from functools import cache
 from typing import Any
 
 import matplotlib
-from matplotlib.font_manager import FontProperties
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one column of a two-column paper, and both
 TALLEST = 8.8  # inches
 SMALL, NORMAL = 7.0, 8.0  # points
+_WIDER, _WIDEST = 3.3, 4.5  # inches that names get which are the same when they are shorter
 INK, FAINT = "#222222", "#6a6a6a"
 
 # Okabe and Ito's colours, of which yellow is too pale for lines and black is the text's, and Tol's
@@ -35,6 +37,8 @@ COLOURS = (
     "#882255",
     "#332288",
 )
+#: What variants of one method are mixed with, and how much of it, in turn.
+SHADES = (("white", 0.0), ("black", 0.4), ("white", 0.45), ("black", 0.65))
 GREY = "#7a7a7a"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*", "d", "8")
 #: How large markers are drawn so that they look alike in size; others are 1.
@@ -122,7 +126,8 @@ def looks(series: Iterable[tuple[str, str, bool]]) -> list[Look]:
     """Give each series its look.
 
     The colour hangs on the method's name, the marker and the dash on the label; the variants of a
-    method share its colour. A new series changes the looks of few others (see ``_places``).
+    method have shades of its colour. A new series changes the looks of few others (see
+    ``_places``).
 
     Args:
         series: Method, label and whether it is a control, each label once.
@@ -134,15 +139,22 @@ def looks(series: Iterable[tuple[str, str, bool]]) -> list[Look]:
         names = {label for _, label, other in series if other is control}
         markers, dashes = _places(names, len(shapes)), _places(names, len(DASHES))
         found[control] = {name: (shapes[markers[name]], DASHES[dashes[name]]) for name in names}
-    return [
-        Look(
-            label,
-            control,
-            GREY if control else COLOURS[colours[method]],
-            *found[control][label],
-        )
-        for method, label, control in series
-    ]
+    variants: dict[str, int] = {}
+    result = []
+    for method, label, control in series:
+        shade = variants.setdefault(method, 0)
+        variants[method] += 1
+        colour = GREY if control else _shaded(COLOURS[colours[method]], shade)
+        result.append(Look(known(label), control, colour, *found[control][label]))
+    return result
+
+
+def _shaded(colour: str, place: int) -> str:
+    """Return a colour's shade: itself, darker, lighter, and so on in turn."""
+    target, share = SHADES[place % len(SHADES)]
+    parts = zip(to_rgb(colour), to_rgb(target), strict=True)
+    red, green, blue = ((1 - share) * own + share * other for own, other in parts)
+    return to_hex((red, green, blue))
 
 
 def _places(names: set[str], count: int) -> dict[str, int]:
@@ -162,9 +174,25 @@ def _places(names: set[str], count: int) -> dict[str, int]:
 
 
 @cache
+def known(text: str) -> str:
+    """Return text with the code points of what our font has no glyph for, such as ``[732B]``.
+
+    Another font's glyphs would differ from machine to machine.
+    """
+    return "".join(c if ord(c) in _glyphs() else f"[{ord(c):04X}]" for c in text)
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    font = get_font(findfont(FontProperties(family="DejaVu Sans")))
+    return frozenset(font.get_charmap())
+
+
+@cache
 def width(text: str, size: float = SMALL) -> float:
     """Return how wide a line of text is, in inches."""
     font = FontProperties(family="DejaVu Sans", size=size)
+    text = known(text)
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
@@ -181,10 +209,13 @@ def fit(text: str, inches: float, size: float = SMALL) -> str:
 
 
 def fit_all(texts: Iterable[str], inches: float, size: float = SMALL) -> list[str]:
-    """Shorten texts, unless two of them would then be the same."""
+    """Shorten texts, each as far as no two become the same."""
     texts = list(texts)
     short = [fit(text, inches, size) for text in texts]
-    return short if len(set(short)) == len(set(texts)) else texts
+    while len(set(short)) < len(set(texts)) and inches < _WIDEST:
+        inches = max(inches + 0.2, _WIDER)
+        short = [fit(text, inches, size) for text in texts]
+    return short
 
 
 def wrap(text: str, inches: float, size: float = SMALL, separator: str = " · ") -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from fedbench.report.figures import pairs
 from fedbench.report.figures.layout import BAR, Grid, handles, plain, rows_that_fit
 from fedbench.report.figures.render import Sketch
 from fedbench.report.figures.scales import dodge, settings_axis
@@ -29,6 +30,7 @@ class Axis:
         setting: Its dotted name, or None for the budget.
         label: Of the axis.
         words: In titles.
+        symbol: In legends; empty where no two values are drawn as a pair.
     """
 
     stem: str
@@ -36,12 +38,13 @@ class Axis:
     setting: str | None
     label: str
     words: str
+    symbol: str
 
 
 AXES = (
-    Axis("beta", "beta", "partition.beta", "Dirichlet concentration β (small: skewed)", "β"),
-    Axis("clients", "clients", "partition.clients", "clients K", "the number of clients"),
-    Axis("budget", "budget_pixels", None, "budget (pixels)", "the budget"),
+    Axis("beta", "beta", "partition.beta", "Dirichlet concentration β (small: skewed)", "β", "β"),
+    Axis("clients", "clients", "partition.clients", "clients K", "the number of clients", "K"),
+    Axis("budget", "budget_pixels", None, "budget (pixels)", "the budget", ""),
 )
 
 
@@ -59,7 +62,10 @@ def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
         else:
             found = [part for panel in panels(known, budgets=False) for part in _scopes(panel)]
         varied = [panel for panel in found if len(_values(panel.rows, axis)) > 1]
-        for page in pages(axis.stem, varied, most_rows=rows_that_fit):
+        everything = [row for panel in varied for row in panel.rows]
+        paired = _is_paired(everything, axis, cast)
+        widest = pairs.widest(cast, everything) if paired else 4
+        for page in pages(axis.stem, varied, most_rows=rows_that_fit, widest=widest):
             yield _sketch(page, axis, cast)
 
 
@@ -70,6 +76,13 @@ def _scopes(panel: Panel) -> Iterator[Panel]:
         yield replace(panel, rows=own, facts={**panel.facts, "budget": f"budget {scope}"})
 
 
+def _is_paired(rows: Sequence[Row], axis: Axis, cast: Cast) -> bool:
+    """Say whether the axis has two values only, and too many series for lines between them."""
+    return (
+        bool(axis.symbol) and len(_values(rows, axis)) == 2 and len(cast.series(rows)) >= pairs.MANY
+    )
+
+
 def _values(rows: Sequence[Row], axis: Axis) -> list[float]:
     """Return the values that the axis takes, sorted."""
     found = {number(row.values[axis.column]) for row in rows}
@@ -78,8 +91,10 @@ def _values(rows: Sequence[Row], axis: Axis) -> list[float]:
 
 def _sketch(page: Page, axis: Axis, cast: Cast) -> Sketch:
     series = cast.series(page.rows)
-    grid = Grid(page, handles(series))
     values = _values(page.rows, axis)
+    if _is_paired(page.rows, axis, cast):
+        return _pairs(page, axis, cast, values)
+    grid = Grid(page, handles(series))
     gaps = level = False
     grid.share_heights()
     for axes, panel in zip(grid.axes, page.panels, strict=True):
@@ -103,6 +118,18 @@ def _sketch(page: Page, axis: Axis, cast: Cast) -> Sketch:
         + (" Points are shifted sideways a little to keep bars apart." if len(series) > 1 else "")
         + (" Level lines: methods without a budget." if level else "")
         + (" Gaps: cells that failed or are not part of the suite." if gaps else "")
+    )
+    return Sketch(
+        page.name, f"{page.dataset}: accuracy against {axis.words}", caption, grid.drawing
+    )
+
+
+def _pairs(page: Page, axis: Axis, cast: Cast, values: Sequence[float]) -> Sketch:
+    grid, level = pairs.draw(page, cast, values, axis.column, axis.symbol)
+    caption = (
+        f"Accuracy at the last step at {axis.symbol} = {values[0]:g} (open circles) and "
+        f"{values[1]:g} (diamonds). {bars(page.rows)} Best methods first, controls (†) below."
+        + (" Upright lines: methods without a budget." if level else "")
     )
     return Sketch(
         page.name, f"{page.dataset}: accuracy against {axis.words}", caption, grid.drawing

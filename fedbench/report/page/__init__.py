@@ -20,11 +20,15 @@ from markupsafe import Markup, escape
 from fedbench.report import tables
 from fedbench.report.board import Board
 from fedbench.report.figures import Figure
-from fedbench.report.page import about, lines
+from fedbench.report.page import about, lines, terms
+from fedbench.report.pivot import Pivot, to_html
 from fedbench.report.published import Comparison
 
 #: A figure below this width, in points, leaves room for another beside it.
 NARROW = 300
+#: The outline of a letter as figures define it, and what refers to something in a figure.
+_LETTER = re.compile(r'<path (d="[^"]*" transform="scale\(0\.015625\)") id="([^"]*)" />\n?')
+_HREF = re.compile(r'(?<=href=)"#([^"]+)"')
 #: Files that stand beside the page.
 BESIDE = ("table.csv", "runs.csv", "times.csv", "published.csv", "table.md", "table.tex")
 
@@ -33,8 +37,10 @@ def page(
     board: Board,
     figures: Sequence[Figure],
     comparisons: Sequence[Comparison],
+    pivots: Sequence[Pivot] = (),
     *,
     records: str,
+    named: str,
 ) -> str:
     """Return ``index.html``.
 
@@ -45,34 +51,43 @@ def page(
         board: A suite's plan, records and rows.
         figures: In the order of the page.
         comparisons: Published numbers; those with a row of ours are shown, the others folded.
+        pivots: The board by single axes.
         records: Relative link to the folder of record files, with a slash at its end.
+        named: What `fedbench report` calls the board.
     """
     script = _read("script.js")
+    letters, drawn = _lettered(figures)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["foldable"] = _foldable
+    environment.filters["explained"] = terms.explained
     return environment.from_string(_read("template.html.j2")).render(
         board=board,
+        named=named,
+        pivots=[(found.name, to_html(found)) for found in pivots],
+        terms=terms.TERMS,
         facts=about.facts(board),
         origin=about.origin(board),
         gaps=about.without_result(board, records),
         excluded=about.excluded(board),
-        blocks=lines.blocks_of(board.rows, records),
-        columns=lines.columns(board.rows),
-        balanced=tables.tells_balanced(board.rows),
-        filters=lines.filters(board.rows),
-        scale=lines.scale(board.rows),
+        blocks=lines.blocks_of(board.views, records),
+        columns=lines.columns(board.views),
+        balanced=tables.tells_balanced(board.views),
+        filters=lines.filters(board.views),
+        scale=lines.scale(board.views),
         data=lines.data(board),
         times={
-            "rows": lines.times(board.rows),
-            "figures": {figure.name: figure.svg for figure in figures if figure.timing},
+            "rows": lines.times(board.views),
+            "figures": {figure.name: drawn[figure.name] for figure in figures if figure.timing},
         },
         figures=figures,
+        drawn=drawn,
+        letters=letters,
         narrow=[figure.name for figure in figures if _narrow(figure)],
         beside=[about.beside(found) for found in comparisons if found.row is not None],
         not_run=[about.beside(found) for found in comparisons if found.row is None],
-        note=tables.note(board.rows),
+        note=tables.note(board.views),
         files=BESIDE,
         safe=Markup,
         style=Markup(_read("style.css")),
@@ -91,6 +106,31 @@ def _policy(script: str) -> str:
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
+
+
+def _lettered(figures: Sequence[Figure]) -> tuple[str, dict[str, str]]:
+    """Take the outlines of letters out of figures, so that a page has each of them once.
+
+    Returns:
+        An SVG that shows nothing and defines them; each figure's SVG by its name.
+    """
+    known: dict[str, str] = {}
+    drawn = {}
+    for figure in figures:
+        own: dict[str, str] = {}
+
+        def take(found: re.Match[str], own: dict[str, str] = own) -> str:
+            own[found[2]] = known.setdefault(found[1], f"l{len(known)}")
+            return ""
+
+        def name(found: re.Match[str], own: dict[str, str] = own) -> str:
+            return f'"#{own.get(found[1], found[1])}"'
+
+        svg = _LETTER.sub(take, figure.svg)
+        drawn[figure.name] = _HREF.sub(name, svg)
+    paths = "".join(f'<path id="{name}" {outline}/>' for outline, name in known.items())
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" width="0" height="0" aria-hidden="true"'
+    return f'{svg} style="position:absolute"><defs>{paths}</defs></svg>', drawn
 
 
 def _foldable(text: str) -> Markup:

@@ -103,7 +103,7 @@ def _sizes(board: Board) -> list[str]:
     return _unique(
         f"{record.settings['data']['name']} ({tables.count(record.data['train'])} training, "
         f"{tables.count(record.data['test'])} test images)"
-        for record in board.records
+        for record in board.good
         if {"train", "test"} <= record.data.keys()
     )
 
@@ -116,7 +116,7 @@ def origin(board: Board) -> list[tuple[str, str]]:
         for line in lines
     )
     packages: dict[str, set[str]] = {}
-    for record in board.records:
+    for record in board.good:
         for name, version in record.environment.get("packages", {}).items():
             packages.setdefault(str(name), set()).add(str(version))
     found = [
@@ -161,7 +161,8 @@ def without_result(board: Board, records: str) -> list[Gap]:
     settings = {entry.cell_id: labels.flatten(entry.settings) for entry in board.plan.cells}
     differing = _differing(settings[line["cell_id"]] for line in lines)
     for line in lines:
-        name = labels.method_label(line["method"], line["preset"] or None, ())
+        preset = line["preset"] + ("*" if line["overrides"] else "")
+        name = labels.method_label(line["method"], preset or None, ())
         reason = line["reason"] or "not computed yet"
         gap = found.setdefault((line["status"], name, reason), Gap(line["status"], name, reason))
         own = labels.written(settings[line["cell_id"]], differing[line["method"]])

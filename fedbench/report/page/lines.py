@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
+from fedbench.bench.about import About, about, leaves, overrides, text
 from fedbench.bench.records import Record
 from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
 from fedbench.report.csvs import as_text, plain, signless_zero
-from fedbench.report.frame import Row, Value, blocks
+from fedbench.report.frame import Row, Value, blocks, metrics
 from fedbench.report.marks import Mark, marks
 
 #: Columns of the download of runs: all of ``runs.csv`` but the long one.
@@ -146,6 +147,9 @@ class Line:
         cells: Texts of the columns; None for times.
         runs: One a record.
         privileges: What its method was given that others were not.
+        about: Its method in words.
+        own: The method's settings: name, value, and the preset's where that is another.
+        commits: Of the checkouts that computed it.
     """
 
     number: int
@@ -158,6 +162,9 @@ class Line:
     cells: list[str | None]
     runs: list[Run]
     privileges: str
+    about: About
+    own: list[tuple[str, str, str]]
+    commits: str
 
 
 @dataclass(frozen=True)
@@ -234,7 +241,25 @@ def _line(
         [_cell(column, values) for column in shown],
         [_run(record, records) for record in row.records],
         "; ".join(privileges),
+        about(row.records[0].settings["method"], row.records[0].about),
+        _own(row.records[0]),
+        ", ".join(sorted({_commit(record) for record in row.records})),
     )
+
+
+def _own(record: Record) -> list[tuple[str, str, str]]:
+    method = record.settings["method"]
+    other = overrides(method, record.about)
+    return [
+        (name, text(value), text(other[name][1]) if name in other else "")
+        for name, value in leaves(method)
+        if name not in ("name", "preset")
+    ]
+
+
+def _commit(record: Record) -> str:
+    commit = str(record.environment.get("commit") or "unknown")[:12]
+    return f"{commit} with changes" if record.environment.get("dirty") else commit
 
 
 def _cell(column: Column, values: dict[str, Value]) -> str | None:
@@ -249,7 +274,7 @@ def _run(record: Record, records: str) -> Run:
         str(record.settings["seed"]),
         tables.percent(record.metrics.get("accuracy")),
         tables.percent(record.metrics.get("balanced_accuracy")),
-        tables.percent(record.metrics.get("worst_client")),
+        tables.percent(metrics(record)["worst_client"] or metrics(record)["own_worst_client"]),
         record.cell_id,
         record_link(record.cell_id, records),
     )
@@ -376,25 +401,35 @@ def data(board: Board) -> dict[str, object]:
     """Return what the page's script sorts, filters and downloads, as text; no seconds.
 
     ``rows`` has the lines of ``table.csv``, ``runs`` those of ``runs.csv`` that belong to a row,
-    each behind the number of its row.
+    each behind the number of its row; both as ``_packed`` has them, for much is said often.
     """
-    table = as_text(tables.COLUMNS, (row.values for row in board.rows))
+    table = as_text(tables.COLUMNS, (row.values for row in board.views))
     found = runs.lines(board)
     owner = {
-        record.cell_id: number for number, row in enumerate(board.rows) for record in row.records
+        record.cell_id: number for number, row in enumerate(board.views) for record in row.records
     }
     return {
         "suite": board.plan.suite,
         "columns": tables.COLUMNS,
-        "rows": [list(row.values()) for row in table],
-        "labels": [row.values["label"] for row in board.rows],
+        "rows": _packed([list(row.values()) for row in table]),
+        "labels": [row.values["label"] for row in board.views],
         "runColumns": RUN_COLUMNS,
-        "runs": [
-            [owner[run["cell_id"]], *(run[name] for name in RUN_COLUMNS)]
-            for run in found
-            if run["status"] == "ok"
-        ],
+        "runs": _packed(
+            [
+                [owner[run["cell_id"]], *(run[name] for name in RUN_COLUMNS)]
+                for run in found
+                if run["status"] == "ok"
+            ]
+        ),
     }
+
+
+def _packed(rows: Sequence[Sequence[str | int]]) -> dict[str, list[object]]:
+    """Return a table as each column's values, and for each row which of them it has."""
+    columns = [list(dict.fromkeys(column)) for column in zip(*rows, strict=True)]
+    places = [{value: place for place, value in enumerate(column)} for column in columns]
+    numbered = [[own[value] for own, value in zip(places, row, strict=True)] for row in rows]
+    return {"values": list(columns), "rows": list(numbered)}
 
 
 def times(rows: Iterable[Row]) -> dict[str, list[list[str]]]:

@@ -48,6 +48,8 @@
 
   function load() {
     data = JSON.parse(find("#data").textContent);
+    data.rows = unpacked(data.rows);
+    data.runs = unpacked(data.runs);
     times = JSON.parse(find("#times").textContent);
     board = find("#board");
     if (!board) return false;
@@ -61,6 +63,11 @@
     flat.className = "flat";
     board.append(flat);
     return true;
+  }
+
+  /** The lines of a table that is written as each column's values and which of them a line has. */
+  function unpacked({ values, rows }) {
+    return rows.map((row) => row.map((place, column) => values[column][place]));
   }
 
   function fillTimes() {

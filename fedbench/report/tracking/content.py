@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fedbench.bench.about import in_words, overrides
 from fedbench.bench.records import Record
 from fedbench.report import labels, tables
 from fedbench.report.board import Board
-from fedbench.report.frame import Row, Value, blocks
+from fedbench.report.frame import METRICS, Row, Value, blocks, metrics
 
 if TYPE_CHECKING:
     from fedbench.report.figures import Figure
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
 #: What a curve may be drawn over; the first is the default.
 AXES = ("step", "round", "bytes")
 _TAG_LENGTH = 64
-_METRICS = ("accuracy", "balanced_accuracy", "worst_client", "nll", "ece")
+#: W&B refuses names of 128 characters and more.
+_NAME_LENGTH = 127
+#: The output that is a shared set of images; further ones are SET/NAME.
+_SET = "synthetic"
 _LEDGER = ("bytes_up", "bytes_down", "bytes_total", "rounds", "client_seconds", "server_seconds")
 _RUN_COLUMNS = (
     *("cell_id", "status", "reason", "dataset", "partition", "clients", "budget", "model"),
-    *("method", "preset", "seed", *_METRICS, *_LEDGER, "shared_pixels", "wall_seconds"),
+    *("method", "preset", "overrides", "control", "seed", *METRICS, *_LEDGER),
+    *("shared_pixels", "wall_seconds"),
 )
 _PUBLISHED = ("dataset", "method", "preset", "setting", "split", "selection", "source")
 _PUBLISHED_COLUMNS = (
@@ -68,6 +73,7 @@ class Content:
         history: Points of curves, in order.
         sheets: Tables by name.
         pages: HTML pages by name.
+        sets: Digests of shared sets of images, by the output's name; shown and kept as artifacts.
         exit_code: 0, or 1 where the cell failed.
     """
 
@@ -82,6 +88,7 @@ class Content:
     history: Sequence[Mapping[str, Any]] = ()
     sheets: Mapping[str, Sheet] = field(default_factory=dict)
     pages: Mapping[str, str] = field(default_factory=dict)
+    sets: Mapping[str, str] = field(default_factory=dict)
     exit_code: int = 0
 
     def to_json(self) -> str:
@@ -107,16 +114,34 @@ def of_record(record: Record) -> Content:
     split = _split(record)
     return Content(
         id=record.cell_id,
-        name=" · ".join([record.method_label(), *split, f"seed {seed}"]),
+        name=_named([record.method_label(), settings["data"]["name"], *split], f"seed {seed}"),
         group=record.suite,
         job_type="cell",
-        tags=_tags(settings["data"]["name"], method["name"], record.profile),
+        tags=_tags(
+            settings["data"]["name"],
+            method["name"],
+            method.get("preset"),
+            "overridden" if overrides(method, record.about) else None,
+            record.profile,
+        ),
         notes=_notes(record),
         config=_config(record),
         summary=_summary(record),
         history=[_point(point) for point in record.curves],
+        sets={
+            name: digest
+            for name, digest in record.outputs.items()
+            if name == _SET or name.startswith(f"{_SET}/")
+        },
         exit_code=int(record.status == "failed"),
     )
+
+
+def _named(parts: Sequence[str], last: str) -> str:
+    """Join the parts of a name; what is too long loses characters before its last part."""
+    room = _NAME_LENGTH - len(last) - 3
+    name = " · ".join(parts)
+    return f"{name if len(name) <= room else name[: room - 1] + '…'} · {last}"
 
 
 def _split(record: Record) -> list[str]:
@@ -158,6 +183,7 @@ def _config(record: Record) -> dict[str, Any]:
         "suite": record.suite,
         "profile": record.profile,
         "control": record.control,
+        "overrides": in_words(overrides(record.settings["method"], record.about)) or None,
         "versions": record.versions,
         "data_used": {key: record.data[key] for key in record.data if key != "classes"},
         "partition_digest": record.partition.get("digest"),
@@ -212,13 +238,13 @@ def of_board(
     """
     plan = board.plan
     sheets = {
-        "table": _table(board.rows),
-        "pivot": _pivot(board.rows, "accuracy"),
+        "table": _table(board.views),
+        "pivot": _pivot(board.views, "accuracy"),
         "runs": _runs(board),
         "published": _published(comparisons),
     }
-    if tables.tells_balanced(board.rows):
-        sheets["pivot_balanced"] = _pivot(board.rows, "balanced_accuracy")
+    if tables.tells_balanced(board.views):
+        sheets["pivot_balanced"] = _pivot(board.views, "balanced_accuracy")
     return Content(
         id=_identifier(f"leaderboard-{plan.suite}-{plan.profile}"),
         name=f"leaderboard {plan.suite} ({plan.profile})",
@@ -229,7 +255,7 @@ def of_board(
         config={"suite": plan.suite, "profile": plan.profile, "title": plan.title},
         summary={
             "cells": len(plan.cells),
-            "ok": len(board.records),
+            "ok": len(board.good),
             "failed": len(board.failed),
             "skipped": sum(entry.skip is not None for entry in plan.cells),
         },
@@ -257,30 +283,42 @@ def _table(rows: Sequence[Row]) -> Sheet:
 
 
 def _pivot(rows: Sequence[Row], metric: str) -> Sheet:
-    """Return a line for each method and a column for each block of the leaderboard.
+    """Return a line for each method and three columns for each block: numbers, which sort.
 
     Args:
         rows: Of a board.
-        metric: What the cells show: its mean, its deviation and n.
+        metric: What the columns show, in per cent: its mean, its deviation and n.
     """
-    found = [(tables.title(head), members) for head, members in blocks(rows)]
-    lines: dict[str, dict[str, str]] = {}
-    for title, members in found:
+    found = blocks(rows)
+    names = _short_titles([tables.title(head) for head, _ in found])
+    lines: dict[str, dict[str, Value]] = {}
+    for name, (_, members) in zip(names, found, strict=True):
         for row in members:
-            values = row.values
-            score = tables.accuracy(values[f"{metric}_mean"], values[f"{metric}_std"])
-            lines.setdefault(tables.label(row), {})[title] = f"{score} ({values['n']})"
-    titles = [title for title, _ in found]
-    return Sheet(
-        ["method", *titles],
-        [[label, *(cells.get(title) for title in titles)] for label, cells in lines.items()],
-    )
+            cells = lines.setdefault(tables.label(row), {})
+            for part in ("mean", "std"):
+                score = row.values[f"{metric}_{part}"]
+                cells[f"{name}{part}"] = None if score is None else round(100 * float(score), 2)
+            cells[f"{name}n"] = row.values["n"]
+    columns = [f"{name}{part}" for name in names for part in ("mean", "std", "n")]
+    data = [[label, *(cells.get(each) for each in columns)] for label, cells in lines.items()]
+    return Sheet(["method", *columns], data)
+
+
+def _short_titles(titles: Sequence[str]) -> list[str]:
+    """Return what tells titles of blocks apart, with a space behind it; nothing of a single one."""
+    parts = [
+        [part.removeprefix("budget ").removesuffix(" total") for part in title.split(" · ")]
+        for title in titles
+    ]
+    common = set.intersection(*map(set, parts)) if parts else set()
+    own = [" ".join(part for part in each if part not in common) for each in parts]
+    return [f"{name} " if name else "" for name in own]
 
 
 def _runs(board: Board) -> Sheet:
     """Return a line for each record, in the table's order, failed ones last."""
-    good = {record.cell_id: record for record in board.records}
-    ids = [cell_id for row in board.rows for cell_id in str(row.values["record_ids"]).split()]
+    good = {record.cell_id: record for record in board.good}
+    ids = [cell_id for row in board.views for cell_id in str(row.values["record_ids"]).split()]
     return Sheet(
         _RUN_COLUMNS, [_run(record) for record in [*(good[i] for i in ids), *board.failed]]
     )
@@ -300,8 +338,10 @@ def _run(record: Record) -> list[Value]:
         "model": labels.model_label(settings["models"]),
         "method": settings["method"]["name"],
         "preset": settings["method"].get("preset"),
+        "overrides": in_words(overrides(settings["method"], record.about)) or None,
+        "control": record.control,
         "seed": settings["seed"],
-        **{name: record.metrics.get(name) for name in _METRICS},
+        **metrics(record),
         **{name: record.ledger.get(name) for name in _LEDGER},
         "shared_pixels": record.shared_pixels,
         "wall_seconds": record.wall_seconds,

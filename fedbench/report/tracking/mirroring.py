@@ -119,7 +119,7 @@ class Mirror:
             figures: Of its report.
             comparisons: Published numbers beside ours.
         """
-        for record in (*board.records, *board.failed):
+        for record in (*board.good, *board.failed):
             self.add(record)
         self._send(of_board(board, figures, comparisons))
         self.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fedbench.report.tracking.content import AXES, Content
+from fedbench.report.tracking.kept import keep
 from fedbench.report.tracking.shelf import Entry, Shelf
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ class Writer:
         import wandb
 
         self._shelf.clear(content.id)
-        if content.sheets:  # wandb keeps copies of tables apart from the run
-            os.environ["WANDB_DATA_DIR"] = str(self._shelf.staging(content.id))
+        # wandb keeps copies of tables and artifacts apart from the run.
+        os.environ["WANDB_DATA_DIR"] = str(self._shelf.staging(content.id))
         run = wandb.init(
             project=self._project,
             dir=self._folder,
@@ -114,6 +115,7 @@ class Writer:
             settings=_settings(),
         )
         _fill(run, content)
+        keep(run, content, self._folder)
         run.finish(exit_code=content.exit_code)
 
     def _said(self, message: str | None) -> str | None:

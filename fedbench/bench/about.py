@@ -1,0 +1,107 @@
+"""What a method says of itself, for those who read its records without importing it.
+
+A record has it of the method that computed it (``Record.about``). Plans, and records of before
+that, are looked up in ``about.json``, which has the built-in methods of today
+(``python tests/bench/test_about.py`` writes it from the methods and ``docs/methods.md``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+#: What a setting is worth, and what the preset has in its place.
+Overrides = dict[str, tuple[object, object]]
+
+
+@dataclass(frozen=True)
+class About:
+    """A method in words.
+
+    Attributes:
+        what: One line.
+        paper: Citation with its address, or empty.
+        up: What a client sends.
+        down: What a client is sent.
+    """
+
+    what: str = ""
+    paper: str = ""
+    up: str = ""
+    down: str = ""
+
+
+def about(method: Mapping[str, Any], said: Mapping[str, Any]) -> About:
+    """Return what is known of a method.
+
+    Args:
+        method: Its settings, as records have them.
+        said: ``Record.about``; what it lacks is that of the built-in method of the name.
+    """
+    known = _builtin().get(str(method.get("name")), {})
+    if "plugin" in said:  # somebody else's method may have a built-in one's name elsewhere
+        known = {}
+    return About(**{key: str(said.get(key) or known.get(key, "")) for key in _WORDS})
+
+
+_WORDS = ("what", "paper", "up", "down")
+
+
+def overrides(method: Mapping[str, Any], said: Mapping[str, Any] | None = None) -> Overrides:
+    """Return the settings of a method that are not what its preset stands for.
+
+    Args:
+        method: Its settings, as records and plans have them.
+        said: ``Record.about``, whose ``preset`` has all settings that the preset stood for.
+
+    Returns:
+        The value and the preset's by dotted name, sorted; nothing without a preset, or where what
+        it stands for is not known.
+    """
+    name, preset = str(method.get("name")), method.get("preset")
+    if not preset:
+        return {}
+    meant = (said or {}).get("preset") or _builtin().get(name, {}).get("presets", {}).get(preset)
+    ours, theirs = dict(leaves(method)), dict(leaves(meant or {}))
+    shared = sorted((ours.keys() & theirs.keys()) - {"name", "preset"})
+    return {key: (ours[key], theirs[key]) for key in shared if ours[key] != theirs[key]}
+
+
+def leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
+    """Yield every setting that holds no others by its place, written with dots."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def preset_label(method: Mapping[str, Any], said: Mapping[str, Any] | None = None) -> str | None:
+    """Return a preset's name, with a star where settings of it are overridden; None without one."""
+    preset = method.get("preset")
+    return f"{preset}*" if preset and overrides(method, said) else preset or None
+
+
+def in_words(found: Overrides) -> str:
+    """Return overrides as ``rounds=1 (100), steps=500 (10000)``: each with the preset's value."""
+    return ", ".join(f"{key}={text(here)} ({text(meant)})" for key, (here, meant) in found.items())
+
+
+def text(value: object) -> str:
+    """Return a setting as people write it: a number as short as it can be, nothing as none."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return "none"
+    short = f"{value:g}" if isinstance(value, float) else ""
+    return short if short and float(short) == value else json.dumps(value, separators=(",", ":"))
+
+
+@cache
+def _builtin() -> dict[str, Any]:
+    file = resources.files("fedbench.bench").joinpath("about.json")
+    return dict(json.loads(file.read_text(encoding="utf-8")))

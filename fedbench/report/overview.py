@@ -1,0 +1,245 @@
+"""The page over all boards, and the table of the README: generated, and tested to be current."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from fedbench.errors import StoreError
+from fedbench.report.board import Board, read_board
+from fedbench.report.frame import Row, blocks
+from fedbench.report.pivot import CONTROL, pivot
+from fedbench.report.tables import escape_markdown, percent, size
+
+#: Axes of blocks that an overview names, in this order.
+_AXES = (
+    ("partition.scheme", "split"),
+    ("partition.beta", "β"),
+    ("partition.clients", "K"),
+    ("partition.shards", "shards"),
+    ("budget.ipc", "ipc"),
+    ("budget.pixels", "pixels"),
+    ("precision", "precision"),
+)
+#: Blocks of which the best contender is named.
+_BEST = 6
+#: Contending methods that make a board one across methods.
+_CROSS = 3
+BEGIN, END = "<!-- generated: {} -->", "<!-- end of generated: {} -->"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A board in one line.
+
+    Attributes:
+        folder: Its name.
+        title: Of its suite.
+        profile: Its size.
+        datasets: By name.
+        axes: What its blocks differ in, such as ``β 0.1, 0.5``.
+        methods: How many methods it has, controls apart.
+        rows: How many rows.
+        records: How many records.
+        seeds: The fewest and the most of a row.
+        best: The best contender of each block, in words.
+    """
+
+    folder: str
+    title: str
+    profile: str
+    datasets: str
+    axes: str
+    methods: int
+    rows: int
+    records: int
+    seeds: str
+    best: tuple[str, ...]
+
+
+def read_boards(folder: Path) -> dict[str, Board]:
+    """Read all boards of a folder, by name.
+
+    Raises:
+        StoreError: There is none.
+    """
+    found = {path.parent.name: read_board(path.parent) for path in folder.glob("*/plan.json")}
+    if not found:
+        raise StoreError(f"there are no boards (*/plan.json) in {folder}")
+    return dict(sorted(found.items()))
+
+
+def entry(folder: str, board: Board) -> Entry:
+    """Return a board in one line."""
+    views = board.views
+    seeds = sorted({int(row.values["n"] or 0) for row in views})
+    contenders = {str(row.values["method"]) for row in views if not row.control}
+    best = [_best(rows, views) for _, rows in blocks(views)]
+    known = [words for words in best if words]
+    more = [f"and {len(known) - _BEST} more blocks"] if len(known) > _BEST else []
+    return Entry(
+        folder=folder,
+        title=board.plan.title or board.plan.suite,
+        profile=board.plan.profile,
+        datasets=", ".join(sorted({str(row.values["dataset"]) for row in views})),
+        axes="; ".join(_axes(views)),
+        methods=len(contenders),
+        rows=len(views),
+        records=len(board.good),
+        seeds="–".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))) if seeds else "0",
+        best=(*known[:_BEST], *more),
+    )
+
+
+def to_markdown(entries: Sequence[Entry]) -> str:
+    """Return the page over all boards as Markdown."""
+    lines = [
+        "# Leaderboards",
+        "",
+        "Made by `fedbench index` from committed records. Papers' tables beside ours are in "
+        "[tables](tables/index.html), and what follows from it all in "
+        "[findings](../docs/findings.md).",
+        "",
+        "| board | data | blocks | methods | rows | records | seeds | best contender, accuracy % |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for each in entries:
+        name = f"[{escape_markdown(each.title)}]({each.folder}/table.md) ({each.profile}, "
+        cells = [
+            f"{name}[page]({each.folder}/index.html))",
+            each.datasets,
+            escape_markdown(each.axes),
+            *map(str, (each.methods, each.rows, each.records, each.seeds)),
+            "<br>".join(map(escape_markdown, each.best)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def page(entries: Sequence[Entry]) -> str:
+    """Return the same as a page: no network, no script, everything escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    files = resources.files("fedbench.report.paper")
+    template = files.joinpath("boards.html.j2").read_text(encoding="utf-8")
+    style = files.joinpath("style.css").read_text(encoding="utf-8")
+    return environment.from_string(template).render(entries=entries, style=Markup(style))
+
+
+def readme_table(board: Board) -> str:
+    """Return the README's table of a board: methods by β, and what they send."""
+    found = pivot(board, "beta")
+    sent: dict[str, set[str]] = {}
+    for row in board.views:
+        ids = str(row.values["record_ids"]).split()
+        sent.update({name: {size(row.values["bytes_total"])} for name in ids})
+    head = [f"β={value}" for value in found.values]
+    lines = [f"| method | {' | '.join(head)} | bytes, all clients |"]
+    lines.append(f"| --- | {' | '.join('---:' for _ in head)} | ---: |")
+    for line in found.lines:
+        known = [cell for cell in line.cells if cell is not None]
+        bytes_each = dict.fromkeys(text for cell in known for text in sorted(sent[cell.records[0]]))
+        label = f"{line.label} {CONTROL}" if line.control else line.label
+        cells = [label, *map(found.text, line.cells), ", ".join(bytes_each)]
+        lines.append(f"| {' | '.join(map(escape_markdown, cells))} |")
+    return "\n".join(lines)
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """Return a document with its generated block of a name replaced.
+
+    Raises:
+        StoreError: The document has no such block.
+    """
+    begin, end = BEGIN.format(name), END.format(name)
+    if begin not in text or end not in text:
+        raise StoreError(f"the document has no block between {begin!r} and {end!r}")
+    before, rest = text.split(begin, 1)
+    return f"{before}{begin}\n\n{block}\n\n{end}{rest.split(end, 1)[1]}"
+
+
+def _best(rows: Sequence[Row], every: Sequence[Row]) -> str:
+    known = [row for row in rows if not row.control and row.values["accuracy_mean"] is not None]
+    if not known:
+        return ""
+    best = max(known, key=lambda row: float(row.values["accuracy_mean"] or 0))
+    where = _where(best, rows, every)
+    words = f"{best.values['label']} {percent(best.values['accuracy_mean'])}"
+    return f"{where}: {_short(words)}" if where else _short(words)
+
+
+def _where(best: Row, rows: Sequence[Row], every: Sequence[Row]) -> str:
+    """Return in what a block differs from others, such as ``β=0.1 ipc=10``."""
+    known = dict(best.settings)
+    for row in rows:  # a method without a budget stands beside those of one
+        known |= {name: v for name, v in row.settings.items() if name.startswith("budget.")}
+    names = [(name, short) for name, short in _AXES if len(_values(every, name)) > 1]
+    return " ".join(f"{short}={known[name]}" for name, short in names if name in known)
+
+
+def _axes(views: Sequence[Row]) -> list[str]:
+    several = [(short, _values(views, name)) for name, short in _AXES]
+    return [
+        f"{short} {', '.join(map(str, values))}"
+        for short, values in several
+        if len(values) > 1 or (values and short in ("split", "β", "K"))
+    ]
+
+
+def _values(views: Sequence[Row], name: str) -> list[str | int | float]:
+    found = {row.settings[name] for row in views if name in row.settings}
+    return sorted(found, key=lambda value: (isinstance(value, str), value))
+
+
+def _short(words: str) -> str:
+    """Leave out what a long label has in brackets beyond its first words."""
+    return re.sub(r"\(([^,()]*),[^()]{40,}\)", r"(\1, ...)", words)
+
+
+def fronts(boards: dict[str, Board], up: str) -> str:
+    """Return, as Markdown, what each cross-method board's contenders give for their bytes.
+
+    A line is the Pareto front of a block: from the cheapest upload on, each row that is better than
+    all cheaper ones.
+
+    Args:
+        boards: By name; those with three contending methods or more are shown.
+        up: Relative link from the document to the folder of boards, with a slash at its end.
+    """
+    lines = ["| board | block | from cheap to dear: row, accuracy %, upload of a client |"]
+    lines.append("| --- | --- | --- |")
+    for name, board in boards.items():
+        views = board.views
+        if len({row.values["method"] for row in views if not row.control}) < _CROSS:
+            continue
+        for _, rows in blocks(views):
+            steps = [
+                f"{_short(str(row.values['label']))} {percent(row.values['accuracy_mean'])} "
+                f"({size(row.values['bytes_up_per_client'])})"
+                for row in _front(rows)
+            ]
+            where = _where(rows[0], rows, views)
+            cells = [where, " → ".join(steps)]
+            link = f"[{name}]({up}{name}/table.md)"
+            lines.append(f"| {link} | {' | '.join(map(escape_markdown, cells))} |")
+    return "\n".join(lines)
+
+
+def _front(rows: Sequence[Row]) -> list[Row]:
+    def key(row: Row) -> tuple[float, float]:
+        return float(row.values["bytes_up_per_client"] or 0), -float(
+            row.values["accuracy_mean"] or 0
+        )
+
+    found: list[Row] = []
+    for row in sorted((row for row in rows if not row.control), key=key):
+        if not found or key(row)[1] < key(found[-1])[1]:
+            found.append(row)
+    return found

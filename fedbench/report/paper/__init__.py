@@ -1,0 +1,6 @@
+"""The tables of papers with our numbers beside theirs, from committed records alone.
+
+``spec`` reads what a table looks like (data: ``leaderboards/published/tables/*.yaml``), ``pool``
+holds the records of all boards by setting, ``match`` finds the nearest to a published number and
+says how it differs, ``sheet`` fills a table's cells, and ``texts`` and ``page`` write them.
+"""

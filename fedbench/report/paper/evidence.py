@@ -1,0 +1,142 @@
+"""What committed records say of a claim: comparisons that a document names, computed again.
+
+``docs/findings.yaml`` lists them and ``docs/findings.md`` shows them in generated blocks.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field
+
+from fedbench.errors import SettingsError, StoreError
+from fedbench.report.paper.pool import Group, fits
+from fedbench.report.paper.spec import Query
+from fedbench.report.tables import escape_markdown, size
+from fedbench.settings import Settings, validate
+
+
+class Comparison(Settings):
+    """Two rows of one board, over their shared seeds."""
+
+    kind: Literal["accuracy", "bytes", "classes", "held"]
+    """The paired difference of accuracies; bytes that a client sends; classes that it holds;
+    accuracy on the classes that clients hold and on the others."""
+    board: str
+    """Where both rows are."""
+    where: Query = Field(default_factory=dict)
+    """What both have."""
+    one: Query
+    """What the first row has."""
+    other: Query = Field(default_factory=dict)
+    """What the second has; the last two kinds need none."""
+    says: str
+    """What is compared, in words."""
+
+
+class Findings(Settings):
+    """All comparisons of a document, by the name of their block."""
+
+    blocks: dict[str, tuple[Comparison, ...]]
+    """In the order of the document."""
+
+
+def read_findings(path: Path) -> Findings:
+    """Read what a document compares.
+
+    Raises:
+        StoreError: The file cannot be read.
+        SettingsError: It has an unknown key or a wrong value.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+    return validate(Findings, tree)
+
+
+def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -> str:
+    """Return a block of a document: a Markdown table with a line for each comparison.
+
+    Args:
+        comparisons: In order.
+        groups: Records of all boards.
+        up: Relative link from the document to the folder of boards, with a slash at its end.
+
+    Raises:
+        SettingsError: A query finds no row or several.
+    """
+    lines = ["| compared | on | found | records |", "| --- | --- | --- | --- |"]
+    for each in comparisons:
+        one = _only(each, each.one, groups)
+        other = _only(each, each.other, groups) if each.kind in ("accuracy", "bytes") else None
+        where = " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in each.where.items())
+        board = f"[{each.board}]({up}{each.board}/table.md)"
+        found = _alone(each, one) if other is None else _found(each, one, other)
+        groups_of = [one] if other is None else [one, other]
+        ids = [f"[{i[:6]}]({up}{each.board}/records/{i}.json)" for g in groups_of for i in g.ids]
+        cells = [escape_markdown(each.says), f"{board} {escape_markdown(where)}".strip(), found]
+        lines.append(f"| {' | '.join([*cells, ' '.join(ids)])} |")
+    return "\n".join(lines)
+
+
+def _only(each: Comparison, query: Query, groups: Sequence[Group]) -> Group:
+    wanted = {"board": each.board, **each.where, **query}
+    found = [g for g in groups if fits({**g.facts, "board": g.board}, wanted)]
+    if len(found) != 1:
+        raise SettingsError(f"{each.says}: {len(found)} rows answer {wanted}; there has to be one")
+    return found[0]
+
+
+def _found(each: Comparison, one: Group, other: Group) -> str:
+    if each.kind == "bytes":
+        first, second = (_bytes(group) for group in (one, other))
+        return f"{size(first)} and {size(second)} up, {first / second:.2g} times as much"
+    mine, theirs = _by_seed(one), _by_seed(other)
+    seeds = sorted(mine.keys() & theirs.keys())
+    if not seeds:
+        raise SettingsError(f"{each.says}: the rows share no seed")
+    gaps = [100 * (mine[seed] - theirs[seed]) for seed in seeds]
+    spread = f" ± {statistics.stdev(gaps):.2f}" if len(gaps) > 1 else ""
+    means = (100 * statistics.fmean(known[seed] for seed in seeds) for known in (mine, theirs))
+    first, second = means
+    gap = f"{statistics.fmean(gaps):+.2f}{spread}"
+    return f"{first:.2f} and {second:.2f}: {gap} points (n {len(seeds)})"
+
+
+def _by_seed(group: Group) -> dict[int, float]:
+    return {int(r.settings["seed"]): float(r.metrics["accuracy"]) for r in group.records}
+
+
+def _bytes(group: Group) -> float:
+    return statistics.fmean(float(r.ledger["bytes_up_per_client"]) for r in group.records)
+
+
+def _alone(each: Comparison, one: Group) -> str:
+    return _classes(one) if each.kind == "classes" else _held(one)
+
+
+def _held(group: Group) -> str:
+    """Say how accurate the models are on the classes that some client holds, and on the others."""
+    halves: dict[bool, list[float]] = {True: [], False: []}
+    for record in group.records:
+        held = [any(counts) for counts in zip(*record.partition["histogram"], strict=True)]
+        for known, value in zip(held, record.metrics["per_class"], strict=True):
+            halves[known].append(100 * value)
+    means = (statistics.fmean(halves[known]) for known in (True, False))
+    return "{:.2f} on classes of clients, {:.2f} on the others".format(*means)
+
+
+def _classes(group: Group) -> str:
+    """Say how many classes clients hold, by the records' own histograms."""
+    held = [
+        sum(count > 0 for count in client)
+        for record in group.records
+        for client in record.partition["histogram"]
+    ]
+    shown = ", ".join(map(str, sorted(held)))
+    return f"classes of {len(held)} clients: {shown}"

@@ -1,0 +1,215 @@
+"""The nearest records to a published number, and every setting in which they differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fedbench.bench.about import overrides, text
+from fedbench.report.paper.pool import ALL, Group, fits, same
+from fedbench.report.paper.spec import Cell, Query, Value
+from fedbench.report.published import NOT_SPLIT, Published
+
+#: Nearer profiles first; one that is not listed comes last.
+_PROFILES = ("paper", "standard", "quick", "smoke")
+_SELECTIONS = {
+    "best": "best on test",
+    "unknown": "best or last: not stated",
+}
+#: How deviations call settings.
+WORDS = {
+    "data.train_size": "training images",
+    "data.test_size": "test images",
+    "dataset": "data set",
+    "model.width": "width",
+    "partition.clients": "clients",
+    "partition.scheme": "split",
+    "partition.beta": "β",
+    "partition.validation": "share held out",
+    "participation": "participation",
+    "method.rounds": "rounds",
+    "method.steps": "steps",
+    "method.iterations": "iterations",
+    "method.crops": "crops",
+    "method.selected": "crops distilled on",
+    "local_epochs": "local epochs",
+    "recipe.lr": "learning rate",
+    "recipe.batch_size": "batch",
+    "recipe.optimizer": "optimiser",
+    "recipe.epochs": "epochs",
+    "student.epochs": "epochs on the shared set",
+    "budget.ipc": "images per class in all",
+    "budget.pixels": "budget in pixels",
+}
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One way in which our run is not the source's.
+
+    Attributes:
+        name: The setting, in words or by dotted name.
+        ours: Its value here.
+        theirs: There.
+    """
+
+    name: str
+    ours: str
+    theirs: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.ours} (paper: {self.theirs})"
+
+
+@dataclass(frozen=True)
+class Match:
+    """The nearest group to a cell.
+
+    Attributes:
+        group: Of records.
+        deviations: From the source's settings.
+    """
+
+    group: Group
+    deviations: tuple[Deviation, ...]
+
+
+def numbers_of(cell: Cell, numbers: Iterable[tuple[str, Published]]) -> list[Published]:
+    """Return the published numbers that a cell asks for.
+
+    Args:
+        cell: With its query.
+        numbers: Each with the name of its file.
+    """
+    return [
+        number
+        for file, number in numbers
+        if number.metric == cell.metric and _answers(file, number, cell.number)
+    ]
+
+
+def also(number: Published, numbers: Iterable[Published]) -> list[Published]:
+    """Return other sources' numbers for the method, data set and skew of a number."""
+    beta, rounds = number.where.get("partition.beta"), number.where.get("method.rounds")
+    return [
+        other
+        for other in numbers
+        if other.source != number.source
+        and (other.method, other.preset, other.dataset, other.metric)
+        == (number.method, number.preset, number.dataset, number.metric)
+        and beta is not None
+        and same(beta, other.where.get("partition.beta"))
+        and same(rounds, other.where.get("method.rounds"))
+    ]
+
+
+def nearest(cell: Cell, own: Sequence[Published], groups: Iterable[Group]) -> Match | None:
+    """Return the nearest group that answers a cell's query, or None where none has run.
+
+    Nearest is the right data set before another, then the paper's preset, then the nearer profile,
+    then the fewer deviations, then the more seeds.
+
+    Args:
+        cell: With its query and the source's settings.
+        own: The source's numbers of the cell.
+        groups: Of all boards.
+    """
+    first = own[0] if own else None
+    found = [
+        Match(group, tuple(deviations(group, cell.paper, first)))
+        for group in groups
+        if fits(group.facts, cell.ours)
+    ]
+    return min(found, key=_distance, default=None)
+
+
+def deviations(group: Group, paper: Query, number: Published | None) -> list[Deviation]:
+    """Return every stated setting of a source that a group does not have.
+
+    Args:
+        group: Records of ours.
+        paper: What the specification says of the source's settings.
+        number: The published number, with the settings that it names itself.
+    """
+    theirs: dict[str, Value] = {"data.train_size": ALL, "data.test_size": ALL, **paper}
+    if number is not None:
+        theirs |= {"dataset": number.dataset, **number.where, **number.theirs}
+        if number.preset:
+            theirs["preset"] = number.preset
+        if number.split != NOT_SPLIT:
+            theirs["partition.scheme"] = number.split
+        elif not same(0, group.facts.get("partition.validation")):
+            theirs.setdefault("partition.validation", 0)
+    theirs.pop("budget.scope", None)  # `budget.ipc` counts images in all, whoever holds them
+    found = [
+        Deviation(_word(name), group.facts.get(name, "unset"), _text(value))
+        for name, value in theirs.items()
+        if not same(value, group.facts.get(name))
+    ]
+    found += _overridden(group, theirs)
+    if number is not None and number.selection in _SELECTIONS:
+        found.append(Deviation("accuracy of", "the last step", _SELECTIONS[number.selection]))
+    if number is not None and number.n != len(group.records):
+        there = "not stated" if number.n is None else str(number.n)
+        found.append(Deviation("n", str(len(group.records)), there))
+    return found
+
+
+def _overridden(group: Group, stated: Mapping[str, Value]) -> list[Deviation]:
+    """Return where a suite overrides the released code, which ``reference`` stands for."""
+    if group.facts["preset"] != "reference":
+        return []
+    first = group.records[0]
+    return [
+        Deviation(_word(f"method.{name}"), text(here), f"{text(meant)} in its code")
+        for name, (here, meant) in overrides(first.settings["method"], first.about).items()
+        if f"method.{name}" not in stated
+    ]
+
+
+def _word(name: str) -> str:
+    return WORDS.get(name, name.removeprefix("method.").replace("_", " "))
+
+
+def _distance(match: Match) -> tuple[object, ...]:
+    profiles = match.group.profile.split("+")
+    rank = max(_PROFILES.index(p) if p in _PROFILES else len(_PROFILES) for p in profiles)
+    names = {deviation.name for deviation in match.deviations}
+    return (
+        WORDS["dataset"] in names,
+        "preset" in names,
+        rank,
+        len(match.deviations),
+        -len(match.group.records),
+        match.group.board,
+        match.group.ids,
+    )
+
+
+def _answers(file: str, number: Published, query: Query) -> bool:
+    settings = {**number.theirs, **number.where}
+    plain = {
+        "file": file,
+        "method": number.method,
+        "preset": number.preset,
+        "dataset": number.dataset,
+        "split": number.split,
+        "selection": number.selection,
+        "source": number.source,
+        "setting": number.setting,
+        "n": None if number.n is None else str(number.n),
+    }
+    for name, value in query.items():
+        if name == "says":
+            phrases = value if isinstance(value, list) else [value]
+            if not all(str(phrase) in number.setting for phrase in phrases):
+                return False
+        elif not same(value, plain[name] if name in plain else settings.get(name)):
+            return False
+    return True
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, list):
+        return " or ".join(map(_text, value))
+    return "unset" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

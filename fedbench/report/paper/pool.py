@@ -1,0 +1,211 @@
+"""All records of a folder of boards by setting: what a cell of a paper's table is looked for in."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from fedbench.bench.records import Record, read_records
+from fedbench.report import labels
+from fedbench.report.paper.spec import Known, Query, Value
+
+#: Stands for a setting that takes all there is where it is left out.
+ALL = "all"
+_MODEL = ("width", "depth", "norm")
+#: Facts that every group has, and their names in a query.
+DERIVED = ("model", *(f"model.{name}" for name in _MODEL), "local_epochs", "budget.ipc")
+#: Parts of a cell that are the same for every method.
+_COMMON = ("data.", "partition.", "recipe.", "student.", "budget.", "evaluation.")
+_COMMON_NAMES = ("participation", "precision", "models", *DERIVED)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Records of one setting over seeds, on one board.
+
+    Attributes:
+        board: The board's folder.
+        records: By seed.
+        facts: Settings by dotted name as text, with what follows from them.
+    """
+
+    board: str
+    records: tuple[Record, ...]
+    facts: dict[str, str]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The records' ids, by seed."""
+        return tuple(record.cell_id for record in self.records)
+
+    @property
+    def profile(self) -> str:
+        """The profile that they were computed for."""
+        return "+".join(sorted({record.profile or "none" for record in self.records}))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A mean over seeds.
+
+    Attributes:
+        mean: In [0, 1]; of a difference in [-1, 1].
+        std: Standard deviation over seeds; None for one seed.
+        n: Seeds.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def _accuracy(record: Record) -> float | None:
+    value = record.metrics.get("accuracy")
+    return None if value is None else float(value)
+
+
+def _of_clients(record: Record, name: str) -> float | None:
+    """Return the mean over clients of what a method's findings say of each."""
+    clients = record.findings.get("clients") or []
+    values = [float(each[name]) for each in clients if each.get(name) is not None]
+    return statistics.fmean(values) if values else None
+
+
+def _local_base(record: Record) -> float | None:
+    """Return what the images that distillation began from give on the clients' hold-outs."""
+    return _of_clients(record, "base_accuracy")
+
+
+def _local_distilled(record: Record) -> float | None:
+    """Return what distilled images give on the clients' hold-outs."""
+    return None if _local_base(record) is None else _of_clients(record, "accuracy")
+
+
+def _local_gain(record: Record) -> float | None:
+    """Return by how much distilled images beat those they began from."""
+    base, distilled = _local_base(record), _local_distilled(record)
+    return None if base is None or distilled is None else distilled - base
+
+
+#: What a table's numbers may be.
+METRICS: dict[str, Callable[[Record], float | None]] = {
+    "accuracy": _accuracy,
+    "local_base": _local_base,
+    "local_distilled": _local_distilled,
+    "local_gain": _local_gain,
+}
+
+
+def result(group: Group, metric: str) -> Result | None:
+    """Return a group's mean, standard deviation and n; None where no record has the metric."""
+    values = [value for value in map(METRICS[metric], group.records) if value is not None]
+    if not values:
+        return None
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Result(statistics.fmean(values), std, len(values))
+
+
+def read_pool(folders: Iterable[Path]) -> list[Group]:
+    """Group the good records of boards, each of which is a folder with ``records/``."""
+    found: list[Group] = []
+    for folder in folders:
+        records = [record for _, record in read_records(folder / "records")]
+        found += group(folder.name, [record for record in records if record.status == "ok"])
+    return found
+
+
+def boards(folder: Path) -> list[Path]:
+    """Return the boards of a folder such as ``leaderboards/``."""
+    return sorted(path.parent for path in folder.glob("*/plan.json"))
+
+
+def group(board: str, records: Sequence[Record]) -> list[Group]:
+    """Group records that differ in their seeds alone; of two with one seed the last counts."""
+    members: dict[str, dict[int, Record]] = {}
+    for record in sorted(records, key=lambda record: record.cell_id):
+        flat = labels.flatten(record.settings)
+        origin = labels.origin(record.versions, record.data)
+        key = json.dumps([flat, origin], sort_keys=True)
+        members.setdefault(key, {})[record.settings["seed"]] = record
+    groups = []
+    for by_seed in members.values():
+        ordered = tuple(by_seed[seed] for seed in sorted(by_seed))
+        groups.append(Group(board, ordered, facts(ordered[0])))
+    return groups
+
+
+def facts(record: Record) -> dict[str, str]:
+    """Return a record's settings as text, with what follows from them.
+
+    ``model`` joins the architectures' names by ``+``; ``model.OPTION`` is an option that all of
+    them share; ``local_epochs`` are the method's epochs, or the recipe's where it has none;
+    ``budget.ipc`` is known for a budget in pixels too, and counts all clients' images;
+    ``data.train_size`` and ``data.test_size`` are ``all`` where nothing was left out.
+    """
+    settings = record.settings
+    found = {name: str(value) for name, value in labels.flatten(settings).items()}
+    method, models = settings["method"], settings["models"]
+    found |= {"method": method["name"], "dataset": settings["data"]["name"]}
+    found["preset"] = str(method.get("preset") or "none")
+    found["model"] = "+".join(model["name"] for model in models)
+    for option in _MODEL:
+        values = {model.get(option) for model in models}
+        if len(values) == 1 and None not in values:
+            found[f"model.{option}"] = str(values.pop())
+    for name in ("data.train_size", "data.test_size"):
+        found.setdefault(name, ALL)
+    if "budget.pixels" in found and record.data:
+        image = float(record.data["size"]) ** 2
+        ipc = float(found["budget.pixels"]) / len(record.data["classes"]) / image
+        found["budget.ipc"] = f"{ipc:g}"
+    if "budget.ipc" in found and found.get("budget.scope") == "per_client":
+        clients = float(found["partition.clients"])
+        found["budget.ipc"] = f"{float(found['budget.ipc']) * clients:g}"
+    epochs = found.get("method.epochs", found.get("recipe.epochs"))
+    return found if epochs is None else {**found, "local_epochs": epochs}
+
+
+def fits(facts: dict[str, str], query: Query) -> bool:
+    """Return whether settings answer a query; a value of None asks for a setting that is unset."""
+    return all(same(value, facts.get(name)) for name, value in query.items())
+
+
+def same(wanted: Value, value: str | None) -> bool:
+    """Return whether a setting is the wanted value or one of several; text may hold ``*``."""
+    if isinstance(wanted, list):
+        return any(same(each, value) for each in wanted)
+    if wanted is None or value is None:
+        return wanted is None and value is None
+    try:
+        return float(str(wanted)) == float(value)
+    except ValueError:
+        return fnmatchcase(value.lower(), _literal(str(wanted).lower()))
+
+
+def _literal(text: str) -> str:
+    """Return a pattern whose only sign is the star."""
+    return text.replace("[", "[[]").replace("?", "[?]")
+
+
+def known_from(groups: Iterable[Group], other: Known) -> Known:
+    """Return whether a method has a setting: one of its records does, or else another source says.
+
+    Args:
+        groups: Of all boards.
+        other: Asked for what no record has, since that is dearer.
+    """
+    seen: dict[str, set[str]] = {}
+    for each in groups:
+        seen.setdefault(each.facts["method"], set()).update(each.facts)
+    common = set().union(*seen.values()) if seen else set()
+
+    def known(method: str, name: str) -> bool:
+        if name in _COMMON_NAMES or (name in common and name.startswith(_COMMON)):
+            return True
+        return name in seen.get(method, ()) or other(method, name)
+
+    return known

@@ -1,0 +1,121 @@
+"""What records and plans say of methods without importing them, and that it is so."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fedbench.bench.about import about, in_words, overrides, preset_label
+from fedbench.bench.cell import said_of
+from fedbench.config import parse
+from fedbench.methods import METHODS
+from fedbench.registry import describe
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "fedbench" / "bench" / "about.json"
+HELD_OUT = {"partition": {"validation": 0.1}}  # some presets want hold-outs
+SENT = {
+    cells[0]: cells[1:]
+    for line in (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("| `") and line.count("|") == 5
+    for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
+}
+
+
+def sent(name):
+    """Return what a method's clients send and are sent, as the page of methods has it."""
+    for names, (_, up, down) in SENT.items():
+        if f"`{name}`" in names:
+            return up, down
+    return "", ""
+
+
+def paper_of(method):
+    """Return what a method's file cites first: the paragraph up to its first address."""
+    text = importlib.import_module(method.__module__).__doc__ or ""
+    for paragraph in text.split("\n\n"):
+        words = " ".join(paragraph.split())
+        if found := re.match(r"(.{,240}?https?://[^\s,;)]+)", words):
+            return found[0].removeprefix("Source: ").rstrip(".")
+    return ""
+
+
+def builtin():
+    """Return what ``about.json`` has to hold."""
+    found = {}
+    for name in METHODS.names():
+        method = METHODS.get(name)
+        up, down = sent(name)
+        presets = {
+            preset: said_of(parse({**HELD_OUT, "method": {"name": name, "preset": preset}}))[
+                "preset"
+            ]
+            for preset in method.presets
+        }
+        words = {"what": describe(method), "paper": paper_of(method), "up": up, "down": down}
+        found[name] = {**words, "presets": presets}
+    return found
+
+
+def test_the_file_has_the_methods_of_today():
+    assert json.loads(FILE.read_text()) == json.loads(json.dumps(builtin())), (
+        "methods have changed; run `python tests/bench/test_about.py`"
+    )
+
+
+def test_the_page_of_methods_says_of_each_what_is_sent():
+    assert [name for name in METHODS.names() if not all(sent(name))] == []
+
+
+def settings(method):
+    return parse({**HELD_OUT, "method": method}).method.model_dump(mode="json")
+
+
+def test_a_preset_as_it_is_has_no_overrides():
+    for preset in METHODS.get("feddf").presets:
+        assert overrides(settings({"name": "feddf", "preset": preset})) == {}
+    assert preset_label(settings({"name": "feddf", "preset": "fedbench"})) == "fedbench"
+
+
+def test_what_is_set_otherwise_than_the_preset_is_named_with_both_values():
+    method = settings({"name": "feddf", "preset": "reference", "rounds": 1, "steps": 500})
+    assert overrides(method) == {"rounds": (1, 100), "steps": (500, 10_000)}
+    assert preset_label(method) == "reference*"
+    assert in_words(overrides(method)) == "rounds=1 (100), steps=500 (10000)"
+
+
+def test_settings_inside_others_count_and_the_presets_own_value_does_not():
+    method = settings(
+        {"name": "single_image", "preset": "fedbench", "selection": {"prune": "none"}}
+    )
+    assert list(overrides(method)) == ["selection.prune"]
+    same = METHODS.get("feddf").presets["reference"]["rounds"]
+    assert overrides(settings({"name": "feddf", "preset": "reference", "rounds": same})) == {}
+
+
+def test_without_a_preset_nothing_is_overridden():
+    assert overrides(settings({"name": "fedavg", "rounds": 3})) == {}
+    assert preset_label(settings({"name": "fedavg", "rounds": 3})) is None
+
+
+def test_a_records_own_word_counts_before_the_methods_of_today():
+    method = {"name": "feddf", "preset": "reference", "rounds": 1}
+    assert overrides(method, {"preset": {"rounds": 1}}) == {}
+    assert overrides(method, {"preset": {"rounds": 7}}) == {"rounds": (1, 7)}
+    assert overrides({"name": "mine", "preset": "p", "mu": 1}) == {}
+    assert overrides({"name": "mine", "preset": "p", "mu": 1}, {"preset": {"mu": 2}}) == {
+        "mu": (1, 2)
+    }
+
+
+@pytest.mark.parametrize("plugin", [False, True])
+def test_a_plugin_speaks_for_itself(plugin):
+    said = {"what": "Mine.", **({"plugin": True} if plugin else {})}
+    found = about({"name": "feddf"}, said)
+    assert (found.what, bool(found.up)) == ("Mine.", not plugin)
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(builtin(), indent=1, sort_keys=True, ensure_ascii=False) + "\n")

@@ -1,0 +1,128 @@
+"""One's own method: named by a suite, beside a published board, and asked for by a record."""
+
+import hashlib
+
+import pytest
+from plugin_tables import forget_plugins
+from typer.testing import CliRunner
+
+from fedbench.bench.planfile import Entry, Plan, plan_path, write_plan
+from fedbench.bench.records import Record, write_record
+from fedbench.cli.main import app
+from fedbench.cli.options import load_plugins
+from fedbench.errors import SettingsError
+
+SUITE = """
+name: mine
+plugins: [own/mine.py]
+fixed:
+  data: {name: digits, train_size: 120, test_size: 50}
+  partition: {scheme: iid, clients: 2}
+  models: {name: convnet, width: 4, depth: 2}
+  recipe: {epochs: 1}
+axes:
+  method: [own_local]
+profiles:
+  quick: {seeds: 1}
+"""
+LEDGER = {
+    "bytes_up_per_client": 1.0,
+    "bytes_down_per_client": 1.0,
+    "bytes_total": 2,
+    "rounds": 1,
+    "client_seconds": 1.0,
+    "server_seconds": 1.0,
+}
+PLUGIN = """
+from fedbench.methods.local import Local
+
+
+class Own(Local):
+    \"\"\"A method of somebody's own.\"\"\"
+
+    name = "own_local"
+"""
+
+
+def call(*words):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    yield
+    forget_plugins()
+
+
+@pytest.fixture
+def suite(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.py").write_text(PLUGIN)
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE)
+    return path
+
+
+def test_a_suite_names_its_plugins_from_its_own_folder(suite):
+    assert "quick 1 cell" in call("validate", suite)
+    assert load_plugins(None, suite) == [str(suite.parent / "own" / "mine.py")]
+
+
+def board_of(folder, **settings):
+    """Write a board of one good record."""
+    cell = {
+        "data": {"name": "digits", "train_size": 120, "test_size": 50},
+        "method": {"name": "local", "preset": None},
+        "seed": 0,
+        **settings,
+    }
+    record = Record(
+        cell_id="0123456789abcdef",
+        status="ok",
+        suite="toy",
+        settings=cell,
+        versions={},
+        metrics={"accuracy": 0.5},
+        partition={"histogram": [[1]]},
+        ledger=LEDGER,
+    )
+    write_record(folder / "records" / f"{record.cell_id}.json", record)
+    write_plan(folder / "plan.json", Plan("toy", "", "quick", (Entry(record.cell_id, None, cell),)))
+    return folder
+
+
+def test_a_dry_run_beside_a_board_warns_of_what_keeps_them_apart(suite, tmp_path, home):
+    board = board_of(tmp_path / "boards" / "toy", partition={"scheme": "iid", "clients": 5})
+    words = ("sweep", suite, "--beside", board, "--dry-run", "--device", "cpu", "--workers", "1")
+    told = " ".join(call(*words).split())
+    assert "no cell of this suite can be compared" in told
+    assert "partition.clients=2, 5 there" in told
+    assert not plan_path(home, "mine").exists()
+
+
+def test_a_record_asks_for_its_plugin_and_never_runs_it(tmp_path, home):
+    source = b"raise SystemExit('a record has run code')\n"
+    digest = hashlib.sha256(source).hexdigest()
+    board = tmp_path / "boards" / "toy"
+    (board / "plugins").mkdir(parents=True)
+    (board / "plugins" / "theirs.py").write_bytes(source)
+    record = Record(
+        cell_id="0123456789abcdef",
+        status="ok",
+        suite="toy",
+        settings={"method": {"name": "theirs", "preset": None}, "seed": 0},
+        versions={"plugin": digest},
+        metrics={"accuracy": 0.5},
+        partition={"histogram": [[1]]},
+        ledger=LEDGER,
+    )
+    path = board / "records" / f"{record.cell_id}.json"
+    write_record(path, record)
+    with pytest.raises(SettingsError, match=r"add --plugin .*plugins/theirs\.py"):
+        call("run", "--record", path)
+    (board / "plugins" / "theirs.py").write_bytes(b"# edited\n")
+    with pytest.raises(SettingsError, match=rf"{digest[:12]}.*with the file as it was"):
+        call("run", "--record", path)

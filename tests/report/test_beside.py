@@ -1,0 +1,55 @@
+"""One's own rows beside a published board."""
+
+import pytest
+from made_records import board_of, record, write_suite
+
+from fedbench.bench.planfile import write_plan
+from fedbench.errors import SettingsError
+from fedbench.report.beside import apart, copy_records, finished, joined
+from fedbench.report.board import read_board
+
+
+@pytest.fixture
+def published(tmp_path):
+    made = [record("fedavg", seed, 0.5) for seed in range(3)]
+    made += [record("late", 0, status="failed")]
+    return write_suite(tmp_path / "leaderboards" / "toy", made)
+
+
+def own(**settings):
+    return [record("mine", seed, 0.6, **settings) for seed in range(3)]
+
+
+def test_a_row_stands_in_the_boards_block(published, tmp_path):
+    folder = write_suite(tmp_path / "runs" / "mine", own())
+    others = finished(published)
+    plan = joined(board_of(own()).plan, others)
+    copy_records(published, others, folder)
+    write_plan(folder / "plan.json", plan)
+    board = read_board(folder)
+    assert [row.values["label"] for row in board.views] == ["mine", "fedavg"]
+    assert len({row.block for row in board.views}) == 1
+    assert apart(board_of(own()).plan, others) == []
+
+
+def test_only_finished_cells_come_along_and_ones_own_records_stay(published, tmp_path):
+    mine = record("fedavg", 0, 0.9)  # the same cell, computed here
+    folder = write_suite(tmp_path / "runs" / "mine", [mine])
+    others = finished(published)
+    assert {entry.settings["method"]["name"] for entry in others} == {"fedavg"}
+    copy_records(published, others, folder)
+    kept = {one.cell_id: one.metrics["accuracy"] for one in read_board(folder).good}
+    assert kept == {mine.cell_id: 0.9}
+    assert len(list((folder / "records").iterdir())) == 3
+    assert len(joined(board_of([mine]).plan, others).cells) == 3
+
+
+def test_what_keeps_cells_apart_is_named(published):
+    others = finished(published)
+    assert apart(board_of(own(beta=0.5)).plan, others) == ["partition.beta=0.5, 0.1 there"]
+
+
+def test_a_board_without_results_is_refused(tmp_path):
+    empty = write_suite(tmp_path / "toy", [record("late", 0, status="failed")])
+    with pytest.raises(SettingsError, match="no finished cell"):
+        finished(empty)

@@ -1,0 +1,105 @@
+"""A board by one axis: what is computed, how it is written, and what is refused."""
+
+import csv
+import functools
+import io
+import statistics
+from pathlib import Path
+
+import pytest
+
+from fedbench.cli.report import make_report
+from fedbench.errors import SettingsError
+from fedbench.report import pivot
+from fedbench.report.board import read_board
+
+BOARDS = Path(__file__).parents[2] / "leaderboards"
+
+
+@functools.cache
+def board(name):
+    return read_board(BOARDS / name)
+
+
+def test_cells_are_means_over_seeds():
+    found = pivot.pivot(board("digits"), "beta")
+    assert (found.axis, found.values) == ("partition.beta", (0.1, 0.5))
+    line = next(line for line in found.lines if line.label == "fedcgs (fedbench)")
+    for beta, cell in zip(found.values, line.cells, strict=True):
+        known = [
+            record.metrics["accuracy"]
+            for record in board("digits").good
+            if record.settings["method"]["name"] == "fedcgs"
+            and record.settings["partition"]["beta"] == beta
+        ]
+        assert cell.n == len(known) == len(cell.records) == 3
+        assert cell.mean == pytest.approx(statistics.fmean(known))
+        assert cell.std == pytest.approx(statistics.stdev(known))
+
+
+def test_contenders_stand_before_controls_and_the_best_first():
+    lines = pivot.pivot(board("digits"), "beta").lines
+    controls = [line.control for line in lines]
+    assert controls == sorted(controls)
+    best = [max(cell.mean for cell in line.cells) for line in lines if not line.control]
+    assert best == sorted(best, reverse=True)
+
+
+def test_other_settings_of_blocks_have_lines_of_their_own_in_order_of_their_size():
+    found = pivot.pivot(board("network"), "beta")
+    settings = list(dict.fromkeys(line.setting for line in found.lines))
+    assert settings == ["", "ipc=1", "ipc=5", "ipc=10"]
+    assert len({(line.label, line.setting) for line in found.lines}) == len(found.lines)
+
+
+def test_methods_without_a_budget_stand_under_each():
+    found = pivot.pivot(board("network"), "ipc")
+    line = next(line for line in found.lines if line.label == "fedcgs (fedbench)")
+    assert len({cell.records for cell in line.cells}) == 1
+
+
+def test_a_methods_own_setting_may_be_the_axis():
+    found = pivot.pivot(board("collabdm_ablation"), "iterations")
+    assert found.values == (20, 50, 100, 200)
+    assert any(line.label == "collabdm (fedbench*)" and all(line.cells) for line in found.lines)
+
+
+def test_the_frame_has_mean_std_and_n():
+    frame = pivot.pivot(board("digits"), "beta").frame()
+    assert frame.loc["fedcgs (fedbench)", (0.1, "n")] == 3
+    assert frame.columns.names == ["partition.beta", "statistic"]
+
+
+@pytest.mark.parametrize(("axis", "words"), [("beat", "beta"), ("clients", "no two values")])
+def test_an_axis_that_does_not_vary_is_refused(axis, words):
+    with pytest.raises(SettingsError, match=words):
+        pivot.pivot(board("digits"), axis)
+
+
+def test_an_unknown_metric_is_refused():
+    with pytest.raises(SettingsError, match="did you mean 'accuracy'"):
+        pivot.pivot(board("digits"), "beta", "acuracy")
+
+
+def test_texts_agree():
+    found = pivot.pivot(board("digits"), "beta")
+    line = "97.50 ± 0.28 (3)"
+    assert rf"| collabdm (fedbench\*) | {line} |" in pivot.to_markdown(found)
+    assert "* the suite overrides" in found.caption
+    assert r"97.50 $\pm$ 0.28 (3)" in pivot.to_latex(found, "digits")
+    assert f"<td>{line}</td>" in pivot.to_html(found)
+    first = next(csv.DictReader(io.StringIO(pivot.to_csv(found))))
+    assert (first["n"], first["partition.beta"]) == ("3", "0.1")
+
+
+def test_report_writes_the_axes_that_are_asked_for(tmp_path, capsys):
+    make_report(str(BOARDS / "digits"), pivots=["beta"], out=tmp_path)
+    assert {path.name for path in tmp_path.glob("pivot-*")} == {
+        "pivot-beta.md",
+        "pivot-beta.tex",
+        "pivot-beta.csv",
+    }
+    assert "by partition.beta" in capsys.readouterr().out
+    assert '<h2 id="pivot-beta-title">By beta</h2>' in (tmp_path / "index.html").read_text()
+    make_report(str(BOARDS / "digits"), out=tmp_path)
+    assert not list(tmp_path.glob("pivot-*"))

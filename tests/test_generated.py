@@ -1,0 +1,125 @@
+"""What is generated from committed records is current: documents, index, notebook."""
+
+import functools
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from fedbench.errors import SettingsError, StoreError
+from fedbench.report import overview
+from fedbench.report.paper import evidence
+from fedbench.report.paper.pool import boards, read_pool
+
+ROOT = Path(__file__).parents[1]
+BOARDS = ROOT / "leaderboards"
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("generated", ROOT / "scripts" / "generated.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def groups():
+    return read_pool(boards(BOARDS))
+
+
+@functools.cache
+def known():
+    return overview.read_boards(BOARDS)
+
+
+def test_documents_are_current():
+    for path, text in script().documents(known()).items():
+        assert path.read_text() == text, f"{path} is not current: python scripts/generated.py"
+
+
+def test_the_index_over_all_boards_is_current():
+    entries = [overview.entry(*each) for each in known().items()]
+    assert (BOARDS / "index.md").read_text() == overview.to_markdown(entries)
+    assert (BOARDS / "index.html").read_text() == overview.page(entries)
+    assert {entry.folder for entry in entries} == {
+        p.parent.name for p in BOARDS.glob("*/plan.json")
+    }
+
+
+def test_the_notebook_is_executed_and_current(monkeypatch):
+    monkeypatch.delenv("FEDBENCH_HOME", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    path = ROOT / "docs" / "boards.ipynb"
+    assert script().executed(path) == path.read_text()
+    assert path.stat().st_size < 40_000
+
+
+def test_all_twelve_contradictions_are_answered():
+    text = (ROOT / "docs" / "findings.md").read_text()
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. \*", text, re.MULTILINE)]
+    assert numbers == list(range(1, 13))
+
+
+@pytest.mark.parametrize("name", ["findings.md", "python.md", "tables.md"])
+def test_links_lead_to_files(name):
+    text = (ROOT / "docs" / name).read_text()
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / "docs" / link).exists(), link
+
+
+def test_named_suites_are_there():
+    text = (ROOT / "docs" / "findings.md").read_text()
+    suites = set(re.findall(r"benchmarks/[\w/]+\.yaml", text))
+    assert suites
+    assert [name for name in suites if not (ROOT / name).is_file()] == []
+
+
+def test_the_pareto_front_of_the_docs_is_ten_lines_and_runs(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "python.md").read_text()
+    code = re.search(r"## A Pareto front.*?```python\n(.*?)```", text, re.DOTALL)[1]
+    assert len([line for line in code.splitlines() if line]) <= 10
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    exec(code.replace("leaderboards/digits", str(BOARDS / "digits")), {})
+    assert (tmp_path / "front.svg").stat().st_size > 1000
+
+
+def comparison(**words):
+    known = {"kind": "accuracy", "board": "digits", "says": "x", "one": {"method": "fedcgs"}}
+    return evidence.Comparison(**(known | words))
+
+
+def test_evidence_is_the_paired_difference_over_shared_seeds():
+    each = comparison(
+        where={"partition.beta": 0.1}, other={"method": "centralised", "dataset": "digits"}
+    )
+    line = evidence.block([each], groups(), "")
+    by_method = {
+        method: {
+            record.settings["seed"]: record.metrics["accuracy"]
+            for group in groups()
+            if group.board == "digits"
+            and group.facts["method"] == method
+            and group.facts["partition.beta"] == "0.1"
+            for record in group.records
+        }
+        for method in ("fedcgs", "centralised")
+    }
+    gaps = [by_method["fedcgs"][s] - by_method["centralised"][s] for s in (0, 1, 2)]
+    assert f"{100 * sum(gaps) / 3:+.2f} ± " in line
+
+
+def test_evidence_that_means_several_rows_is_refused():
+    with pytest.raises(SettingsError, match="2 rows answer"):
+        evidence.block([comparison(other={"method": "centralised"})], groups(), "")
+
+
+def test_a_document_without_the_block_is_refused():
+    with pytest.raises(StoreError, match="no block"):
+        overview.with_block("text", "digits", "new")
+
+
+def test_a_folder_without_boards_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="no boards"):
+        overview.read_boards(tmp_path)
