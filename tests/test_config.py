@@ -261,7 +261,8 @@ def test_each_scheme_takes_its_own_parameters_and_no_others():
         assert type(cell.partition) is SCHEMES.get(name).settings
         assert parse(cell.model_dump(mode="json")) == cell
         shown = cell.model_dump(mode="json")["partition"].keys()
-        assert shown == {"scheme", "clients", "validation", "domains"} | SCHEMES.get(name).parameters
+        common = {"scheme", "clients", "validation", "domains"}
+        assert shown == common | SCHEMES.get(name).parameters
 
 
 def test_settings_are_frozen():

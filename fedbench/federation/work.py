@@ -315,6 +315,7 @@ class Work:
         build: Callable[[], Mapping[str, Tensor]],
         *,
         public: bool = False,
+        libraries: Mapping[str, str] | None = None,
     ) -> Artefact:
         """Return an artefact of this worker from the store, building it if it is not there.
 
@@ -328,14 +329,17 @@ class Work:
             public: Its values depend on the settings alone, so every worker of every cell shares
                 it. Otherwise its origin counts as well: for a client its data and the seed, for
                 the server all of the cell.
+            libraries: Versions of libraries besides torch that compute it: others make another
+                artefact, of the same noise.
         """
         clock, side, journal = self._context.clock, self._side, self._context.journal
         asked = {"settings": dict(settings), "origin": {} if public else self._origin()}
         asked |= self._plugins(build)
-        key = self._context.artefacts.key(name, asked)
-        outer = self._place
         # Noise must not tell which worker of which cell has built what all of them share.
         known = json.dumps([name, asked], sort_keys=True)
+        asked |= {"libraries": dict(libraries)} if libraries else {}
+        key = self._context.artefacts.key(name, asked)
+        outer = self._place
         inner = Place(f"{outer.path}/artefact {key}", derive(0, "artefact", known))
 
         def work() -> Mapping[str, Tensor]:

@@ -31,6 +31,11 @@ def library(name: str = "diffusers") -> ModuleType:
     return importlib.import_module(name)
 
 
+def versions() -> dict[str, str]:
+    """Return what computes a prior and samples it, for the keys of artefacts."""
+    return {"diffusers": str(library().__version__)}
+
+
 def _as_it_is(images: Tensor) -> Tensor:
     return images
 

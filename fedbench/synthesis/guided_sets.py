@@ -18,7 +18,7 @@ from torch.nn import functional
 from fedbench.federation.server import Server
 from fedbench.federation.stages import Kept
 from fedbench.seeding import generator
-from fedbench.synthesis.diffusion import Sampler, Sampling, library
+from fedbench.synthesis.diffusion import Sampler, Sampling, versions
 from fedbench.synthesis.guidance import TOLD, Guidance, Guide
 from fedbench.synthesis.inversion import PARAMETERS, Inverter, one_teacher
 from fedbench.synthesis.teachers import Teachers
@@ -202,10 +202,12 @@ class Studio:
             "labels": list(order.labels),
             "noise": [server.cell.seed, order.client, order.number],
         }
-        if self.prior is not None:
-            settings["diffusers"] = library().__version__  # its schedulers sample
         return server.artefact(
-            "guided", settings, lambda: self._build(order, self._each[place]), public=True
+            "guided",
+            settings,
+            lambda: self._build(order, self._each[place]),
+            public=True,
+            libraries=None if self.prior is None else versions(),
         ).tensors
 
     def _build(self, order: Order, teacher: Teachers) -> dict[str, Tensor]:

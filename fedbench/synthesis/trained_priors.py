@@ -14,7 +14,7 @@ from fedbench.errors import DataError, ModelError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.server import Server
 from fedbench.seeding import derive, isolated
-from fedbench.synthesis.diffusion import Diffusion, library
+from fedbench.synthesis.diffusion import Diffusion, versions
 from fedbench.synthesis.priors import (
     SCALES,
     SCHEDULE,
@@ -111,7 +111,6 @@ def trained(
     count = scale.steps if steps is None else steps
     settings = {
         "version": VERSION,
-        "diffusers": library().__version__,
         "images": tensors_digest({"images": images, "labels": labels}),
         "scale": asdict(scale),
         "steps": count,
@@ -135,7 +134,7 @@ def trained(
         server.fit(module, loader, name="prior", steps=count)
         return module.averaged()
 
-    artefact = server.artefact("prior", settings, build, public=True)
+    artefact = server.artefact("prior", settings, build, public=True, libraries=versions())
     with isolated(0):  # what is drawn for new weights is overwritten
         net, about = network(scale, shape.channels, shape.size, classes)
     net.load_state_dict(dict(artefact.tensors))
