@@ -13,10 +13,12 @@ from fedbench.report.frame import Value
 DIGITS = {
     **dict.fromkeys(("accuracy_mean", "accuracy_std", "gap_to_centralised"), 4),
     **dict.fromkeys(("balanced_accuracy_mean", "balanced_accuracy_std"), 4),
+    **dict.fromkeys(("domain_mean", "domain_std"), 4),
     **dict.fromkeys(("worst_client_mean", "own_worst_client_mean", "nll_mean", "ece_mean"), 4),
     **dict.fromkeys(("bytes_up_per_client", "bytes_down_per_client", "bytes_total", "rounds"), 0),
     **dict.fromkeys(("accuracy", "balanced_accuracy", "worst_client", "nll", "ece"), 6),
     "own_worst_client": 6,
+    "domain": 6,
     **dict.fromkeys(("client_seconds", "server_seconds", "shared_seconds"), 3),
     **dict.fromkeys(("harness_seconds", "wall_seconds"), 3),
     **dict.fromkeys(("evaluation_seconds", "waiting_seconds"), 3),

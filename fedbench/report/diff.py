@@ -20,6 +20,8 @@ COMPARED = (
     "accuracy_std",
     "balanced_accuracy_mean",
     "balanced_accuracy_std",
+    "domain_mean",
+    "domain_std",
     "worst_client_mean",
     "own_worst_client_mean",
     "nll_mean",

@@ -43,9 +43,12 @@ SETTING = (
 )
 #: What the title of each block says.
 HEAD = ("dataset", "scheme", "clients", "model")
-METRICS = ("accuracy", "balanced_accuracy", "worst_client", "own_worst_client", "nll", "ece")
+METRICS = (
+    *("accuracy", "balanced_accuracy", "domain"),
+    *("worst_client", "own_worst_client", "nll", "ece"),
+)
 #: Metrics of which rows have the deviation as well.
-SPREAD = ("accuracy", "balanced_accuracy")
+SPREAD = ("accuracy", "balanced_accuracy", "domain")
 LEDGER = (
     "bytes_up_per_client",
     "bytes_down_per_client",
@@ -57,7 +60,7 @@ LEDGER = (
 
 _NAMED = (*SETTING, "profile", "method", "preset", "preset_label", "overrides")
 _RECORD = (
-    *(*_NAMED, "seed", "control", *METRICS, "domain_mean", *LEDGER),
+    *(*_NAMED, "seed", "control", *METRICS, *LEDGER),
     *("shared_pixels", "resources", "cell_id", "record", "flat"),
 )
 #: What ``Row.values`` has, besides the columns of ``table.csv``.
@@ -65,7 +68,7 @@ _ROW = (
     *(*_NAMED, "settings", "label", "control", "n", "lacks_seeds", "gap_to_centralised"),
     *(f"{name}_mean" for name in METRICS),
     *(f"{name}_std" for name in SPREAD),
-    *("domain_mean", *LEDGER, "shared_pixels", "resources", "record_ids"),
+    *(*LEDGER, "shared_pixels", "resources", "record_ids"),
 )
 
 
@@ -134,7 +137,6 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
                 "seed": record.settings["seed"],
                 "control": values["method"] in controls,
                 **metrics(record),
-                "domain_mean": record.metrics.get("domain_mean"),
                 **record.ledger,
                 "shared_pixels": record.shared_pixels,
                 "resources": " ".join(record.resources) or None,
@@ -147,9 +149,7 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame(lines, columns=None if lines else [*_RECORD, "row", "block"])
-    frame = frame.astype(
-        {"budget_pixels": "Int64", **dict.fromkeys((*METRICS, "domain_mean", *LEDGER), float)}
-    )
+    frame = frame.astype({"budget_pixels": "Int64", **dict.fromkeys((*METRICS, *LEDGER), float)})
     scores = frame[list(METRICS)]
     frame[list(METRICS)] = scores.where(np.isfinite(scores))
     return frame
@@ -182,7 +182,6 @@ def rows_frame(records: pd.DataFrame) -> pd.DataFrame:
         rows[f"{name}_mean"] = groups[name].mean().where(sound)
         if name in SPREAD:
             rows[f"{name}_std"] = groups[name].std().where(sound)
-    rows["domain_mean"] = groups["domain_mean"].mean()
     rows[list(LEDGER)] = groups[list(LEDGER)].mean()
     rows["shared_pixels"] = groups["shared_pixels"].max()
     rows["record_ids"] = everything["cell_id"].agg(" ".join)
@@ -308,9 +307,11 @@ def metrics(record: Record) -> dict[str, float | None]:
     """Return a record's ``METRICS``.
 
     The smallest accuracy over clients is of one model on each client's label mix, or of each
-    client's own model on its own mix: two quantities, so two names.
+    client's own model on its own mix: two quantities, so two names. A mean over domains is a
+    metric of one record, and means over seeds are made of it: ``domain``.
     """
     found = {name: record.metrics.get(name) for name in METRICS}
+    found["domain"] = record.metrics.get("domain_mean")
     if "own_mix" in record.metrics:
         found["own_worst_client"], found["worst_client"] = found["worst_client"], None
     return found

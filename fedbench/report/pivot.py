@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 #: Metrics of which boards have the deviation over seeds as well.
-METRICS = ("accuracy", "balanced_accuracy", "worst_client", "nll", "ece")
+METRICS = ("accuracy", "balanced_accuracy", "domain", "worst_client", "nll", "ece")
 #: Short names of axes that people type.
 ALIASES = {
     "beta": "partition.beta",

@@ -36,6 +36,8 @@ COLUMNS = (
     "accuracy_std",
     "balanced_accuracy_mean",
     "balanced_accuracy_std",
+    "domain_mean",
+    "domain_std",
     "gap_to_centralised",
     "worst_client_mean",
     "own_worst_client_mean",
@@ -125,7 +127,11 @@ BALANCED = Column(
 )
 
 #: The same where clients see images otherwise.
-DOMAINS = Column("domains %", "Dom. %", lambda values: percent(values["domain_mean"]), 6)
+DOMAINS = Column(
+    "domains %",
+    "Dom. %",
+    lambda values: accuracy(values["domain_mean"], values["domain_std"]),
+)
 
 
 def tells_balanced(rows: Iterable[Row]) -> bool:
@@ -142,11 +148,16 @@ def tells_balanced(rows: Iterable[Row]) -> bool:
     )
 
 
+def tells_domains(rows: Iterable[Row]) -> bool:
+    """Return whether the clients of any row saw images otherwise than the test set shows them."""
+    return any(row.values["domain_mean"] is not None for row in rows)
+
+
 def figures(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Return the columns that follow the accuracies of these rows and their paired differences."""
     known = (
         (BALANCED, tells_balanced(rows)),
-        (DOMAINS, any(row.values.get("domain_mean") is not None for row in rows)),
+        (DOMAINS, tells_domains(rows)),
     )
     return (*(column for column, tells in known if tells), *FIGURES)
 

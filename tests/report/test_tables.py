@@ -444,11 +444,14 @@ def test_files_have_no_seconds():
 
 
 def test_the_mean_over_clients_views_has_a_column_where_any_row_has_it():
-    plain, skewed = record("fedavg"), record("ensemble")
-    skewed.metrics["domain_mean"] = 0.25
+    plain, skewed = record("fedavg"), [record("ensemble", seed=seed) for seed in (0, 1)]
+    for one, views in zip(skewed, (0.25, 0.35), strict=True):
+        one.metrics["domain_mean"] = views
     assert "domains %" not in tables.to_markdown(rows([plain]))
-    found = rows([plain, skewed])
+    found = rows([plain, *skewed])
     text = tables.to_markdown(found)
     assert "domains %" in text
-    assert "25.00" in next(line for line in text.splitlines() if "ensemble" in line)
+    assert "30.00 ± 7.07" in next(line for line in text.splitlines() if "ensemble" in line)
     assert values(found, "fedavg")["domain_mean"] is None
+    assert values(found, "ensemble")["domain_std"] == pytest.approx(0.0707, abs=1e-4)
+    assert ",0.3000,0.0707," in tables.to_csv(found)

@@ -107,6 +107,16 @@ BALANCED = Column(
     tables.percent,
     "balanced_accuracy_std",
 )
+#: The same where clients see images otherwise.
+DOMAINS = Column(
+    "domain_mean",
+    "Domains %",
+    "Accuracy on the test set as each client sees it, mean over clients: mean ± standard deviation "
+    "over seeds.",
+    "high",
+    tables.percent,
+    "domain_std",
+)
 _TIMES = tuple(column.key for column in COLUMNS if column.text is None)
 
 
@@ -188,7 +198,9 @@ class Filter:
 
 def columns(rows: Iterable[Row]) -> tuple[Column, ...]:
     """Return the columns that follow the accuracies of a board's rows."""
-    return (BALANCED, *COLUMNS) if tables.tells_balanced(rows) else COLUMNS
+    rows = list(rows)
+    known = ((BALANCED, tables.tells_balanced(rows)), (DOMAINS, tables.tells_domains(rows)))
+    return (*(column for column, tells in known if tells), *COLUMNS)
 
 
 def blocks_of(rows: Sequence[Row], records: str) -> list[Block]:
