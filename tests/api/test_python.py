@@ -10,6 +10,7 @@ import pytest
 
 import fedbench
 from fedbench.bench.records import record_path
+from fedbench.config import METHODS
 from fedbench.errors import StoreError
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +168,13 @@ class Mine(fedbench.Method):
         yield "global", server.build(server.cell.models[0])
 
 
+@pytest.fixture
+def _forget():
+    yield
+    METHODS._loaded.pop("mine_of_a_test", None)
+
+
+@pytest.mark.usefixtures("_forget")
 def test_a_typed_method_runs_and_may_be_registered_again(tmp_path):
     assert fedbench.register(Mine) is Mine
     fedbench.register(Mine)

@@ -252,5 +252,5 @@ def test_every_committed_suite_is_right_and_has_four_sizes(path):
 def test_every_suite_of_a_paper_is_right_and_has_a_scaled_version(path):
     found = check(path)
     assert not found.problems
-    assert [name for name in found.cells if name != "standard"] == ["smoke", "quick", "paper"]
+    assert {"smoke", "quick", "paper"} <= set(found.cells)
     assert all(skipped == 0 for _, skipped, _ in found.cells.values())

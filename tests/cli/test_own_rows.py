@@ -86,6 +86,7 @@ def board_of(folder, **settings):
         settings=cell,
         versions={},
         metrics={"accuracy": 0.5},
+        data={"classes": ["a"]},
         partition={"histogram": [[1]]},
         ledger=LEDGER,
     )
@@ -116,6 +117,7 @@ def test_a_record_asks_for_its_plugin_and_never_runs_it(tmp_path, home):
         settings={"method": {"name": "theirs", "preset": None}, "seed": 0},
         versions={"plugin": digest},
         metrics={"accuracy": 0.5},
+        data={"classes": ["a"]},
         partition={"histogram": [[1]]},
         ledger=LEDGER,
     )
