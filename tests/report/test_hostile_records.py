@@ -29,7 +29,7 @@ def test_hostile_text_and_ill_typed_numbers_cost_their_own_rows_alone(tmp_path, 
     spoil(ledger, ledger={"traffic": {"up/round": {"wire": "3"}}})
     spoil(dots, settings={"method": {"name": "dots", "a.b": {"c.d": 1}}, "seed": 0})
     made = build(suite, tmp_path / "out")
-    assert [row.values["method"] for row in made.board.rows] == ["a"]
+    assert [row.values["method"] for row in made.board.views] == ["a"]
     for name in ("text", "large", "split", "ledger", "dots"):
         assert caplog.text.count(f"{name}-0.1-None-0.json is not a record") == 1
     with (tmp_path / "out" / "runs.csv").open(newline="", encoding="utf-8") as file:
