@@ -65,7 +65,7 @@ _RECORD = (
 )
 #: What ``Row.values`` has, besides the columns of ``table.csv``.
 _ROW = (
-    *(*_NAMED, "settings", "label", "control", "n", "lacks_seeds", "gap_to_centralised"),
+    *(*_NAMED, "settings", "label", "usual", "control", "n", "lacks_seeds", "gap_to_centralised"),
     *(f"{name}_mean" for name in METRICS),
     *(f"{name}_std" for name in SPREAD),
     *(*LEDGER, "shared_pixels", "resources", "record_ids"),
@@ -188,7 +188,7 @@ def rows_frame(records: pd.DataFrame) -> pd.DataFrame:
     rows["records"] = everything["record"].agg(tuple)
     rows["lacks_seeds"] = _lacking(rows, once)
     rows["gap_to_centralised"] = _gaps(rows, once)
-    rows[["label", "settings"]] = _labels(rows)
+    rows[["label", "settings", "usual"]] = _labels(rows)
     settings = pd.DataFrame(list(rows["flat"]), index=rows.index)
     found = pd.concat([rows.drop(columns="record"), settings], axis="columns")
     return found.loc[_order(rows)].reset_index(drop=True)
@@ -220,19 +220,26 @@ def _gaps(rows: pd.DataFrame, records: pd.DataFrame) -> pd.Series:
 
 
 def _labels(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return each row's label and ``settings``: what tells it from rows that are named alike."""
+    """Return each row's label, settings and what is usual.
+
+    ``settings`` tells it from rows that are named alike; what is ``usual`` among these is in a
+    label only where it is otherwise.
+    """
     beyond = _beyond(rows["flat"])
     found: dict[object, dict[str, Value]] = {}
     for group in _alike(rows):
         own = [labels.of_row(flat) for flat in group["flat"]]
         telling, differing = labels.telling(own), labels.varying(own)
+        usual = labels.usual(own, telling)
+        unsaid = " ".join(labels.written(usual, telling)) or None
         for key, method, preset, flat in zip(
             group.index, group["method"], group["preset_label"], group["flat"], strict=True
         ):
-            name = labels.method_label(method, _text(preset), labels.written(flat, telling))
+            said = [name for name in telling if name not in usual or flat[name] != usual[name]]
+            name = labels.method_label(method, _text(preset), labels.written(flat, said))
             words = labels.written(flat, [*beyond, *differing])
-            found[key] = {"label": name, "settings": " ".join(words) or None}
-    return pd.DataFrame.from_dict(found, orient="index", columns=["label", "settings"])
+            found[key] = {"label": name, "settings": " ".join(words) or None, "usual": unsaid}
+    return pd.DataFrame.from_dict(found, orient="index", columns=["label", "settings", "usual"])
 
 
 def _alike(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -7,7 +7,8 @@ Works on the settings as records hold them, flattened to ``{"method.mu": 0.1, ..
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedbench.bench.about import preset_label
@@ -30,6 +31,8 @@ _OF_NO_SCHEME = tuple(
 )
 _IN_TITLE = ("data.name", "models")
 _STUDENT = "student.model."
+#: So many settings make a name that is longer than what it names.
+_MANY = 3
 _SHORT = ("data.", "partition.", "evaluation.", "method.", "budget.")
 
 
@@ -115,6 +118,25 @@ def telling(several: Iterable[Flat]) -> list[str]:
     while parts(chosen) < parts(names):
         chosen.append(min((name for name in names if name not in chosen), key=rank))
     return sorted(chosen)
+
+
+def usual(several: Iterable[Flat], names: Sequence[str]) -> Flat:
+    """Return what a name need not say: the values that more than half of several have.
+
+    Only of three settings or more, since two are soon said, and of settings that all have.
+
+    Args:
+        several: What one table shows under the same name.
+        names: Settings that tell them apart (see ``telling``).
+    """
+    distinct = [dict(items) for items in {tuple(sorted(flat.items())): None for flat in several}]
+    found: Flat = {}
+    for name in names if len(names) >= _MANY else ():
+        values = [flat[name] for flat in distinct if name in flat]
+        value, count = Counter(values).most_common(1)[0]
+        if len(values) == len(distinct) and 2 * count > len(distinct):
+            found[name] = value
+    return found
 
 
 def beyond_title(names: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from fedbench.report.tables import (
     figures,
     overridden,
     shown,
+    unsaid,
     written_gap,
 )
 
@@ -105,6 +106,7 @@ def _block(
     if stars := overridden(line.row for line in lines):
         words = "; ".join(f"{escape(name)}: {escape(found)}" for name, found in stars)
         caption += f" {escape(OVERRIDDEN)} {words}."
+    caption += "".join(f" {escape(words)}" for words in unsaid(line.row for line in lines))
     if any(line.row.lacks_seeds for line in lines):
         caption += r" $^\ddagger$: lacks seeds that most rows have, so not ranked."
     return "\n".join(

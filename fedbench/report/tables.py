@@ -164,7 +164,18 @@ def figures(rows: Sequence[Row]) -> tuple[Column, ...]:
 
 def note(rows: Sequence[Row]) -> str:
     """Return what has to be known to read the tables of these rows."""
-    return f"{NOTE} {BALANCED_NOTE}" if tells_balanced(rows) else NOTE
+    balanced = [BALANCED_NOTE] if tells_balanced(rows) else []
+    return " ".join([NOTE, *balanced, *unsaid(rows)])
+
+
+def unsaid(rows: Iterable[Row]) -> list[str]:
+    """Return, a sentence for each method, what its rows' names say only where it is otherwise."""
+    found = {(str(row.values["method"]), row.values["usual"]) for row in rows}
+    return [
+        f"Where its name does not say otherwise, {method} has {words}."
+        for method, words in sorted(found, key=str)
+        if words
+    ]
 
 
 def overridden(rows: Iterable[Row]) -> list[tuple[str, str]]:
@@ -214,7 +225,7 @@ def to_markdown(rows: Sequence[Row], against: str | None = None, records: str = 
         parts.append("\n".join([f"### {escape_markdown(name)}\n", *head, *body]) + "\n")
     if not parts:
         return "No cell has a result yet.\n"
-    parts.append(note(rows) + "\n")
+    parts.append(escape_markdown(note(rows)) + "\n")
     if stars := overridden(rows):
         items = [f"- {escape_markdown(name)}: {escape_markdown(words)}" for name, words in stars]
         parts.append("\n".join([escape_markdown(OVERRIDDEN) + "\n", *items]) + "\n")

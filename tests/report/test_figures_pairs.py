@@ -102,3 +102,19 @@ def test_what_is_drawn_several_times_is_written_once():
 )
 def test_labels_have_the_fewest_settings_that_tell_rows_apart(several, telling):
     assert labels.telling(several) == telling
+
+
+def test_a_name_says_of_three_settings_only_what_is_unusual():
+    usual = {"method.aggregate": "all", "method.prior": "own", "method.scale": 1}
+    others = [usual | {"method.prior": "none"}, usual | {"method.scale": 0}]
+    others.append(usual | {"method.aggregate": "one"})
+    several = [usual, *others]
+    assert labels.usual(several, labels.telling(several)) == usual
+
+
+def test_nothing_is_usual_of_two_settings_or_where_some_lack_it():
+    two = [{"method.a": a, "method.b": b} for a, b in ((1, 1), (1, 2), (2, 1))]
+    assert labels.usual(two, labels.telling(two)) == {}
+    names = ("method.a", "method.b", "method.c")
+    three = [*({**dict.fromkeys(names, 1), name: 2} for name in names), {"method.a": 1}]
+    assert labels.usual(three, names) == {"method.a": 1}

@@ -126,6 +126,8 @@ def _draw(page: Page, counts: Sequence[np.ndarray], classes: Sequence[str]) -> G
         _name_clients(axes, names)
     grid.colour_bar(mesh, "images", "images")
     down = "client (images)" if alone and clients <= _NAMED else "client"
+    if style.width(down, style.NORMAL) > grid.size[1] + 0.2:
+        down = "client"
     grid.name_axes("class", down, slanted=not cells.level(classes, wide))
     return grid
 

@@ -64,9 +64,12 @@ class Cast:
         found: list[tuple[str, str, bool, Key]] = []
         for (method, _), members in named.items():
             # By the same settings in all figures, also where one varies along a series of this.
-            telling = labels.telling(dict(key(row)) for row in members)
+            settings = [dict(key(row)) for row in members]
+            telling = labels.telling(settings)
+            usual = labels.usual(settings, telling).items()
             for own, row in {self.key(row): row for row in members}.items():
-                written = labels.written(dict(own), telling)
+                said = dict(item for item in own if item not in usual)
+                written = labels.written(said, telling)
                 label = labels.method_label(method, self._preset(row) or None, written)
                 found.append((method, label, row.control, own))
         found.sort(key=lambda series: (series[2], _natural(series[1]), str(series[3])))

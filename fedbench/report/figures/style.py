@@ -39,6 +39,9 @@ COLOURS = (
 )
 #: What variants of one method are mixed with, and how much of it, in turn.
 SHADES = (("white", 0.0), ("black", 0.4), ("white", 0.45), ("black", 0.65))
+#: The same of colours so dark that darker ones look black.
+DARK_SHADES = (("white", 0.0), ("white", 0.35), ("black", 0.55), ("white", 0.6))
+_DARK = 0.3  # brightness, in [0, 1]
 GREY = "#7a7a7a"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*", "d", "8")
 #: How large markers are drawn so that they look alike in size; others are 1.
@@ -151,7 +154,9 @@ def looks(series: Iterable[tuple[str, str, bool]]) -> list[Look]:
 
 def _shaded(colour: str, place: int) -> str:
     """Return a colour's shade: itself, darker, lighter, and so on in turn."""
-    target, share = SHADES[place % len(SHADES)]
+    red, green, blue = to_rgb(colour)
+    dark = 0.299 * red + 0.587 * green + 0.114 * blue < _DARK
+    target, share = (DARK_SHADES if dark else SHADES)[place % len(SHADES)]
     parts = zip(to_rgb(colour), to_rgb(target), strict=True)
     red, green, blue = ((1 - share) * own + share * other for own, other in parts)
     return to_hex((red, green, blue))

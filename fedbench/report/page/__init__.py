@@ -57,6 +57,7 @@ def page(
     """
     script = _read("script.js")
     letters, drawn = _lettered(figures)
+    columns = lines.columns(board.views)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -72,7 +73,8 @@ def page(
         gaps=about.without_result(board, records),
         excluded=about.excluded(board),
         blocks=lines.blocks_of(board.views, records),
-        columns=lines.columns(board.views),
+        columns=columns,
+        wide=len(columns) > len(lines.COLUMNS),
         balanced=tables.tells_balanced(board.views),
         filters=lines.filters(board.views),
         scale=lines.scale(board.views),
