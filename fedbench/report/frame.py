@@ -30,6 +30,7 @@ Value = str | int | float | None
 
 #: A method without a budget is compared with every budget's methods.
 BUDGET = ("budget_pixels", "budget_scope")
+_BUDGET = ("budget.ipc", "budget.pixels", "budget.scope")
 #: Columns that say where a row or a cell was computed, first in every table that is written.
 SETTING = (
     "suite",
@@ -227,24 +228,35 @@ def _labels(rows: pd.DataFrame) -> pd.DataFrame:
     """
     beyond = _beyond(rows["flat"])
     found: dict[object, dict[str, Value]] = {}
-    for group in _alike(rows):
-        own = [labels.of_row(flat) for flat in group["flat"]]
-        telling, differing = labels.telling(own), labels.varying(own)
-        usual = labels.usual(own, telling)
-        unsaid = " ".join(labels.written(usual, telling)) or None
-        for key, method, preset, flat in zip(
-            group.index, group["method"], group["preset_label"], group["flat"], strict=True
-        ):
-            said = [name for name in telling if name not in usual or flat[name] != usual[name]]
-            name = labels.method_label(method, _text(preset), labels.written(flat, said))
-            words = labels.written(flat, [*beyond, *differing])
-            found[key] = {"label": name, "settings": " ".join(words) or None, "usual": unsaid}
+    for _, named_alike in rows.groupby(["method", "preset"], dropna=False):
+        usual = _usual(named_alike["flat"])
+        unsaid = " ".join(labels.written(usual, usual)) or None
+        for group in _alike(named_alike):
+            own = [labels.of_row(flat) for flat in group["flat"]]
+            telling, differing = labels.telling(own), labels.varying(own)
+            for key, method, preset, flat in zip(
+                group.index, group["method"], group["preset_label"], group["flat"], strict=True
+            ):
+                unusual = [name for name in usual if flat[name] != usual[name]]
+                said = sorted({*unusual, *(name for name in telling if name not in usual)})
+                name = labels.method_label(method, _text(preset), labels.written(flat, said))
+                words = " ".join(labels.written(flat, [*beyond, *differing])) or None
+                found[key] = {"label": name, "settings": words, "usual": unsaid}
     return pd.DataFrame.from_dict(found, orient="index", columns=["label", "settings", "usual"])
 
 
+def _usual(flats: Iterable[Flat]) -> Flat:
+    """Return what the labels of rows of one method and preset need not say in any block."""
+    own = [
+        {name: v for name, v in labels.of_row(flat).items() if name not in _BUDGET}
+        for flat in flats
+    ]
+    return labels.usual(own, labels.telling(own))
+
+
 def _alike(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the rows that one table shows under the same method and preset."""
-    for _, members in rows.groupby(["block", "method", "preset"], dropna=False):
+    """Yield the rows, of one method and preset, that one table shows together."""
+    for _, members in rows.groupby("block"):
         if members["budget_pixels"].isna().any():  # stands beside those of every budget
             yield members
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fedbench.report import csvs
+from fedbench.report import csvs, labels
 from fedbench.report.csvs import signless_zero
 from fedbench.report.frame import SETTING, Row, Value, blocks
 from fedbench.report.marks import Mark, marks
@@ -169,13 +169,21 @@ def note(rows: Sequence[Row]) -> str:
 
 
 def unsaid(rows: Iterable[Row]) -> list[str]:
-    """Return, a sentence for each method, what its rows' names say only where it is otherwise."""
-    found = {(str(row.values["method"]), row.values["usual"]) for row in rows}
+    """Return, for each method and preset, what names of rows say only where it is otherwise."""
+    found = {
+        (labels.method_label(str(row.values["method"]), _preset(row), ()), row.values["usual"])
+        for row in rows
+    }
     return [
-        f"Where its name does not say otherwise, {method} has {words}."
-        for method, words in sorted(found, key=str)
+        f"Where its name does not say otherwise, {name} has {words}."
+        for name, words in sorted(found, key=str)
         if words
     ]
+
+
+def _preset(row: Row) -> str | None:
+    preset = row.values["preset"]
+    return None if preset is None else str(preset)
 
 
 def overridden(rows: Iterable[Row]) -> list[tuple[str, str]]:

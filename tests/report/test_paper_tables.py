@@ -44,11 +44,6 @@ def setting_exists(method, name):
     return _field(Cell, name)
 
 
-def skip_unbuilt(name):
-    if name == "fedlmg" and name not in METHODS.names():
-        pytest.skip("the method is not built here")
-
-
 def _field(kind, dotted):
     name, _, rest = dotted.partition(".")
     fields = getattr(kind, "model_fields", {})
@@ -92,14 +87,12 @@ def test_every_number_of_a_sources_files_stands_in_a_table(name):
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_queries_ask_for_what_records_can_have(name):
-    skip_unbuilt(name)
     known = known_from(groups(), setting_exists)
     assert check(choose(read_sources(), name)[0], read_numbers(), known) == []
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_suites_of_a_source_are_there(name):
-    skip_unbuilt(name)
     for table in choose(read_sources(), name)[0].tables:
         for suite in table.suites:
             assert (ROOT / "benchmarks" / f"{suite}.yaml").is_file()

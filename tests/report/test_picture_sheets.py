@@ -14,6 +14,7 @@ from fedbench.report.figures import style
 from fedbench.report.figures.render import to_svg
 from fedbench.report.pictures.crops import feature_map, on_picture, place, selection_sheet
 from fedbench.report.pictures.generated import generated_sheet, share_lines
+from fedbench.report.pictures.inversion import confusion
 from fedbench.report.pictures.look import class_looks, to_png
 from fedbench.report.pictures.sets import set_sheet
 from fedbench.report.pictures.sheet import Row, Strip, sheet
@@ -261,3 +262,13 @@ def test_shares_of_an_ensemble_sum_to_all_of_it(clients):
     assert np.allclose(np.sum(lines, axis=0), 100)
     labels = [text.get_text() for text in sketch.drawing.legends[0].get_texts()]
     assert ("4 others" in labels) == (clients == 14)
+
+
+@pytest.mark.filterwarnings("error")  # matplotlib warns of each glyph that its font lacks
+def test_names_that_the_font_cannot_write_stand_as_code_points():
+    names = ("猫", "犬", "owl")
+    counts = np.array([3, 2, 1])
+    assert [look.name for look in class_looks(names, counts)] == ["[732B]", "[72AC]", "owl"]
+    to_png(set_sheet("set", ["title 猫"], flat(3), np.arange(3), names))
+    owned = np.array([False, True, False])
+    to_svg(confusion("confusion", "digits", np.diag(counts), names, owned))

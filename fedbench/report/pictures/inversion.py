@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Of classes that clients hold, and of those that the server owns: S3's figure 6.
 THEIRS, OWNED = style.INK, style.COLOURS[1]
-_LETTERS = 9  # of a class's name at an axis
+_NAME = 0.55  # inches of a class's name at an axis
 _FAINT = 0.02  # share below which a cell of the matrix has no number
 _BARE = Margins(left=0.9, bottom=0.9)
 
@@ -140,7 +140,7 @@ def confusion(
         )
         if some.any()
     ]
-    names = [title[:_LETTERS] for title in classes]
+    names = [style.fit(style.known(title), _NAME) for title in classes]
     with style.context():
         grid = Grid(
             Page(name, "", header, [Panel({}, [])], 1),

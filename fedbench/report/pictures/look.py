@@ -49,9 +49,9 @@ def class_looks(names: Sequence[str], counts: NDArray[np.int64]) -> list[ClassLo
     chosen = sorted(ranked[:room].tolist())  # ten classes or fewer keep the order of their labels
     places = {label: place for place, label in enumerate(chosen)}
     return [
-        ClassLook(name, _COLOURS[places[label]], style.MARKERS[places[label]], True)
+        ClassLook(style.known(name), _COLOURS[places[label]], style.MARKERS[places[label]], True)
         if label in places
-        else ClassLook(name, style.GREY, ".", False)
+        else ClassLook(style.known(name), style.GREY, ".", False)
         for label, name in enumerate(names)
     ]
 

@@ -99,7 +99,9 @@ def sheet(
         axes.imshow(raster, interpolation="nearest", aspect="auto")
         for x, y, text, how in texts:
             # matplotlib counts from the middle of the first pixel.
-            axes.text(x - 0.5, y - 0.5, text, **{"va": "top", "fontsize": style.SMALL, **how})
+            axes.text(
+                x - 0.5, y - 0.5, style.known(text), **{"va": "top", "fontsize": style.SMALL, **how}
+            )
     return Sketch(name, header[0], caption, drawing)
 
 
