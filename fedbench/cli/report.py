@@ -179,7 +179,7 @@ def _link(out: Path, folder: Path) -> str:
 
 def _say(done: Publication) -> None:
     """Print what a publication did."""
-    from fedbench.report.tables import percent
+    from fedbench.report.columns import percent
 
     for name, old, new in done.changed:
         stdout.print(

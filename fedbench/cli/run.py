@@ -232,7 +232,7 @@ def show(record: Record, path: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from fedbench.report.tables import percent, size
+    from fedbench.report.columns import percent, size
 
     settings = record.settings
     if record.status != "ok":
@@ -275,7 +275,7 @@ def show(record: Record, path: Path) -> None:
 
 
 def _domains(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from fedbench.report.tables import percent
+    from fedbench.report.columns import percent
 
     if metrics.get("domain_mean") is None:
         return []

@@ -7,6 +7,7 @@ Works on the settings as records hold them, flattened to ``{"method.mu": 0.1, ..
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -57,10 +58,18 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> Flat:
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple | bool):
-            flat[prefix + key] = json.dumps(value, sort_keys=True, separators=(",", ":"))
+            known = _without_none(value)
+            flat[prefix + key] = json.dumps(known, sort_keys=True, separators=(",", ":"))
         elif value is not None:
             flat[prefix + key] = value
     return flat
+
+
+def _without_none(value: Any) -> Any:
+    """Return a value without what is None at any depth: options that are newer than a record."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(own) for key, own in value.items() if own is not None}
+    return [_without_none(own) for own in value] if isinstance(value, list | tuple) else value
 
 
 def origin(versions: Mapping[str, Any], data: Mapping[str, Any]) -> Flat:
@@ -193,6 +202,12 @@ def cell_label(settings: Mapping[str, Any]) -> str:
         f"{name}, {flat['data.name']}, {split}, K={flat['partition.clients']}, "
         f"seed {settings['seed']}"
     )
+
+
+def natural(label: str) -> list[tuple[float, str]]:
+    """Return a key that sorts numbers within texts by their size."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", label)
+    return [(float(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
 
 
 def _short(name: str) -> str:

@@ -6,13 +6,12 @@ and what pdfLaTeX could not set is written by its code point.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from fedbench.report.columns import BALANCED, SEEDS, Column
 from fedbench.report.frame import Row
 from fedbench.report.tables import (
-    BALANCED,
     OVERRIDDEN,
-    Column,
     Line,
     accuracy_of,
     figures,
@@ -75,7 +74,7 @@ def to_latex(rows: Sequence[Row], suite: str, against: str | None = None) -> str
     Raises:
         SettingsError: ``against`` means several rows of a block.
     """
-    columns = [column for column in figures(rows) if not column.timing and column.heading != "n"]
+    columns = [column for column in figures(rows) if not column.timing and column is not SEEDS]
     parts = [HEAD]
     for place, block in enumerate(shown(rows, against)):
         if place and place % _TABLES_AT_ONCE == 0:
@@ -109,23 +108,51 @@ def _block(
     caption += "".join(f" {escape(words)}" for words in unsaid(line.row for line in lines))
     if any(line.row.lacks_seeds for line in lines):
         caption += r" $^\ddagger$: lacks seeds that most rows have, so not ranked."
+    return booktabs(
+        caption,
+        "l" + "r" * (len(headings) - 1),
+        [" & ".join(headings) + r" \\"],
+        [contenders, controls],
+        label=f"tab:{_slug(suite)}-{number}",
+    )
+
+
+def booktabs(
+    caption: str,
+    shape: str,
+    heads: Iterable[str],
+    groups: Iterable[Sequence[str]],
+    *,
+    label: str = "",
+    kind: str = "table",
+    below: Iterable[str] = (),
+) -> str:
+    """Return a table that is at most as wide as a line.
+
+    Args:
+        caption: Set as it is, as all that follows.
+        shape: A letter a column.
+        heads: Lines of the head.
+        groups: Lines of the body; rules stand between the groups that are not empty.
+        label: To refer to; none where it is empty.
+        kind: The floating environment.
+        below: What follows the table inside it.
+    """
+    parts = [[r"\toprule", *heads]]
+    parts += [[r"\midrule", *lines] for lines in groups if lines]
     return "\n".join(
         [
-            r"\begin{table}",
+            rf"\begin{{{kind}}}",
             r"\centering\small\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{caption}}}",
-            rf"\label{{tab:{_slug(suite)}-{number}}}",
+            *([rf"\label{{{label}}}"] if label else []),
             _AT_MOST_A_LINE,
-            rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
-            r"\toprule",
-            " & ".join(headings) + r" \\",
-            r"\midrule",
-            *contenders,
-            *([r"\midrule"] if contenders and controls else []),
-            *controls,
+            rf"\begin{{tabular}}{{{shape}}}",
+            *(line for part in parts for line in part),
             r"\bottomrule",
             r"\end{tabular}}",
-            r"\end{table}",
+            *below,
+            rf"\end{{{kind}}}",
             "",
         ]
     )

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-
-import jinja2
-from markupsafe import Markup
 
 from fedbench.errors import StoreError
 from fedbench.report.board import Board, read_board
+from fedbench.report.columns import percent, size
 from fedbench.report.frame import Row, blocks
-from fedbench.report.pivot import CONTROL, pivot
-from fedbench.report.tables import escape_markdown, percent, size
+from fedbench.report.html import render
+from fedbench.report.markdown import escape_markdown, table
+from fedbench.report.pivot import pivot
+from fedbench.report.tables import CONTROL
 
 #: Axes of blocks that an overview names, in this order.
 _AXES = (
@@ -106,9 +105,8 @@ def to_markdown(entries: Sequence[Entry]) -> str:
         "[tables](tables/index.html), and what follows from it all in "
         "[findings](../docs/findings.md).",
         "",
-        "| board | data | blocks | methods | rows | records | seeds | best contender, accuracy % |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
+    body = []
     for each in entries:
         name = f"[{escape_markdown(each.title)}]({each.folder}/table.md) ({each.profile}, "
         cells = [
@@ -118,19 +116,15 @@ def to_markdown(entries: Sequence[Entry]) -> str:
             *map(str, (each.methods, each.rows, each.records, each.seeds)),
             "<br>".join(map(escape_markdown, each.best)),
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+        body.append(cells)
+    head = ["board", "data", "blocks", "methods", "rows", "records", "seeds"]
+    head.append("best contender, accuracy %")
+    return "\n".join([*lines, *table("lllrrrrl", head, body), ""])
 
 
 def page(entries: Sequence[Entry]) -> str:
     """Return the same as a page: no network, no script, everything escaped."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    files = resources.files("fedbench.report.paper")
-    template = files.joinpath("boards.html.j2").read_text(encoding="utf-8")
-    style = files.joinpath("style.css").read_text(encoding="utf-8")
-    return environment.from_string(template).render(entries=entries, style=Markup(style))
+    return render("fedbench.report.paper", "boards.html.j2", entries=entries)
 
 
 def readme_table(board: Board) -> str:
@@ -141,15 +135,15 @@ def readme_table(board: Board) -> str:
         ids = str(row.values["record_ids"]).split()
         sent.update({name: {size(row.values["bytes_total"])} for name in ids})
     head = [f"β={value}" for value in found.values]
-    lines = [f"| method | {' | '.join(head)} | bytes, all clients |"]
-    lines.append(f"| --- | {' | '.join('---:' for _ in head)} | ---: |")
+    body = []
     for line in found.lines:
         known = [cell for cell in line.cells if cell is not None]
         bytes_each = dict.fromkeys(text for cell in known for text in sorted(sent[cell.records[0]]))
         label = f"{line.label} {CONTROL}" if line.control else line.label
         cells = [label, *map(found.text, line.cells), ", ".join(bytes_each)]
-        lines.append(f"| {' | '.join(map(escape_markdown, cells))} |")
-    return "\n".join(lines)
+        body.append([escape_markdown(cell) for cell in cells])
+    shape = "l" + "r" * (len(head) + 1)
+    return "\n".join(table(shape, ["method", *head, "bytes, all clients"], body))
 
 
 def with_block(text: str, name: str, block: str) -> str:
@@ -213,8 +207,7 @@ def fronts(boards: dict[str, Board], up: str) -> str:
         boards: By name; those with three contending methods or more are shown.
         up: Relative link from the document to the folder of boards, with a slash at its end.
     """
-    lines = ["| board | block | from cheap to dear: row, accuracy %, upload of a client |"]
-    lines.append("| --- | --- | --- |")
+    body = []
     for name, board in boards.items():
         views = board.views
         if len({row.values["method"] for row in views if not row.control}) < _CROSS:
@@ -226,10 +219,10 @@ def fronts(boards: dict[str, Board], up: str) -> str:
                 for row in _front(rows)
             ]
             where = _where(rows[0], rows, views)
-            cells = [where, " → ".join(steps)]
-            link = f"[{name}]({up}{name}/table.md)"
-            lines.append(f"| {link} | {' | '.join(map(escape_markdown, cells))} |")
-    return "\n".join(lines)
+            cells = map(escape_markdown, (where, " → ".join(steps)))
+            body.append([f"[{name}]({up}{name}/table.md)", *cells])
+    head = ["board", "block", "from cheap to dear: row, accuracy %, upload of a client"]
+    return "\n".join(table("lll", head, body))
 
 
 def _front(rows: Sequence[Row]) -> list[Row]:

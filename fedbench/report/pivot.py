@@ -7,7 +7,6 @@ The axis may be any setting that varies, by its dotted name or the end of it: ``
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,8 +18,9 @@ from fedbench.errors import SettingsError, did_you_mean
 from fedbench.report import csvs, labels
 from fedbench.report.board import Board
 from fedbench.report.frame import Row, Value
-from fedbench.report.latex import escape
-from fedbench.report.tables import escape_markdown
+from fedbench.report.latex import booktabs, escape
+from fedbench.report.markdown import escape_markdown, table
+from fedbench.report.tables import CONTROL
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +40,6 @@ ALIASES = {
 }
 _BUDGET = "budget."
 _PERCENT = ("accuracy", "balanced_accuracy", "worst_client", "ece")
-CONTROL = "†"
 
 
 @dataclass(frozen=True)
@@ -122,13 +121,13 @@ class Pivot:
         """Return head and lines as text: method, setting where any has one, then the cells."""
         settings = any(line.setting for line in self.lines)
         head = [f"{self.name}={_written(value)}" for value in self.values]
-        table = [["method", *(["setting"] if settings else []), *head]]
+        found = [["method", *(["setting"] if settings else []), *head]]
         for line in self.lines:
             first = [f"{line.label} {CONTROL}" if line.control else line.label]
-            table.append(
+            found.append(
                 [*first, *([line.setting] if settings else []), *map(self.text, line.cells)]
             )
-        return table
+        return found
 
     @property
     def caption(self) -> str:
@@ -180,7 +179,7 @@ def pivot(board: Board, axis: str, metric: str = "accuracy") -> Pivot:
     ]
     down = metric in ("nll", "ece")
     lines.sort(
-        key=lambda line: (_natural(line.setting), line.control, _best(line, down), line.label)
+        key=lambda line: (labels.natural(line.setting), line.control, _best(line, down), line.label)
     )
     return Pivot(name, metric, values, tuple(lines))
 
@@ -201,49 +200,42 @@ def to_terminal(found: Pivot) -> Table:
     from rich.text import Text
 
     head, *lines = found.grid()
-    table = Table(caption=found.caption, title=f"by {found.axis}")
+    shown = Table(caption=found.caption, title=f"by {found.axis}")
     for name in head:
-        table.add_column(Text(name), justify="left" if name in ("method", "setting") else "right")
+        shown.add_column(Text(name), justify="left" if name in ("method", "setting") else "right")
     for line in lines:
-        table.add_row(*map(Text, line))
-    return table
+        shown.add_row(*map(Text, line))
+    return shown
 
 
 def to_markdown(found: Pivot) -> str:
     """Return a pivot as Markdown."""
     head, *lines = found.grid()
-    rule = ["---" if name in ("method", "setting") else "---:" for name in head]
     body = [[escape_markdown(cell) for cell in line] for line in (head, *lines)]
-    rows = [body[0], rule, *body[1:]]
     return "\n".join(
-        [*(f"| {' | '.join(row)} |" for row in rows), "", escape_markdown(found.caption), ""]
+        [*table(_shape(head), body[0], body[1:]), "", escape_markdown(found.caption), ""]
     )
 
 
 def to_latex(found: Pivot, suite: str) -> str:
     """Return a pivot as a booktabs table."""
     head, *lines = found.grid()
-    texts = sum(name in ("method", "setting") for name in head)
-    shape = "l" * texts + "r" * (len(head) - texts)
     rows = [" & ".join(["{}" + _marked(line[0]), *map(escape, line[1:])]) for line in lines]
     return "\n".join(
         [
             r"% Made by fedbench from records. In the preamble: \usepackage{booktabs,graphicx}",
-            r"\begin{table}",
-            r"\centering\small",
-            rf"\caption{{Suite {escape(suite)}: {_marked(found.caption)}}}",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{{shape}}}",
-            r"\toprule",
-            " & ".join(map(escape, head)) + r" \\",
-            r"\midrule",
-            *(row + r" \\" for row in rows),
-            r"\bottomrule",
-            r"\end{tabular}}",
-            r"\end{table}",
-            "",
+            booktabs(
+                f"Suite {escape(suite)}: {_marked(found.caption)}",
+                _shape(head),
+                [" & ".join(map(escape, head)) + r" \\"],
+                [[row + r" \\" for row in rows]],
+            ),
         ]
     )
+
+
+def _shape(head: Sequence[str]) -> str:
+    return "".join("l" if name in ("method", "setting") else "r" for name in head)
 
 
 def _marked(text: str) -> str:
@@ -351,12 +343,6 @@ def _cell(row: Row, metric: str) -> Cell:
     ids = tuple(str(row.values["record_ids"]).split())
     n = int(row.values["n"] or 0)
     return Cell(mean, std if isinstance(std, float) else None, n, ids)
-
-
-def _natural(text: str) -> list[tuple[float, str]]:
-    """Return a key that sorts numbers in a text by their size."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", text)
-    return [(float(part), "") if place % 2 else (0.0, part) for place, part in enumerate(parts)]
 
 
 def _best(line: Line, down: bool) -> float:

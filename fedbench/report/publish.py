@@ -20,9 +20,9 @@ from fedbench.files import write_atomic
 from fedbench.report import labels
 from fedbench.report.board import Board, read_board
 from fedbench.report.build import WITHIN, build
+from fedbench.report.columns import percent
 from fedbench.report.diff import same
 from fedbench.report.frame import Row, joined
-from fedbench.report.tables import percent
 
 
 @dataclass(frozen=True)

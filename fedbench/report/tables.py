@@ -6,16 +6,17 @@ same on a slow machine as on a fast one.
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fedbench.report import csvs, labels
+from fedbench.report import csvs, labels, markdown
+from fedbench.report.columns import LACKS_SEEDS, Column, accuracy, columns, tells_balanced
 from fedbench.report.csvs import signless_zero
 from fedbench.report.frame import SETTING, Row, Value, blocks
+from fedbench.report.markdown import escape_markdown
 from fedbench.report.marks import Mark, marks
 from fedbench.report.paired import Paired, paired, reference
 
@@ -56,7 +57,6 @@ COLUMNS = (
 LONGEST, SHORTEST = 40, 12
 CONTROL = "†"
 NEAR = "≈"
-LACKS_SEEDS = "‡"
 NOTE = (
     f"{CONTROL} control row, not ranked. Accuracy at the last step on the whole test set, mean ± "
     f"standard deviation over n seeds. Of the others, the best is bold, the second underlined, and "
@@ -68,9 +68,6 @@ BALANCED_NOTE = (
     "test samples it has; it is not ranked."
 )
 OVERRIDDEN = "* settings that the suite overrides in a preset, with the preset's value in brackets:"
-#: How far balanced accuracy has to be from accuracy to be worth a column. Classes of MNIST's test
-#: set are so nearly of one size that a model which knows one class alone stays below it.
-TELLING = 0.02
 
 
 @dataclass(frozen=True)
@@ -88,78 +85,9 @@ class Line:
     gap: Paired | None = None
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of the tables.
-
-    Attributes:
-        heading: Its name, with the unit.
-        short: The same where space is dear.
-        text: Writes a row's value.
-        rank: From 1 on, which column goes first where the terminal is narrow; 0 always stays.
-        timing: Whether it depends on the machine's speed.
-    """
-
-    heading: str
-    short: str
-    text: Callable[[dict[str, Value]], str]
-    rank: int = 0
-    timing: bool = False
-
-
-#: What follows the method's name, its accuracy and its paired difference.
-FIGURES = (
-    Column("n", "n", lambda values: seeds(values)),
-    Column("worst client %", "Worst %", lambda values: percent(values["worst_client_mean"]), 6),
-    Column("ECE %", "ECE %", lambda values: percent(values["ece_mean"]), 3),
-    Column("up/client", "Up", lambda values: size(values["bytes_up_per_client"]), 8),
-    Column("down/client", "Down", lambda values: size(values["bytes_down_per_client"]), 7),
-    Column("rounds", "R", lambda values: count(values["rounds"]), 4),
-    Column("shared px", "Shared px", lambda values: count(values["shared_pixels"]), 5),
-    Column("client s", "Client s", lambda values: seconds(values["client_seconds"]), 2, True),
-    Column("server s", "Server s", lambda values: seconds(values["server_seconds"]), 1, True),
-)
-#: The first of them, where it says something else than accuracy does (see ``figures``).
-BALANCED = Column(
-    "balanced %",
-    "Bal. %",
-    lambda values: accuracy(values["balanced_accuracy_mean"], values["balanced_accuracy_std"]),
-)
-
-#: The same where clients see images otherwise.
-DOMAINS = Column(
-    "domains %",
-    "Dom. %",
-    lambda values: accuracy(values["domain_mean"], values["domain_std"]),
-)
-
-
-def tells_balanced(rows: Iterable[Row]) -> bool:
-    """Return whether balanced accuracy says something else than accuracy.
-
-    It does if the two means of some row differ by ``TELLING`` or more. One answer holds for all
-    blocks that are shown together.
-    """
-    pairs = ((row.values["accuracy_mean"], row.values["balanced_accuracy_mean"]) for row in rows)
-    return any(
-        abs(float(mean) - float(balanced)) >= TELLING
-        for mean, balanced in pairs
-        if mean is not None and balanced is not None
-    )
-
-
-def tells_domains(rows: Iterable[Row]) -> bool:
-    """Return whether the clients of any row saw images otherwise than the test set shows them."""
-    return any(row.values["domain_mean"] is not None for row in rows)
-
-
 def figures(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Return the columns that follow the accuracies of these rows and their paired differences."""
-    known = (
-        (BALANCED, tells_balanced(rows)),
-        (DOMAINS, tells_domains(rows)),
-    )
-    return (*(column for column, tells in known if tells), *FIGURES)
+    return tuple(column for column in columns(rows) if column.plain)
 
 
 def note(rows: Sequence[Row]) -> str:
@@ -222,15 +150,14 @@ def to_markdown(rows: Sequence[Row], against: str | None = None, records: str = 
         against: As in ``shown``.
         records: Link to the folder of record files.
     """
-    columns = [column for column in figures(rows) if not column.timing]
-    headings = ["method", "accuracy %", *gap_heading(against), *(c.heading for c in columns)]
-    headings.append("records")
-    head = [_cells(escape_markdown(heading) for heading in headings)]
-    head.append(_cells(["---", *("---:" for _ in headings[1:])]))
+    shown_columns = [column for column in figures(rows) if not column.timing]
+    headings = ["method", "accuracy %", *gap_heading(against), *(c.plain for c in shown_columns)]
+    head = [escape_markdown(heading) for heading in [*headings, "records"]]
     parts = []
     for name, lines in shown(rows, against):
-        body = [_cells(_markdown_line(line, columns, against, records)) for line in lines]
-        parts.append("\n".join([f"### {escape_markdown(name)}\n", *head, *body]) + "\n")
+        body = [_markdown_line(line, shown_columns, against, records) for line in lines]
+        found = markdown.table("l" + "r" * len(headings), head, body)
+        parts.append("\n".join([f"### {escape_markdown(name)}\n", *found]) + "\n")
     if not parts:
         return "No cell has a result yet.\n"
     parts.append(escape_markdown(note(rows)) + "\n")
@@ -252,17 +179,6 @@ def _markdown_line(
     ids = [record.cell_id for record in line.row.records]
     links = " ".join(f"[{escape_markdown(i[:8])}]({records}{quote(i)}.json)" for i in ids)
     return [escape_markdown(label(line.row)), score, *gap, *_figures(line.row, columns), links]
-
-
-def _cells(texts: Iterable[str]) -> str:
-    return f"| {' | '.join(texts)} |"
-
-
-def escape_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is, in a table's cell too."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    # Between word characters an underscore means nothing, and names read better without slashes.
-    return re.sub(r"([\\`*|\[\]~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def to_terminal(
@@ -295,10 +211,10 @@ def to_terminal(
             table.add_column(heading, justify="right", width=wide)
         for column in columns:
             wide = _width(column, rows)
-            table.add_column(column.heading, justify="right", min_width=wide, no_wrap=True)
+            table.add_column(column.plain, justify="right", min_width=wide, no_wrap=True)
         _fill(table, lines, columns, against)
         tables.append(table)
-    spared = ", ".join(column.heading for column in figures(rows) if column not in columns)
+    spared = ", ".join(column.plain for column in figures(rows) if column not in columns)
     if spared and tables:
         tables[-1].caption = Text(f"left out for want of width: {spared}", "dim")
         tables[-1].caption_justify = "left"
@@ -347,7 +263,7 @@ def _fitting(rows: Sequence[Row], width: int | None, taken: int) -> list[Column]
 
 
 def _width(column: Column, rows: Iterable[Row]) -> int:
-    return max(len(column.heading), *(len(column.text(row.values)) for row in rows), 0)
+    return max(len(column.plain), *(len(column.text(row.values)) for row in rows), 0)
 
 
 def _figures(row: Row, columns: Iterable[Column]) -> list[str]:
@@ -394,40 +310,3 @@ def title(head: dict[str, Value]) -> str:
     if head["budget_pixels"] is not None:
         parts.append(f"budget {head['budget_pixels']:,} px {head['budget_scope']}")
     return " · ".join(parts)
-
-
-def accuracy(mean: Value, std: Value) -> str:
-    """Return an accuracy in percent, with its standard deviation where there are several seeds."""
-    return percent(mean) + (f" ± {percent(std)}" if std is not None else "")
-
-
-def seeds(values: dict[str, Value]) -> str:
-    """Return a row's number of seeds, with a sign where it lacks some (see ``frame.rows``)."""
-    return f"{values['n']}{LACKS_SEEDS if values['lacks_seeds'] else ''}"
-
-
-def percent(value: Value) -> str:
-    """Return a share in [0, 1] in percent with two decimals, or a dash."""
-    return "–" if value is None else f"{100 * float(value):.2f}"
-
-
-def size(value: Value) -> str:
-    """Return bytes with a decimal unit: B, kB, MB or GB."""
-    if value is None:
-        return "–"
-    number = float(value)
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"
-
-
-def count(value: Value) -> str:
-    """Return a whole number with separators, or a dash."""
-    return "–" if value is None else f"{float(value):,.0f}"
-
-
-def seconds(value: Value) -> str:
-    """Return seconds with one decimal, or a dash."""
-    return "–" if value is None else f"{float(value):,.1f}"

@@ -7,7 +7,7 @@ import math
 import pytest
 from made_records import board_of, record
 
-from fedbench.report import latex, tables
+from fedbench.report import columns, latex, tables
 from fedbench.report.diff import row_changes
 from fedbench.report.frame import rows
 from fedbench.report.page import lines, page
@@ -59,17 +59,17 @@ def test_the_csv_always_has_it(repeating):
 
 
 def test_the_column_is_there_where_some_row_of_all_has_another_mean(telling, repeating):
-    assert tables.tells_balanced(telling)
-    assert not tables.tells_balanced(repeating)
-    assert not tables.tells_balanced(rows([record("a"), record("b", balanced=None)]))
-    assert not tables.tells_balanced([])
-    exact = rows([record("a", accuracy=tables.TELLING, balanced=0.0)])
-    assert tables.tells_balanced(exact)
+    assert columns.tells_balanced(telling)
+    assert not columns.tells_balanced(repeating)
+    assert not columns.tells_balanced(rows([record("a"), record("b", balanced=None)]))
+    assert not columns.tells_balanced([])
+    exact = rows([record("a", accuracy=columns.TELLING, balanced=0.0)])
+    assert columns.tells_balanced(exact)
 
 
 def test_seeds_that_differ_both_ways_say_nothing_new():
     both = rows(record("a", seed, 0.5, balanced=[0.45, 0.55][seed]) for seed in range(2))
-    assert not tables.tells_balanced(both)
+    assert not columns.tells_balanced(both)
 
 
 def test_one_answer_holds_for_all_blocks():

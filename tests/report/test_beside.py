@@ -1,7 +1,7 @@
 """One's own rows beside a published board."""
 
 import pytest
-from made_records import board_of, record, write_suite
+from made_records import CONVNET, board_of, record, write_suite
 
 from fedbench.bench.planfile import write_plan
 from fedbench.errors import SettingsError
@@ -30,6 +30,11 @@ def test_a_row_stands_in_the_boards_block(published, tmp_path):
     assert [row.values["label"] for row in board.views] == ["mine", "fedavg"]
     assert len({row.block for row in board.views}) == 1
     assert apart(board_of(own()).plan, others) == []
+
+
+def test_an_option_that_is_newer_than_the_boards_records_keeps_nothing_apart():
+    newer = [record("mine", model={**CONVNET, "initialisation": None})]
+    assert apart(board_of(newer).plan, board_of([record("fedavg")]).plan.cells) == []
 
 
 def test_only_finished_cells_come_along_and_ones_own_records_stay(published, tmp_path):

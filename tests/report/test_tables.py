@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_records import CONVNET, RESNET, record
 
-from fedbench.report import tables
+from fedbench.report import columns, tables
 from fedbench.report.frame import blocks, rows
 
 
@@ -349,7 +349,7 @@ def test_titles_name_the_split_and_controls_are_marked():
     [(None, "–"), (0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2.5e6, "2.5 MB"), (3e9, "3.0 GB")],
 )
 def test_sizes_are_read_by_people(count, text):
-    assert tables.size(count) == text
+    assert columns.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_the_terminal_leaves_out_what_does_not_fit_and_says_so(width):
     headings = next(line for line in lines if "method" in line)
     assert all(len(line) <= (width or 300) for line in lines)
     assert "…" not in "".join(lines)
-    missing = [c.heading for c in tables.FIGURES if f" {c.heading} " not in headings]
+    missing = [c.plain for c in tables.figures(found) if f" {c.plain} " not in headings]
     told = [line for line in lines if "left out for want of width" in line]
     assert len({line.index("┃") for line in lines if "┃" in line}) == 1
     assert len({len(line) for line in lines if line.startswith("│")}) == 1  # all tables alike

@@ -1,7 +1,7 @@
 """Small multiples of a fixed width in inches, with a header, shared axes, and one legend below.
 
-Places are computed, not solved for: matplotlib's layout engines take most of a figure's time and
-shift axes with every label.
+Places are computed, not solved for: matplotlib's constrained layout doubles a figure's time, puts a
+shared label below the legend, and shifts axes with every label.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
 from fedbench.report.figures import style
-from fedbench.report.figures.series import Page
+from fedbench.report.figures.series import Page, Panel
 from fedbench.report.figures.style import COLUMN, PAGE, TALLEST, Look
 
 LINE = 0.135  # inches: one line of small text
@@ -150,6 +150,18 @@ class Grid:
         )
         if legend:
             self._legend(legend)
+
+    @classmethod
+    def single(
+        cls,
+        header: str,
+        legend: Sequence[Line2D] = (),
+        height: float | None = None,
+        margins: Margins = MARGINS,
+        full: bool = False,
+    ) -> Grid:
+        """Return a figure of one panel under a header."""
+        return cls(Page("", "", header, [Panel({}, [])], 1), legend, height, margins, full)
 
     @staticmethod
     def inner(columns: int, margins: Margins, full: bool = False) -> float:

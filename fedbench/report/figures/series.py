@@ -72,7 +72,7 @@ class Cast:
                 written = labels.written(said, telling)
                 label = labels.method_label(method, self._preset(row) or None, written)
                 found.append((method, label, row.control, own))
-        found.sort(key=lambda series: (series[2], _natural(series[1]), str(series[3])))
+        found.sort(key=lambda series: (series[2], labels.natural(series[1]), str(series[3])))
         given = looks((method, label, control) for method, label, control, _ in found)
         self._looks = {own: look for (*_, own), look in zip(found, given, strict=True)}
 
@@ -101,12 +101,6 @@ def ranked(series: Mapping[Look, Sequence[Row]]) -> list[Look]:
         return look.control, -(sum(known) / len(known) if known else 0.0), look.label
 
     return sorted(series, key=place)
-
-
-def _natural(label: str) -> list[tuple[float, str]]:
-    """Return a key that sorts numbers within texts by their size."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", label)
-    return [(float(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
 
 
 def key(row: Row) -> Key:

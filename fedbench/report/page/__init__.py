@@ -12,14 +12,14 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from importlib import resources
 
-import jinja2
 from markupsafe import Markup, escape
 
 from fedbench.report import tables
 from fedbench.report.board import Board
+from fedbench.report.columns import BALANCED, DOMAINS, tells_balanced
 from fedbench.report.figures import Figure
+from fedbench.report.html import read, render
 from fedbench.report.page import about, lines, terms
 from fedbench.report.pivot import Pivot, to_html
 from fedbench.report.published import Comparison
@@ -55,15 +55,13 @@ def page(
         records: Relative link to the folder of record files, with a slash at its end.
         named: What `fedbench report` calls the board.
     """
-    script = _read("script.js")
+    script = read(__package__, "script.js")
     letters, drawn = _lettered(figures)
     columns = lines.columns(board.views)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["foldable"] = _foldable
-    environment.filters["explained"] = terms.explained
-    return environment.from_string(_read("template.html.j2")).render(
+    return render(
+        __package__,
+        "template.html.j2",
+        {"foldable": _foldable, "explained": terms.explained},
         board=board,
         named=named,
         pivots=[(found.name, to_html(found)) for found in pivots],
@@ -74,8 +72,8 @@ def page(
         excluded=about.excluded(board),
         blocks=lines.blocks_of(board.views, records),
         columns=columns,
-        wide=len(columns) > len(lines.COLUMNS),
-        balanced=tables.tells_balanced(board.views),
+        wide=columns[0] in (BALANCED, DOMAINS),
+        balanced=tells_balanced(board.views),
         filters=lines.filters(board.views),
         scale=lines.scale(board.views),
         data=lines.data(board),
@@ -91,8 +89,6 @@ def page(
         not_run=[about.beside(found) for found in comparisons if found.row is None],
         note=tables.note(board.views),
         files=BESIDE,
-        safe=Markup,
-        style=Markup(_read("style.css")),
         script=Markup(script),
         policy=_policy(script),
     )
@@ -148,7 +144,3 @@ def _narrow(figure: Figure) -> bool:
 def _width(svg: str) -> float:
     found = re.match(r'<svg[^>]*? width="([0-9.]+)', svg)
     return float(found[1]) if found else math.inf
-
-
-def _read(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
+from fedbench.report.columns import accuracy, count
 from fedbench.report.csvs import signless_zero
 from fedbench.report.frame import Row, setting
 from fedbench.report.page.lines import greek, record_link
@@ -101,8 +102,8 @@ def _done(board: Board) -> str:
 def _sizes(board: Board) -> list[str]:
     """Return each data set with its number of images, as records have them."""
     return _unique(
-        f"{record.settings['data']['name']} ({tables.count(record.data['train'])} training, "
-        f"{tables.count(record.data['test'])} test images)"
+        f"{record.settings['data']['name']} ({count(record.data['train'])} training, "
+        f"{count(record.data['test'])} test images)"
         for record in board.good
         if {"train", "test"} <= record.data.keys()
     )
@@ -131,10 +132,6 @@ def origin(board: Board) -> list[tuple[str, str]]:
     return [(name, text) for name, text in found if text]
 
 
-def _joined(name: str, versions: Iterable[str]) -> str:
-    return f"{name} {', '.join(sorted(versions))}"
-
-
 def beside(found: Comparison) -> Beside:
     """Return a comparison as texts."""
     number, row = found.published, found.row
@@ -142,7 +139,7 @@ def beside(found: Comparison) -> Beside:
     return Beside(
         found,
         labels.method_label(number.method, number.preset, ()),
-        tables.accuracy(number.accuracy, number.std),
+        accuracy(number.accuracy, number.std),
         tables.accuracy_of(row) if row is not None else "",
         "" if gap is None else signless_zero(f"{100 * gap:+.2f}"),
         row,

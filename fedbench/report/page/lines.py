@@ -7,16 +7,17 @@ The lines are those of ``table.md``; numbers for sorting and downloads are the t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import quote
 
 from fedbench.bench.about import About, about, leaves, overrides, text
 from fedbench.bench.records import Record
 from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
-from fedbench.report.csvs import as_text, plain, signless_zero
+from fedbench.report.columns import COLUMNS, Column, count, percent, seconds
+from fedbench.report.columns import columns as every_column
+from fedbench.report.csvs import as_text, plain
 from fedbench.report.frame import Row, Value, blocks, metrics
 from fedbench.report.marks import Mark, marks
 
@@ -24,100 +25,6 @@ from fedbench.report.marks import Mark, marks
 RUN_COLUMNS = tuple(name for name in runs.RUN_COLUMNS if name != "all_settings")
 #: Drawn points: width and margin, as the template has them.
 WIDE, EDGE = 150, 5
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of figures.
-
-    Attributes:
-        key: Its name in ``table.csv``, or of a time.
-        heading: What stands above it.
-        meaning: One sentence.
-        better: Which end a first click puts on top.
-        text: Writes a row's value; None for times, which the page's script fills in.
-        spread: The column of ``table.csv`` with its standard deviation, where that is shown.
-    """
-
-    key: str
-    heading: str
-    meaning: str
-    better: Literal["high", "low"]
-    text: Callable[[Value], str] | None
-    spread: str | None = None
-
-
-def _points(value: Value) -> str:
-    return "–" if value is None else signless_zero(f"{100 * float(value):.2f}")
-
-
-def _nats(value: Value) -> str:
-    return "–" if value is None else f"{float(value):.3f}"
-
-
-COLUMNS = (
-    Column(
-        "worst_client_mean",
-        "Worst client %",
-        "Smallest accuracy over the clients' own label mixes.",
-        "high",
-        tables.percent,
-    ),
-    Column(
-        "gap_to_centralised",
-        "Gap to central. pp",
-        "Accuracy of centralised training minus this one's, in percentage points.",
-        "low",
-        _points,
-    ),
-    Column("nll_mean", "NLL nats", "Mean negative log-likelihood, in nats.", "low", _nats),
-    Column("ece_mean", "ECE %", "Expected calibration error, 15 bins.", "low", tables.percent),
-    Column(
-        "bytes_up_per_client",
-        "Up/client",
-        "Bytes that a client sends, all rounds, as serialised.",
-        "low",
-        tables.size,
-    ),
-    Column(
-        "bytes_down_per_client",
-        "Down/client",
-        "Bytes that a client receives, all rounds, as serialised.",
-        "low",
-        tables.size,
-    ),
-    Column("bytes_total", "Total", "Bytes both ways over all clients.", "low", tables.size),
-    Column("rounds", "Rounds", "Communication rounds.", "low", tables.count),
-    Column(
-        "shared_pixels",
-        "Shared px",
-        "Pixels of the shared set, and of public images held beforehand.",
-        "low",
-        tables.count,
-    ),
-    Column("client_seconds", "Client s", "Seconds that clients worked, all clients.", "low", None),
-    Column("server_seconds", "Server s", "Seconds that the server worked.", "low", None),
-)
-#: The first of them, where it says something else than accuracy does (see ``columns``).
-BALANCED = Column(
-    "balanced_accuracy_mean",
-    "Balanced %",
-    "Balanced accuracy, the mean recall over classes: mean ± standard deviation over seeds.",
-    "high",
-    tables.percent,
-    "balanced_accuracy_std",
-)
-#: The same where clients see images otherwise.
-DOMAINS = Column(
-    "domain_mean",
-    "Domains %",
-    "Accuracy on the test set as each client sees it, mean over clients: mean ± standard deviation "
-    "over seeds.",
-    "high",
-    tables.percent,
-    "domain_std",
-)
-_TIMES = tuple(column.key for column in COLUMNS if column.text is None)
 
 
 @dataclass(frozen=True)
@@ -196,11 +103,9 @@ class Filter:
     options: list[tuple[str, str]]
 
 
-def columns(rows: Iterable[Row]) -> tuple[Column, ...]:
+def columns(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Return the columns that follow the accuracies of a board's rows."""
-    rows = list(rows)
-    known = ((BALANCED, tables.tells_balanced(rows)), (DOMAINS, tables.tells_domains(rows)))
-    return (*(column for column, tells in known if tells), *COLUMNS)
+    return tuple(column for column in every_column(rows) if column.heading)
 
 
 def blocks_of(rows: Sequence[Row], records: str) -> list[Block]:
@@ -246,11 +151,11 @@ def _line(
         number,
         row,
         mark,
-        tables.percent(values["accuracy_mean"]),
-        tables.percent(std) if std is not None else "",
+        percent(values["accuracy_mean"]),
+        percent(std) if std is not None else "",
         _drawn(row, axis),
         where,
-        [_cell(column, values) for column in shown],
+        [None if column.timing else column.text(values) for column in shown],
         [_run(record, records) for record in row.records],
         "; ".join(privileges),
         about(row.records[0].settings["method"], row.records[0].about),
@@ -274,19 +179,12 @@ def _commit(record: Record) -> str:
     return f"{commit} with changes" if record.environment.get("dirty") else commit
 
 
-def _cell(column: Column, values: dict[str, Value]) -> str | None:
-    if column.text is None:
-        return None
-    text, std = column.text(values[column.key]), values[column.spread] if column.spread else None
-    return text if std is None else f"{text} ± {column.text(std)}"
-
-
 def _run(record: Record, records: str) -> Run:
     return Run(
         str(record.settings["seed"]),
-        tables.percent(record.metrics.get("accuracy")),
-        tables.percent(record.metrics.get("balanced_accuracy")),
-        tables.percent(metrics(record)["worst_client"] or metrics(record)["own_worst_client"]),
+        percent(record.metrics.get("accuracy")),
+        percent(record.metrics.get("balanced_accuracy")),
+        percent(metrics(record)["worst_client"] or metrics(record)["own_worst_client"]),
         record.cell_id,
         record_link(record.cell_id, records),
     )
@@ -368,7 +266,7 @@ def budget_text(values: dict[str, Value]) -> str:
     """Return a budget for people."""
     if values["budget_pixels"] is None:
         return "none"
-    return f"{tables.count(values['budget_pixels'])} px {values['budget_scope']}"
+    return f"{count(values['budget_pixels'])} px {values['budget_scope']}"
 
 
 def filters(rows: Sequence[Row]) -> list[Filter]:
@@ -448,6 +346,6 @@ def times(rows: Iterable[Row]) -> dict[str, list[list[str]]]:
     """Return the columns of seconds: for each row its number for sorting and its text."""
     rows = list(rows)
     return {
-        key: [[plain(key, row.values[key]), tables.seconds(row.values[key])] for row in rows]
-        for key in _TIMES
+        key: [[plain(key, row.values[key]), seconds(row.values[key])] for row in rows]
+        for key in (column.key for column in COLUMNS if column.timing)
     }

@@ -14,9 +14,10 @@ import yaml
 from pydantic import Field
 
 from fedbench.errors import SettingsError, StoreError
+from fedbench.report.columns import size
+from fedbench.report.markdown import escape_markdown
 from fedbench.report.paper.pool import Group, fits
 from fedbench.report.paper.spec import Query
-from fedbench.report.tables import escape_markdown, size
 from fedbench.settings import Settings, validate
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from fedbench.report.csvs import to_csv
 from fedbench.report.frame import Value
-from fedbench.report.latex import escape
+from fedbench.report.latex import booktabs, escape
+from fedbench.report.markdown import escape_markdown, table
 from fedbench.report.paper import words
 from fedbench.report.paper.sheet import Document, Filled, Sheet
-from fedbench.report.tables import escape_markdown
 
 COLUMNS = (
     "table",
@@ -46,18 +46,18 @@ def to_markdown(document: Document) -> str:
 
 
 def _markdown(sheet: Sheet) -> Iterator[str]:
-    table = sheet.table
-    yield f"## {escape_markdown(table.title)}\n"
-    note = f" {escape_markdown(table.note)}" if table.note else ""
-    yield f"{escape_markdown(table.place)}; {words.UNITS[table.metric]}.{note}\n"
+    own = sheet.table
+    yield f"## {escape_markdown(own.title)}\n"
+    note = f" {escape_markdown(own.note)}" if own.note else ""
+    yield f"{escape_markdown(own.place)}; {words.UNITS[own.metric]}.{note}\n"
     heads = [words.column(filled) for filled in sheet.lines[0]]
-    yield _line(["", *map(escape_markdown, heads)])
-    yield _line(["---", *("---:" for _ in heads)])
+    body = []
     for line in sheet.lines:
         cells = [f"{words.published(each)} / {words.ours(each)}" for each in line]
         marks = [f" <sup>{each.mark}</sup>" if each.mark else "" for each in line]
         texts = [escape_markdown(cell) + mark for cell, mark in zip(cells, marks, strict=True)]
-        yield _line([escape_markdown(line[0].cell.row), *texts])
+        body.append([escape_markdown(line[0].cell.row), *texts])
+    yield from table("l" + "r" * len(heads), ["", *map(escape_markdown, heads)], body)
     yield ""
     for mark, deviations in words.lines_of_marks(sheet):
         yield f"- <sup>{mark}</sup> {escape_markdown('; '.join(deviations))}"
@@ -66,10 +66,8 @@ def _markdown(sheet: Sheet) -> Iterator[str]:
     traced = [filled for filled in sheet.cells if filled.ours]
     if traced:
         yield "\n<details><summary>Records</summary>\n"
-        yield _line(["row", "column", "ours", "board, profile", "records"])
-        yield _line(["---"] * 5)
-        for filled in traced:
-            yield _line(_trace(filled))
+        head = ["row", "column", "ours", "board, profile", "records"]
+        yield from table("lllll", head, map(_trace, traced))
         yield "\n</details>"
     yield ""
 
@@ -85,10 +83,6 @@ def _trace(filled: Filled) -> list[str]:
         f"[{escape_markdown(group.board)}](../{group.board}/table.md), {group.profile}",
         links,
     ]
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def to_cells_csv(document: Document) -> str:
@@ -128,40 +122,39 @@ def to_latex(document: Document) -> str:
     for place, sheet in enumerate(document.sheets):
         if place and place % 15 == 0:  # LaTeX holds back some 50 floats at most
             parts.append("\\clearpage\n")
-        parts.append("\n".join(_latex(document, sheet)))
+        parts.append(_latex(document, sheet))
     return "\n".join(parts)
 
 
-def _latex(document: Document, sheet: Sheet) -> Iterator[str]:
-    table, source = sheet.table, document.source
-    caption = f"{source.cite}: {table.title} ({table.place}; {words.UNITS[table.metric]})."
-    note = f" {table.note}" if table.note else ""
-    yield r"\begin{table*}"
-    yield r"\centering\small\setlength{\tabcolsep}{4pt}"
-    yield rf"\caption{{{escape(caption + note)}}}"
-    yield rf"\label{{tab:{source.name.replace('_', '-')}-{table.name.replace('_', '-')}}}"
-    yield r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-    yield rf"\begin{{tabular}}{{l{'r' * len(sheet.lines[0])}}}"
-    yield r"\toprule"
-    yield from _latex_heads(sheet)
-    yield r"\midrule"
+def _latex(document: Document, sheet: Sheet) -> str:
+    own, source = sheet.table, document.source
+    caption = f"{source.cite}: {own.title} ({own.place}; {words.UNITS[own.metric]})."
+    note = f" {own.note}" if own.note else ""
+    body, below = [], []
     for line in sheet.lines:
         cells = [f"{escape(words.published(e))} / {escape(words.ours(e))}" for e in line]
         marks = [f"$^{{{each.mark}}}$" if each.mark else "" for each in line]
         texts = [cell + mark for cell, mark in zip(cells, marks, strict=True)]
-        yield " & ".join(["{}" + escape(line[0].cell.row), *texts]) + r" \\"
+        body.append(" & ".join(["{}" + escape(line[0].cell.row), *texts]) + r" \\")
         for filled in line:
             if filled.group:
                 ids = " ".join(filled.group.ids)
-                yield f"% {_comment(words.column(filled))}: {filled.group.board} {ids}"
-    yield r"\bottomrule"
-    yield r"\end{tabular}}"
+                body.append(f"% {_comment(words.column(filled))}: {filled.group.board} {ids}")
     for mark, deviations in words.lines_of_marks(sheet):
-        yield rf"\par\raggedright\footnotesize $^{{{mark}}}$ {escape('; '.join(deviations))}"
+        below.append(
+            rf"\par\raggedright\footnotesize $^{{{mark}}}$ {escape('; '.join(deviations))}"
+        )
     for reason in words.absences(sheet):
-        yield rf"\par\raggedright\footnotesize Not here: {escape(reason)}."
-    yield r"\end{table*}"
-    yield ""
+        below.append(rf"\par\raggedright\footnotesize Not here: {escape(reason)}.")
+    return booktabs(
+        escape(caption + note),
+        "l" + "r" * len(sheet.lines[0]),
+        _latex_heads(sheet),
+        [body],
+        label=f"tab:{source.name.replace('_', '-')}-{sheet.table.name.replace('_', '-')}",
+        kind="table*",
+        below=below,
+    )
 
 
 def _latex_heads(sheet: Sheet) -> Iterator[str]:

@@ -14,7 +14,6 @@ from fedbench.errors import SettingsError
 from fedbench.report.figures import style
 from fedbench.report.figures.layout import Grid, Margins
 from fedbench.report.figures.render import Sketch
-from fedbench.report.figures.series import Page, Panel
 from fedbench.report.pictures.look import ClassLook
 from fedbench.report.pictures.sheet import Row, Strip, sheet
 from fedbench.seeding import numpy_generator
@@ -115,7 +114,7 @@ def on_picture(
     ]
     tall = Grid.inner(1, _BARE, full=True) * height / width
     with style.context():
-        grid = _grid(name, header, legend, tall)
+        grid = _grid(header, legend, tall)
         axes = grid.axes[0]
         pixels = np.broadcast_to(picture, (3, height, width)).transpose(1, 2, 0)
         axes.imshow(pixels, extent=(0, width, height, 0), aspect="auto")
@@ -197,7 +196,7 @@ def feature_map(
     legend.append(Line2D([], [], linestyle="none", label="filled: selected, hollow: not"))
     method = "t-SNE" if how == "tsne" else "first two principal components"
     with style.context():
-        grid = _grid(name, f"{header} · {method} of their features", legend, 4.6)
+        grid = _grid(f"{header} · {method} of their features", legend, 4.6)
         axes = grid.axes[0]
         for look, rows in found:
             _scatter(axes, places[rows[~chosen[rows]]], look, filled=False)
@@ -211,9 +210,9 @@ def feature_map(
     return Sketch(name, header, caption, grid.drawing)
 
 
-def _grid(name: str, header: str, legend: Sequence[Line2D], height: float) -> Grid:
+def _grid(header: str, legend: Sequence[Line2D], height: float) -> Grid:
     """Return one panel without axes as wide as a page."""
-    grid = Grid(Page(name, "", header, [Panel({}, [])], 1), legend, height, _BARE, full=True)
+    grid = Grid.single(header, legend, height, _BARE, full=True)
     axes = grid.axes[0]
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)

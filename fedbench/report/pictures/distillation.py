@@ -135,8 +135,7 @@ def gains(name: str, header: str, courses: Sequence[Course]) -> Sketch:
     """
     with style.context():
         legend = [_patch("base images", style.GREY), _patch("distilled", style.COLOURS[0])]
-        page = Page(name, "", header, [Panel({}, [])], 1)
-        grid = Grid(page, legend, 2.4, _MARGINS, full=len(courses) > 6)
+        grid = Grid.single(header, legend, 2.4, _MARGINS, full=len(courses) > 6)
         axes = grid.axes[0]
         for place, course in enumerate(courses):
             _bar(axes, place - 0.2, course.accuracies[0], style.GREY)
@@ -171,8 +170,7 @@ def search_curve(
             for place, kind in enumerate(found)
         ]
         legend.append(Line2D([], [], label="best so far", color=style.INK, linewidth=1.2))
-        page = Page(name, "", header, [Panel({}, [])], 1)
-        grid = Grid(page, legend, 2.2, _MARGINS)
+        grid = Grid.single(header, legend, 2.2, _MARGINS)
         axes = grid.axes[0]
         known = np.isfinite(best)
         axes.step(number[known], 100 * best[known], where="post", color=style.INK, linewidth=1.2)

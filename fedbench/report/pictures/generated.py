@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 from fedbench.report.figures import style
 from fedbench.report.figures.layout import Grid
 from fedbench.report.figures.render import Sketch
-from fedbench.report.figures.series import Page, Panel
 from fedbench.report.pictures.look import class_looks
 from fedbench.report.pictures.sheet import Row, Strip, sheet
 
@@ -73,7 +72,7 @@ def share_lines(name: str, header: str, shares: NDArray[np.floating]) -> Sketch:
     if len(lines) < clients:
         lines.append(Line2D([], [], color=style.GREY, label=f"{clients - len(lines)} others"))
     with style.context():
-        grid = Grid(Page(name, "", header, [Panel({}, [])], 1), lines)
+        grid = Grid.single(header, lines)
         axes = grid.axes[0]
         for client, look in enumerate(looks):
             axes.plot(

@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from fedbench.report.figures import style
 from fedbench.report.figures.layout import Grid
 from fedbench.report.figures.render import Sketch
-from fedbench.report.figures.series import Page, Panel
 from fedbench.report.pictures.sheet import Row, Strip, sheet
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def over_steps(
         Line2D([], [], color=colour, linestyle=dash, label=title) for title, colour, dash in looks
     ]
     with style.context():
-        grid = Grid(Page(name, "", header, [Panel({}, [])], 1), legend)
+        grid = Grid.single(header, legend)
         axes = grid.axes[0]
         for title, colour, dash in looks:
             axes.plot(timesteps, courses[title], color=colour, linestyle=dash)

@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from fedbench.report.figures import style
 from fedbench.report.figures.layout import Grid, Margins
 from fedbench.report.figures.render import Sketch
-from fedbench.report.figures.series import Page, Panel
 from fedbench.report.pictures.sheet import Row, Strip, sheet
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def fresh_batches(
         Line2D([], [], color=colour, linestyle=dash, label=label) for label, colour, dash in looks
     ]
     with style.context():
-        grid = Grid(Page(name, "", header, [Panel({}, [])], 1), legend)
+        grid = Grid.single(header, legend)
         axes = grid.axes[0]
         for column, (_, colour, dash) in enumerate(looks):
             axes.plot(numbers, 100 * scores[:, column], color=colour, linestyle=dash)
@@ -142,12 +141,7 @@ def confusion(
     ]
     names = [style.fit(style.known(title), _NAME) for title in classes]
     with style.context():
-        grid = Grid(
-            Page(name, "", header, [Panel({}, [])], 1),
-            legend,
-            Grid.inner(1, _BARE),
-            _BARE,
-        )
+        grid = Grid.single(header, legend, Grid.inner(1, _BARE), _BARE)
         axes = grid.axes[0]
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
         axes.grid(visible=False)

@@ -17,6 +17,7 @@ from fedbench.bench.about import in_words, overrides
 from fedbench.bench.records import Record
 from fedbench.report import labels, tables
 from fedbench.report.board import Board
+from fedbench.report.columns import tells_balanced
 from fedbench.report.frame import METRICS, Row, Value, blocks, metrics
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def of_board(
         "runs": _runs(board),
         "published": _published(comparisons),
     }
-    if tables.tells_balanced(board.views):
+    if tells_balanced(board.views):
         sheets["pivot_balanced"] = _pivot(board.views, "balanced_accuracy")
     return Content(
         id=_identifier(f"leaderboard-{plan.suite}-{plan.profile}"),
