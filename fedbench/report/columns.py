@@ -63,128 +63,70 @@ class Column:
         key: Its name in ``table.csv``, or of a time.
         heading: What stands above it on the page; empty where the page has no such column.
         meaning: One sentence.
-        better: Which end a first click puts on top.
         write: Writes a value.
         plain: What stands above it in Markdown and the terminal; empty where it is not there.
         short: The same in LaTeX, where space is dear.
         rank: From 1 on, which column goes first where the terminal is narrow; 0 always stays.
         timing: Whether it depends on the machine's speed.
+        better: Which end a first click puts on top.
         spread: The column of ``table.csv`` with its standard deviation, where that is shown.
     """
 
     key: str
     heading: str
     meaning: str
-    better: Literal["high", "low"]
     write: Callable[[Value], str]
     plain: str = ""
     short: str = ""
     rank: int = 0
     timing: bool = False
+    better: Literal["high", "low"] = "low"
     spread: str | None = None
 
     def text(self, values: dict[str, Value]) -> str:
         """Return what a row with these values has in the column."""
         std = values[self.spread] if self.spread else None
         own = self.write(values[self.key])
-        if self.key == "n":
+        if self is SEEDS:
             return f"{own}{LACKS_SEEDS if values['lacks_seeds'] else ''}"
         return own if std is None else f"{own} ± {self.write(std)}"
 
 
-SEEDS = Column("n", "", "Seeds.", "high", str, "n", "n")
+SEEDS = Column("n", "", "Seeds.", str, "n", "n")
+_WORST = "Smallest accuracy over the clients' own label mixes."
+_GAP = "Accuracy of centralised training minus this one's, in percentage points."
+_ECE = "Expected calibration error, 15 bins."
+_UP = "Bytes that a client sends, all rounds, as serialised."
+_DOWN = "Bytes that a client receives, all rounds, as serialised."
+_SHARED = "Pixels of the shared set, and of public images held beforehand."
+_CLIENT = "Seconds that clients worked, all clients."
+_SERVER = "Seconds that the server worked."
+# fmt: off
 COLUMNS = (
     SEEDS,
-    Column(
-        "worst_client_mean",
-        "Worst client %",
-        "Smallest accuracy over the clients' own label mixes.",
-        "high",
-        percent,
-        "worst client %",
-        "Worst %",
-        rank=6,
-    ),
-    Column(
-        "gap_to_centralised",
-        "Gap to central. pp",
-        "Accuracy of centralised training minus this one's, in percentage points.",
-        "low",
-        _points,
-    ),
-    Column("nll_mean", "NLL nats", "Mean negative log-likelihood, in nats.", "low", _nats),
-    Column(
-        "ece_mean",
-        "ECE %",
-        "Expected calibration error, 15 bins.",
-        "low",
-        percent,
-        "ECE %",
-        "ECE %",
-        rank=3,
-    ),
-    Column(
-        "bytes_up_per_client",
-        "Up/client",
-        "Bytes that a client sends, all rounds, as serialised.",
-        "low",
-        size,
-        "up/client",
-        "Up",
-        rank=8,
-    ),
-    Column(
-        "bytes_down_per_client",
-        "Down/client",
-        "Bytes that a client receives, all rounds, as serialised.",
-        "low",
-        size,
-        "down/client",
-        "Down",
-        rank=7,
-    ),
-    Column("bytes_total", "Total", "Bytes both ways over all clients.", "low", size),
-    Column("rounds", "Rounds", "Communication rounds.", "low", count, "rounds", "R", rank=4),
-    Column(
-        "shared_pixels",
-        "Shared px",
-        "Pixels of the shared set, and of public images held beforehand.",
-        "low",
-        count,
-        "shared px",
-        "Shared px",
-        rank=5,
-    ),
-    Column(
-        "client_seconds",
-        "Client s",
-        "Seconds that clients worked, all clients.",
-        "low",
-        seconds,
-        "client s",
-        rank=2,
-        timing=True,
-    ),
-    Column(
-        "server_seconds",
-        "Server s",
-        "Seconds that the server worked.",
-        "low",
-        seconds,
-        "server s",
-        rank=1,
-        timing=True,
-    ),
+    Column("worst_client_mean", "Worst client %", _WORST, percent, "worst client %", "Worst %", 6,
+           better="high"),
+    Column("gap_to_centralised", "Gap to central. pp", _GAP, _points),
+    Column("nll_mean", "NLL nats", "Mean negative log-likelihood, in nats.", _nats),
+    Column("ece_mean", "ECE %", _ECE, percent, "ECE %", "ECE %", 3),
+    Column("bytes_up_per_client", "Up/client", _UP, size, "up/client", "Up", 8),
+    Column("bytes_down_per_client", "Down/client", _DOWN, size, "down/client", "Down", 7),
+    Column("bytes_total", "Total", "Bytes both ways over all clients.", size),
+    Column("rounds", "Rounds", "Communication rounds.", count, "rounds", "R", 4),
+    Column("shared_pixels", "Shared px", _SHARED, count, "shared px", "Shared px", 5),
+    Column("client_seconds", "Client s", _CLIENT, seconds, "client s", "", 2, timing=True),
+    Column("server_seconds", "Server s", _SERVER, seconds, "server s", "", 1, timing=True),
 )
+# fmt: on
 #: The first of them, where it says something else than accuracy does (see ``columns``).
 BALANCED = Column(
     "balanced_accuracy_mean",
     "Balanced %",
     "Balanced accuracy, the mean recall over classes: mean ± standard deviation over seeds.",
-    "high",
     percent,
     "balanced %",
     "Bal. %",
+    better="high",
     spread="balanced_accuracy_std",
 )
 #: The same where clients see images otherwise.
@@ -193,10 +135,10 @@ DOMAINS = Column(
     "Domains %",
     "Accuracy on the test set as each client sees it, mean over clients: mean ± standard deviation "
     "over seeds.",
-    "high",
     percent,
     "domains %",
     "Dom. %",
+    better="high",
     spread="domain_std",
 )
 

@@ -13,6 +13,7 @@ def render(
     package: str,
     template: str,
     filters: Mapping[str, Callable[[str], Markup]] | None = None,
+    /,
     **values: object,
 ) -> str:
     """Return a page; a name that the template uses and nothing gives is an error.

@@ -65,7 +65,7 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> Flat:
     return flat
 
 
-def _without_none(value: Any) -> Any:
+def _without_none(value: object) -> object:
     """Return a value without what is None at any depth: options that are newer than a record."""
     if isinstance(value, Mapping):
         return {key: _without_none(own) for key, own in value.items() if own is not None}

@@ -7,7 +7,7 @@ depends on how fast a machine is, and which one it was, stands in ``times.csv`` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedbench.bench.about import in_words, overrides
@@ -77,12 +77,22 @@ def runs_csv(board: Board) -> str:
     Good ones come in the order of the table's rows and of seeds, then failed, skipped and missing
     ones in the order of their settings.
     """
-    return to_csv(RUN_COLUMNS, [*_good(board), *_others(board)])
+    return to_csv(RUN_COLUMNS, values(board))
 
 
 def lines(board: Board) -> list[dict[str, str]]:
     """Return the lines of ``runs.csv`` as text by column."""
-    return as_text(RUN_COLUMNS, [*_good(board), *_others(board)])
+    return as_text(RUN_COLUMNS, values(board))
+
+
+def values(board: Board) -> list[dict[str, Value]]:
+    """Return the lines of ``runs.csv`` as values by column, those of seconds among them."""
+    good = [
+        {**_named(record, row.values), **_timing(record), **_result(record)}
+        for row in board.views
+        for record in row.records
+    ]
+    return [*good, *_others(board)]
 
 
 def times_csv(board: Board) -> str:
@@ -95,12 +105,6 @@ def times_csv(board: Board) -> str:
             for record in row.records
         ),
     )
-
-
-def _good(board: Board) -> Iterator[dict[str, Value]]:
-    for row in board.views:
-        for record in row.records:
-            yield {**_named(record, row.values), **_result(record)}
 
 
 def _others(board: Board) -> list[dict[str, Value]]:
@@ -163,7 +167,8 @@ def _without_result(entry: Entry, failed: Record | None, board: Board) -> dict[s
         "seed": entry.settings["seed"],
         "status": status,
         "reason": entry.skip or (failed.reason if failed else None),
-        **(_provenance(failed) if failed and not entry.skip else {}),
+        "control": failed.control if failed else None,
+        **({**_timing(failed), **_provenance(failed)} if failed and not entry.skip else {}),
         "all_settings": _all(entry.settings, flat),
     }
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.bench.about import in_words, overrides
 from fedbench.bench.records import Record
-from fedbench.report import labels, tables
+from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
 from fedbench.report.columns import tells_balanced
-from fedbench.report.frame import METRICS, Row, Value, blocks, metrics
+from fedbench.report.frame import METRICS, Row, Value, blocks
 
 if TYPE_CHECKING:
     from fedbench.report.figures import Figure
@@ -33,7 +33,8 @@ _NAME_LENGTH = 127
 _SET = "synthetic"
 _LEDGER = ("bytes_up", "bytes_down", "bytes_total", "rounds", "client_seconds", "server_seconds")
 _RUN_COLUMNS = (
-    *("cell_id", "status", "reason", "dataset", "partition", "clients", "budget", "model"),
+    *("cell_id", "status", "reason", "dataset", "partition", "clients", "budget_pixels"),
+    *("budget_scope", "model"),
     *("method", "preset", "overrides", "control", "seed", *METRICS, *_LEDGER),
     *("shared_pixels", "wall_seconds"),
 )
@@ -318,36 +319,8 @@ def _short_titles(titles: Sequence[str]) -> list[str]:
 
 def _runs(board: Board) -> Sheet:
     """Return a line for each record, in the table's order, failed ones last."""
-    good = {record.cell_id: record for record in board.good}
-    ids = [cell_id for row in board.views for cell_id in str(row.values["record_ids"]).split()]
-    return Sheet(
-        _RUN_COLUMNS, [_run(record) for record in [*(good[i] for i in ids), *board.failed]]
-    )
-
-
-def _run(record: Record) -> list[Value]:
-    settings = record.settings
-    flat = labels.flatten(settings)
-    values: dict[str, Value] = {
-        "cell_id": record.cell_id,
-        "status": record.status,
-        "reason": record.reason,
-        "dataset": settings["data"]["name"],
-        "partition": " ".join([str(flat["partition.scheme"]), *labels.scheme_parameters(flat)]),
-        "clients": settings["partition"]["clients"],
-        "budget": _budget(record),
-        "model": labels.model_label(settings["models"]),
-        "method": settings["method"]["name"],
-        "preset": settings["method"].get("preset"),
-        "overrides": in_words(overrides(settings["method"], record.about)) or None,
-        "control": record.control,
-        "seed": settings["seed"],
-        **metrics(record),
-        **{name: record.ledger.get(name) for name in _LEDGER},
-        "shared_pixels": record.shared_pixels,
-        "wall_seconds": record.wall_seconds,
-    }
-    return [values[name] for name in _RUN_COLUMNS]
+    lines = [line for line in runs.values(board) if line["status"] in ("ok", "failed")]
+    return Sheet(_RUN_COLUMNS, [[line.get(name) for name in _RUN_COLUMNS] for line in lines])
 
 
 def _published(comparisons: Iterable[Comparison]) -> Sheet:
