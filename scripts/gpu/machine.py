@@ -46,7 +46,8 @@ def main() -> None:
         "devices": names,
         "memory": torch.cuda.get_device_properties(0).total_memory if kind == "cuda" else None,
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if kind == "cuda" else None,
+        # torch gives this function no type.
+        "cudnn": torch.backends.cudnn.version() if kind == "cuda" else None,  # type: ignore[no-untyped-call]
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": platform.platform(),

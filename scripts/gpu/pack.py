@@ -101,7 +101,8 @@ def pack(
     shutil.rmtree(out, ignore_errors=True)
     items, load, room, number = [], 1, limit, 0
     for group, name, source in files:
-        pieces, whole = [], hashlib.sha256()
+        pieces: list[Piece] = []
+        whole = hashlib.sha256()
         left = source.stat().st_size
         with source.open("rb") as stream:
             while left or not pieces:
@@ -219,8 +220,8 @@ def _take(item: Item, loads: Path, store: Path) -> None:
     joined = whole.with_name(f"{whole.name}.part")
     with joined.open("wb") as stream:
         for part in parts:
-            with part.open("rb") as source:
-                shutil.copyfileobj(source, stream, _BLOCK)
+            with part.open("rb") as content:
+                shutil.copyfileobj(content, stream, _BLOCK)
     _check(joined, item.sha256)
     joined.rename(whole)
     for part in parts:
