@@ -51,7 +51,7 @@ def executed(path: Path) -> str:
     import nbformat
     from nbclient import NotebookClient
 
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     client = NotebookClient(
         notebook,
         timeout=120,
@@ -61,7 +61,8 @@ def executed(path: Path) -> str:
     )
     client.execute()
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    return nbformat.writes(notebook) + "\n"
+    text: str = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+    return text + "\n"
 
 
 def main() -> None:

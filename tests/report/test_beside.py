@@ -1,12 +1,20 @@
 """One's own rows beside a published board."""
 
+from pathlib import Path
+
 import pytest
 from made_records import CONVNET, board_of, record, write_suite
 
+from fedbench.bench.plan import entry_of, planned
 from fedbench.bench.planfile import write_plan
+from fedbench.bench.records import read_records
+from fedbench.config import parse
 from fedbench.errors import SettingsError
+from fedbench.report import labels
 from fedbench.report.beside import apart, copy_records, finished, joined
 from fedbench.report.board import read_board
+
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 
 
 @pytest.fixture
@@ -35,6 +43,21 @@ def test_a_row_stands_in_the_boards_block(published, tmp_path):
 def test_an_option_that_is_newer_than_the_boards_records_keeps_nothing_apart():
     newer = [record("mine", model={**CONVNET, "initialisation": None})]
     assert apart(board_of(newer).plan, board_of([record("fedavg")]).plan.cells) == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted(BOARDS.glob("*/plan.json")), ids=lambda path: path.parent.name
+)
+def test_cells_of_today_stand_in_the_blocks_of_published_records(path):
+    """A setting that has come since, with a default, would keep all new rows out of the board."""
+    found = {
+        record.settings["method"]["name"]: record
+        for _, record in read_records(path.parent / "records")
+    }
+    for record in found.values():
+        today = entry_of(planned(parse(record.settings))).settings
+        both = [labels.of_block(labels.flatten(each)) for each in (record.settings, today)]
+        assert labels.varying(both) == []
 
 
 def test_only_finished_cells_come_along_and_ones_own_records_stay(published, tmp_path):

@@ -25,7 +25,7 @@ from fedbench.report.figures.style import Look
 from fedbench.report.frame import Row
 
 _ROW = 0.155  # inches
-_LONGEST = 2.8  # inches of a method's name
+_LONGEST = 3.1  # inches of a method's name
 
 
 def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:

@@ -29,7 +29,7 @@ from fedbench.report.frame import Row
 #: From so many series on, two values of a setting are drawn like this.
 MANY = 5
 _ROW = 0.17  # inches
-_LONGEST = 2.4  # inches of a method's name
+_LONGEST = 3.1  # inches of a method's name
 _SIDES = (0.16, -0.16)  # of a row: above and below its middle
 _MARKS = ("o", "D")
 
