@@ -45,18 +45,13 @@ def test_an_option_that_is_newer_than_the_boards_records_keeps_nothing_apart():
     assert apart(board_of(newer).plan, board_of([record("fedavg")]).plan.cells) == []
 
 
-@pytest.mark.parametrize(
-    "path", sorted(BOARDS.glob("*/plan.json")), ids=lambda path: path.parent.name
-)
-def test_cells_of_today_stand_in_the_blocks_of_published_records(path):
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in BOARDS.glob("*/plan.json")))
+def test_cells_of_today_stand_in_the_blocks_of_published_records(name):
     """A setting that has come since, with a default, would keep all new rows out of the board."""
-    found = {
-        record.settings["method"]["name"]: record
-        for _, record in read_records(path.parent / "records")
-    }
-    for record in found.values():
-        today = entry_of(planned(parse(record.settings))).settings
-        both = [labels.of_block(labels.flatten(each)) for each in (record.settings, today)]
+    every = [found.settings for _, found in read_records(BOARDS / name / "records")]
+    for then in {settings["method"]["name"]: settings for settings in every}.values():
+        today = entry_of(planned(parse(then))).settings
+        both = [labels.of_block(labels.flatten(settings)) for settings in (then, today)]
         assert labels.varying(both) == []
 
 
