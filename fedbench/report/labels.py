@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedbench.bench.about import preset_label
+from fedbench.bench.completed import completed
 
 Flat = dict[str, str | int | float]
 
@@ -40,11 +41,13 @@ _SHORT = ("data.", "partition.", "evaluation.", "method.", "budget.")
 def flatten(settings: Mapping[str, Any]) -> Flat:
     """Return what identifies a row: settings by dotted name.
 
-    Left out are the seed, the preset's name, and what is None.
+    Left out are the seed, the preset's name, and what is None. A setting that the record is older
+    than has its default.
 
     Args:
         settings: Of a record.
     """
+    settings = completed(settings)
     flat = _flatten(settings, "")
     if (student := settings.get("student", {}).get("model")) is not None:
         flat = {name: value for name, value in flat.items() if not name.startswith(_STUDENT)}
@@ -58,18 +61,10 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> Flat:
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple | bool):
-            known = _without_none(value)
-            flat[prefix + key] = json.dumps(known, sort_keys=True, separators=(",", ":"))
+            flat[prefix + key] = json.dumps(value, sort_keys=True, separators=(",", ":"))
         elif value is not None:
             flat[prefix + key] = value
     return flat
-
-
-def _without_none(value: object) -> object:
-    """Return a value without what is None at any depth: options that are newer than a record."""
-    if isinstance(value, Mapping):
-        return {key: _without_none(own) for key, own in value.items() if own is not None}
-    return [_without_none(own) for own in value] if isinstance(value, list | tuple) else value
 
 
 def origin(versions: Mapping[str, Any], data: Mapping[str, Any]) -> Flat:
