@@ -24,7 +24,7 @@ from fedbench.report.figures.style import COLUMN, PAGE, TALLEST, Look
 
 LINE = 0.135  # inches: one line of small text
 HEIGHTS = {1: 2.2, 2: 2.1, 3: 1.6, 4: 1.3}  # of panels, by how many stand side by side
-_TOWER = {COLUMN: 8, PAGE: 12}  # lines of a legend, by width: rather names are cut
+_TOWER = {COLUMN: 8, PAGE: 12}  # lines of a legend, by width; of more, names are rather cut
 _NARROWEST = 1.2  # inches of a panel beside names
 BAR: dict[str, Any] = {"elinewidth": 0.8, "elinestyle": "solid"}  # of error bars
 
@@ -270,7 +270,9 @@ def _legend_columns(handles: Sequence[Line2D], width: float) -> tuple[int, list[
     """Return in how many columns a legend fits, and its texts."""
     names = [str(handle.get_label()) for handle in handles]
     columns = _columns_that_fit(names, width)
-    if columns == 1 and len(names) > _TOWER[width]:  # rather a long name cut than a tower of a legend
+    if columns == 1 and len(names) > _TOWER[width]:
+        columns == 1 and len(names) > _TOWER[width]
+    ):  # rather a long name cut than a tower of a legend
         names = style.fit_all(names, width / 2 - 0.55)
         columns = _columns_that_fit(names, width)
     return columns, style.fit_all(names, width - 0.5)

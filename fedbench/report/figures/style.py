@@ -7,6 +7,7 @@ readers, and every series has a marker and a dash of its own, so figures can be 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,12 +143,14 @@ def looks(series: Iterable[tuple[str, str, bool]]) -> list[Look]:
         names = {label for _, label, other in series if other is control}
         markers, dashes = _places(names, len(shapes)), _places(names, len(DASHES))
         found[control] = {name: (shapes[markers[name]], DASHES[dashes[name]]) for name in names}
-    variants: dict[str, int] = {}
+    drawn: Counter[str] = Counter()  # methods that share a colour share its shades
     result = []
     for method, label, control in series:
-        shade = variants.setdefault(method, 0)
-        variants[method] += 1
-        colour = GREY if control else _shaded(COLOURS[colours[method]], shade)
+        colour = GREY
+        if not control:
+            own = COLOURS[colours[method]]
+            colour = _shaded(own, drawn[own])
+            drawn[own] += 1
         result.append(Look(known(label), control, colour, *found[control][label]))
     return result
 
