@@ -271,8 +271,6 @@ def _legend_columns(handles: Sequence[Line2D], width: float) -> tuple[int, list[
     names = [str(handle.get_label()) for handle in handles]
     columns = _columns_that_fit(names, width)
     if columns == 1 and len(names) > _TOWER[width]:
-        columns == 1 and len(names) > _TOWER[width]
-    ):  # rather a long name cut than a tower of a legend
         names = style.fit_all(names, width / 2 - 0.55)
         columns = _columns_that_fit(names, width)
     return columns, style.fit_all(names, width - 0.5)
