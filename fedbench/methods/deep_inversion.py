@@ -24,7 +24,7 @@ from fedbench.data.stream import Columns, Stream
 from fedbench.errors import TrainingError
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import ClientTraining, Method, Upload
+from fedbench.federation.method import ClientTraining, Course, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.stages import Kept
 from fedbench.federation.state import part, prefixed
@@ -182,6 +182,12 @@ class DeepInversion(Method):
     """Images inverted from the clients' models, and a student of them."""
 
     name = "deep_inversion"
+    course = Course(
+        down="a seed",
+        client="trains from the common start",
+        up="weights, once; classes seen or image counts where asked",
+        server="inverts clients' models into images, which a student learns",
+    )
     Config = DeepInversionConfig
     config: DeepInversionConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

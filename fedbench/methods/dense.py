@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from fedbench.federation.method import Upload
+from fedbench.federation.method import Course, Upload
 from fedbench.federation.server import Server
 from fedbench.synthesis.data_free import DataFreeConfig, DataFreeMethod, Workshop
 from fedbench.synthesis.terms import Terms
@@ -44,6 +44,12 @@ class Dense(DataFreeMethod):
     """Data-free one-shot distillation through a generator."""
 
     name = "dense"
+    course = Course(
+        down="a seed",
+        client="trains from the common start",
+        up="weights, once",
+        server="makes images with a generator and distils what clients say of them",
+    )
     Config = DenseConfig
     config: DenseConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -19,7 +19,7 @@ from pydantic import model_validator
 from fedbench.config import Cell
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
-from fedbench.federation.method import training_images
+from fedbench.federation.method import Course, training_images
 from fedbench.synthesis.local_matching import (
     MatchingConfig,
     MatchingMethod,
@@ -54,6 +54,13 @@ class LocalDM(MatchingMethod, UnionMethod):
     """Each client distils alone by distribution matching; the server unites the sets."""
 
     name = "local_dm"
+    course = Course(
+        down="its quota",
+        client="distils a few images by matching means",
+        up="its synthetic images",
+        server="unites the sets and trains on them",
+        leaves="one model, and the set",
+    )
     Config = LocalDMConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "reference": {
