@@ -34,7 +34,9 @@ class BaseImages(SearchedUnion):
     Config = SearchedConfig
     control = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # As S5 trains on what it compares with distilled images.
         "reference": {"student_recipe": "search", "student_dsa": True, "validation": "pooled"},
+        # What we recommend: the defaults.
         "fedbench": {},
     }
 

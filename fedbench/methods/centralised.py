@@ -42,7 +42,10 @@ class Centralised(Method):
         server="trains on all images",
     )
     Config = CentralisedConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"converged": {"epoch_factor": 3.0}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # Until nothing more is to be had.
+        "converged": {"epoch_factor": 3.0},
+    }
     control = True
     everyone = True
     config: CentralisedConfig

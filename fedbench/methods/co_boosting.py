@@ -89,6 +89,7 @@ class CoBoosting(DataFreeMethod):
     Config = CoBoostingConfig
     config: CoBoostingConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # What we recommend: the defaults.
         "fedbench": {},
         # The command of Co-Boosting's code; its images are normalised by .5 (data.normalisation).
         "reference": {"pool_space": "pixels"},

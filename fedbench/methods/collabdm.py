@@ -102,6 +102,7 @@ class CollabDM(MatchingMethod):
     )
     Config = CollabDMConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # CollabDM's code.
         "reference": {
             "samples": 100,
             "step": "classwise",
@@ -116,6 +117,7 @@ class CollabDM(MatchingMethod):
             "local_momentum": 0.5,
             "local_std": True,
         },
+        # What we recommend: the defaults, written out.
         "fedbench": {"samples": None, "step": "joint", "lr": 20.0, "momentum": 0.0},
     }
     config: CollabDMConfig

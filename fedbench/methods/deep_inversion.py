@@ -90,7 +90,7 @@ class DeepInversionConfig(InversionConfig):
     """Keep made images as floats, or rounded to bytes."""
     pool_limit: int | None = Field(None, ge=1)
     """Images in the pool at most, the oldest batches make room; None keeps all."""
-    own: Literal["none", "unused", "unassigned"] = "none"
+    own: Literal["none", "unused", "unassigned"] = "none"  # S3, but for one experiment
     """Real images that the server owns: of those that `data.train_size` leaves to nobody, or of
     those that the partition gives to no client."""
     own_images: int | None = Field(None, ge=1)
@@ -191,7 +191,7 @@ class DeepInversion(Method):
     Config = DeepInversionConfig
     config: DeepInversionConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # What we recommend (docs/inversion.md): the defaults.
+        # What we recommend: the defaults.
         "fedbench": {},
         # S3's sampling runs as their code behaves.
         "reference": {

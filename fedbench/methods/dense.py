@@ -27,9 +27,9 @@ class DenseConfig(DataFreeConfig):
 
     drawn: bool = True  # DENSE; DAFL: false
     """Draw a class for each image; if not, it is the one that the clients see in it."""
-    activation: float = Field(0.0, ge=0)
+    activation: float = Field(0.0, ge=0)  # DENSE; DAFL: .1
     """λ of the mean size of the clients' features, which is to be large (DAFL)."""
-    entropy: float = Field(0.0, ge=0)
+    entropy: float = Field(0.0, ge=0)  # DENSE; DAFL: 20
     """λ of the entropy of the mean prediction, which is to be large (DAFL)."""
 
     @property
@@ -53,6 +53,7 @@ class Dense(DataFreeMethod):
     Config = DenseConfig
     config: DenseConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # What we recommend: the defaults.
         "fedbench": {},
         # The command of DENSE's README, as its code behaves.
         "reference": {

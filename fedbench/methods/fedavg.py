@@ -47,7 +47,10 @@ class FedAvg(Method):
     )
     control = True
     Config = FedAvgConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"one_shot": {"rounds": 1, "epochs": None}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # One round, with all epochs of the recipe.
+        "one_shot": {"rounds": 1, "epochs": None},
+    }
     config: FedAvgConfig
 
     def skip(self, cell: Cell) -> str | None:

@@ -82,7 +82,9 @@ class FedCGS(Method):
     )
     Config = FedCGSConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # FedCGS' code, but for its extractor of ImageNet.
         "reference": {"covariance": "total", "ridge": 0.0, "packing": "full"},
+        # What we recommend: the defaults, written out.
         "fedbench": {"covariance": "total", "ridge": 1e-3, "packing": "triangle"},
     }
     config: FedCGSConfig

@@ -66,8 +66,7 @@ class FedDF(PublicMethod):
     Config = FedDFConfig
     config: FedDFConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # What we recommend, after measuring on images that are in no test set (docs/public.md):
-        # the defaults.
+        # What we recommend, after measuring on images that are in no test set: the defaults.
         "fedbench": {},
         # The published commands of FedDF's code, validation apart (10 % of the training images,
         # taken before they are spread, of which only `pooled` comes near).

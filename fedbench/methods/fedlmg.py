@@ -117,7 +117,7 @@ class FedLMG(Method):
     Config = FedLMGConfig
     config: FedLMGConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # What we recommend (docs/fedlmg.md): the defaults.
+        # What we recommend, as hold-outs had it: the defaults.
         "fedbench": {},
         # As S4's code behaves, with a prior of ours in place of Stable Diffusion.
         "reference": {

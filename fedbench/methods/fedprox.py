@@ -25,9 +25,9 @@ class FedProx(FedAvg):
 
     name = "fedprox"
     course = Course(
-        down="as FedAvg",
+        down="a seed, then weights, R-1 times",
         client="trains, held near what it was sent",
-        up="as FedAvg",
+        up="weights, R times",
         server="averages weights by numbers of images",
     )
     control = False

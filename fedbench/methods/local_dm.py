@@ -63,6 +63,7 @@ class LocalDM(MatchingMethod, UnionMethod):
     )
     Config = LocalDMConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # The local step of CollabDM's code.
         "reference": {
             "samples": 256,
             "step": "classwise",
@@ -71,6 +72,7 @@ class LocalDM(MatchingMethod, UnionMethod):
             "student_dsa": True,
             "match_std": True,
         },
+        # What we recommend: the defaults, written out.
         "fedbench": {"samples": None, "step": "joint", "lr": 20.0, "momentum": 0.0},
     }
     config: LocalDMConfig

@@ -55,7 +55,9 @@ class LocalKip(UnionMethod):
     )
     Config = LocalKipConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # FedD3's code.
         "reference": {"steps": 3000, "target_batch": 10},
+        # What we recommend: the defaults, written out.
         "fedbench": {"steps": 300, "target_batch": 200},
     }
     config: LocalKipConfig

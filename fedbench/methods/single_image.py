@@ -130,8 +130,7 @@ class SingleImage(PublicMethod):
     Config = SingleImageConfig
     config: SingleImageConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # What we recommend, after measuring on images that are in no test set (docs/public.md):
-        # the defaults.
+        # What we recommend, after measuring on images that are in no test set: the defaults.
         "fedbench": {},
         # S1's headline runs as their code behaves: `jump`, `batches`, k-means that keeps every
         # crop, and a first round that selects with an untrained network. One round; `rounds: 30`
