@@ -42,10 +42,9 @@ def table_of(several: Iterable[Facts], link: str) -> str:
         several: Of all methods.
         link: The folder of their pages, with a slash at its end.
     """
-    lines = [
-        "| method | a client sends | is sent | rounds | BatchNorm | networks may differ | server has |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    head = ("method", "a client sends", "is sent", "rounds", "BatchNorm")
+    head = (*head, "networks may differ", "server has")
+    lines = [_line(head), _line(["---"] * len(head))]
     for found in sorted(several, key=lambda each: (each.control, each.name)):
         name = f"[`{found.name}`]({link}{found.name}.md)" + (f" {CONTROL}" if found.control else "")
         cells = [
