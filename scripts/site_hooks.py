@@ -75,7 +75,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Let the boards' pages lead to the site's own; there is no server to say that a page is not."""
+    """Let the boards' pages lead to the site's own, and leave out what only a server would show."""
     Path(config.site_dir, "404.html").unlink(missing_ok=True)
     for path in Path(config.site_dir, BOARDS).rglob("*.html"):
         text = path.read_text(encoding="utf-8")
