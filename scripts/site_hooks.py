@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import shutil
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -63,7 +64,9 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
     def inline(found: re.Match[str]) -> str:
         path = ROOT / "docs" / posixpath.join(posixpath.dirname(page.file.src_uri), found[1])
-        return path.read_text(encoding="utf-8") if 'class="flow"' in _head(path) else found[0]
+        if 'class="flow"' not in _head(path):
+            return found[0]
+        return f'<span class="flow-frame">{path.read_text(encoding="utf-8")}</span>'
 
     return _DIAGRAM.sub(inline, html)
 
@@ -77,6 +80,8 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 def on_post_build(config: MkDocsConfig) -> None:
     """Let the boards' pages lead to the site's own, and leave out what only a server would show."""
     Path(config.site_dir, "404.html").unlink(missing_ok=True)
+    for path in sorted((ROOT / BOARDS).rglob("*.md")):  # as downloads: MkDocs would render them
+        shutil.copyfile(path, Path(config.site_dir, path.relative_to(ROOT)))
     for path in Path(config.site_dir, BOARDS).rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         turned = re.sub(r'(href="(?:\.\./)+)docs/(\w+)\.md', r"\1\2.html", text)
@@ -173,8 +178,9 @@ def _output(output: dict[str, Any]) -> Iterator[str]:
     elif "image/png" in data:
         yield f'<img alt="" src="data:image/png;base64,{data["image/png"].strip()}">\n\n'
     elif "text/html" in data:
-        # One line, without the notebook's own style: a blank line would end the HTML.
-        table = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL)
+        # One line, without a style of its own: a blank line would end the HTML.
+        style = r'<style.*?</style>| border="1" class="dataframe"'
+        table = re.sub(style, "", "".join(data["text/html"]), flags=re.DOTALL)
         yield f"{' '.join(table.split())}\n\n"
     elif text:
         yield f"<pre><code>{escape(text)}</code></pre>\n\n"
