@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/setup
 	@PYTHON='$(PYTHON)' bash scripts/setup
 	@touch $@
 
-bench: bench-digits ## run the embedded default suite: no download, minutes on two cores
+bench: bench-digits ## run the embedded default suite: no download, a quarter of an hour on two cores
 
 bench-digits: $(STAMP) ## scikit-learn's digits
 	$(call SWEEP,digits)

@@ -92,7 +92,13 @@ def settings_block(found: Facts) -> str:
     lines = []
     for each in found.variants[1:]:
         lines.append(f"- `{found.name} ({each.preset})`: {_cell(each.note)}")
-    lines += [""] * bool(lines)
+    lines += [
+        "",
+        "As `--set method.NAME=VALUE`. Where a source begins with `fedbench` the default is ours, and",
+        "what follows says why, or what the paper has; short names are in",
+        "[sources](../methods.md#sources).",
+        "",
+    ]
     head = ["setting", "default", *(f"`{name}`" for name in differ), "source", "what"]
     lines += [_line(head), _line(["---"] * len(head))]
     for setting in found.settings:
@@ -102,7 +108,7 @@ def settings_block(found: Facts) -> str:
         ]
         cells = [f"`{setting.name}`", f"`{yaml_value(setting.default)}`", *values]
         lines.append(_line([*cells, _cell(setting.source), _cell(setting.what)]))
-    return "\n".join(lines)
+    return "\n".join(lines).strip()
 
 
 def results_block(name: str, boards: dict[str, Board], up: str) -> str:

@@ -42,7 +42,8 @@ def methods(
     load_plugins(plugin)
     memo = Memo(home(), plugin)
     if name is not None:
-        _page(name, memo, as_json)
+        brought = "".join(f" --plugin {target}" for target in plugin or ())
+        _page(name, memo, as_json, brought)
         return
     question = {"methods": METHODS.names()}
     found = memo.answer(question, lambda: {"methods": _methods()})["methods"]
@@ -93,8 +94,8 @@ def _plain(default: object) -> object:
     return default.model_dump(mode="json") if isinstance(default, BaseModel) else default
 
 
-def _page(name: str, memo: Memo, as_json: bool) -> None:
-    """Print what there is to know of one method."""
+def _page(name: str, memo: Memo, as_json: bool, brought: str) -> None:
+    """Print what there is to know of one method; its example names what brought it."""
     if name not in METHODS.names():
         METHODS.get(name)  # raises, and names the nearest
 
@@ -125,7 +126,9 @@ def _page(name: str, memo: Memo, as_json: bool) -> None:
     stdout.print(about)
     stdout.print()
     stdout.print(_settings_table(found))
-    stdout.print(f"\nExample: {found.example}", highlight=False, markup=False, soft_wrap=True)
+    stdout.print(
+        f"\nExample: {found.example}{brought}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def about_lines(found: Facts) -> list[tuple[str, str]]:
