@@ -94,8 +94,8 @@ def settings_block(found: Facts) -> str:
         lines.append(f"- `{found.name} ({each.preset})`: {_cell(each.note)}")
     lines += [
         "",
-        "As `--set method.NAME=VALUE`. Where a source begins with `fedbench` the default is ours, and",
-        "what follows says why, or what the paper has; short names are in",
+        "As `--set method.NAME=VALUE`. Where a source begins with `fedbench` the default is ours,",
+        "and what follows says why, or what the paper has; short names are in",
         "[sources](../methods.md#sources).",
         "",
     ]
