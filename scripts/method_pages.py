@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -42,8 +42,8 @@ def table_of(several: Iterable[Facts], link: str) -> str:
         several: Of all methods.
         link: The folder of their pages, with a slash at its end.
     """
-    head = ("method", "a client sends", "is sent", "rounds", "BatchNorm")
-    head = (*head, "networks may differ", "server has")
+    head = ["method", "a client sends", "is sent", "rounds", "BatchNorm"]
+    head += ["networks may differ", "server has"]
     lines = [_line(head), _line(["---"] * len(head))]
     for found in sorted(several, key=lambda each: (each.control, each.name)):
         name = f"[`{found.name}`]({link}{found.name}.md)" + (f" {CONTROL}" if found.control else "")
@@ -144,7 +144,7 @@ def results_block(name: str, boards: dict[str, Board], up: str) -> str:
     return "\n".join(lines) if len(lines) > 2 else "No published board has a row of it yet."
 
 
-def _setting(title: dict[str, object]) -> str:
+def _setting(title: Mapping[str, object]) -> str:
     """Return a block's title in short."""
     parts = [str(title["dataset"]), str(title["scheme"])]
     parts += [str(title["parameters"]).split(" · ")[0]] if title["parameters"] else []
