@@ -201,7 +201,7 @@ def diagram(found: Facts) -> str:
         *_arrow(left + _BOX, right, top + height * 0.36, down),
         *_arrow(right, left + _BOX, top + height * 0.86, up),
     ]
-    rounds = _rounds(found)
+    rounds = _by_variant(found, lambda each: str(each.rounds)).replace("`", "")
     said = f"rounds: {rounds}" if found.plain.rounds else "no communication"
     foot = top + height + 34
     parts.append(_text(left, foot, f"{said}    ·    in the end: {course['leaves']}", "soft"))

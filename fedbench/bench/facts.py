@@ -294,7 +294,7 @@ def _fields(config: type[Settings], above: str = "") -> Iterator[tuple[str, str,
         if issubclass(kind, Settings) and kind is not Model:
             yield from _fields(kind, f"{above}{name}.")
             continue
-        what = " ".join((field.description or "").split())
+        what = " ".join((field.description or "").replace("``", "`").split())
         yield f"{above}{name}", what, said.get(name, "")
 
 
