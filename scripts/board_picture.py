@@ -19,7 +19,7 @@ from selenium.webdriver.chrome.service import Service
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "board.png"
 #: Of the window, in pixels: what a reader sees first of the page.
-_WIDTH, _HEIGHT = 1480, 1040
+_WIDTH, _HEIGHT = 1480, 1320
 #: Colours that are enough for tables and figures, and keep the file small.
 _COLOURS = 128
 
@@ -36,7 +36,7 @@ def main() -> None:
     with webdriver.Chrome(options=options, service=service) as browser:
         browser.get((board / "index.html").as_uri())
         browser.execute_script("document.querySelector('table').scrollIntoView()")
-        browser.execute_script("window.scrollBy(0, -16)")
+        browser.execute_script("window.scrollBy(0, -28)")
         picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     PICTURE.parent.mkdir(exist_ok=True)
     picture.quantize(_COLOURS).save(PICTURE, optimize=True)
