@@ -35,8 +35,6 @@ def main() -> None:
     service = Service(shutil.which("chromedriver"))
     with webdriver.Chrome(options=options, service=service) as browser:
         browser.get((board / "index.html").as_uri())
-        browser.execute_script("document.querySelector('table').scrollIntoView()")
-        browser.execute_script("window.scrollBy(0, -28)")
         picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     PICTURE.parent.mkdir(exist_ok=True)
     picture.quantize(_COLOURS).save(PICTURE, optimize=True)
