@@ -28,6 +28,8 @@ MAY = {  # who may import whom, besides itself and what is open to all
     "plugins": BELOW_CONFIG | {"config", "federation", "methods"},
     "bench": BELOW_CONFIG | {"config", "federation", "methods", "plugins"},
     "report": {"bench"},
+    # What users import in their tests; nothing imports it.
+    "testing": BELOW_CONFIG | {"config", "federation", "methods", "plugins", "bench"},
     # What users import: it puts the others together, as the command line does, whose progress it
     # shows; nothing imports it.
     "api": BELOW_CONFIG
