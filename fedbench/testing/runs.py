@@ -85,8 +85,7 @@ class Runs:
             f"method {self.name!r} skips it: {entry.skip}",
             "lay what it needs over the tiny cell by `cell`, or set `settings`",
         )
-        runtime = self._runtime(suite)
-        record = run_cell(entry.cell, runtime, suite=suite)
+        record = self.attempt(suite, entry)
         if record.status != "ok":
             broken(
                 "the cell of these properties has to run",
@@ -94,6 +93,10 @@ class Runs:
                 "mend the method, or its `settings` and `cell` here",
             )
         return record
+
+    def attempt(self, suite: str, entry: Planned) -> Record:
+        """Return the record of a planned cell, good or failed (see ``compute``)."""
+        return run_cell(entry.cell, self._runtime(suite), suite=suite)
 
     @cached_property
     def watched(self) -> tuple[Record, Watch]:
