@@ -22,7 +22,7 @@ SWEEP = $(strip $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) 
 	$(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(WANDB)),--wandb))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate paper-tables test test-all lint type check speed report clean-runs
+.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate paper-tables test test-all lint type wheel check speed report clean-runs
 
 help: ## print this help
 	@printf 'make TARGET [NAME=value ...]\n\n'
@@ -70,7 +70,7 @@ report: $(STAMP) ## print the leaderboard of SUITE=digits again
 	$(BIN)/fedbench report $(or $(SUITE),digits)
 
 test: $(STAMP) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slow'
 
 test-all: $(STAMP) ## run the tests, the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
@@ -80,6 +80,9 @@ lint: $(STAMP) ## check style
 
 type: $(STAMP) ## check types
 	$(BIN)/mypy
+
+wheel: $(STAMP) ## build the wheel, install it into an empty environment and use it
+	bash scripts/wheel
 
 check: lint type test ## lint, types and tests
 
