@@ -1,4 +1,7 @@
-"""Every method passes what `fedbench.testing` asks of methods of one's own."""
+"""Every method passes what `fedbench.testing` asks of methods of one's own.
+
+FD3-4, nobody reaches or sends what is not theirs, is among it.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,15 @@ CELLS = {
         {"name": "collabdm", "preset": "reference", **COLLAB, "samples": 5, "expand": 2},
         IPC,
     ),
-    "deep_inversion": ({"name": "deep_inversion", **INVERSION, "label_weights": "absolute"}, {}),
+    "deep_inversion": (
+        {
+            "name": "deep_inversion",
+            **INVERSION,
+            "label_weights": "absolute",
+            "persist_moments": True,
+        },
+        {},
+    ),
     "dense": ({"name": "dense", **MADE}, {}),
     "ensemble": ({"name": "ensemble"}, {}),
     "fedavg": ({"name": "fedavg", "rounds": 2, "epochs": 1}, {}),
