@@ -94,6 +94,12 @@ def test_no_imports_go_round_in_a_circle():
         pytest.fail(" -> ".join(reversed(error.args[1])))
 
 
+def test_only_what_tests_import_imports_pytest():
+    """It is an extra: a wheel runs without it."""
+    users = {path.parent.name for path in FILES if "pytest" in imported(path)}
+    assert users == {"testing"}
+
+
 TORCH_FREE = ("about", "planfile", "records", "sources")
 
 

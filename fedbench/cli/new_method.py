@@ -144,7 +144,7 @@ def _places(name: str, into: Path | None) -> _Places:
 def _rendered(skeleton: str, name: str, places: _Places) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    file = resources.files("fedbench.cli").joinpath("skeletons", f"{skeleton}.jinja")
+    file = resources.files("fedbench.cli").joinpath("skeletons", f"{skeleton}.j2")
     environment = Environment(
         undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )

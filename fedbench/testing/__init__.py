@@ -13,6 +13,13 @@ Every built-in thing passes the same tests. A property that does not hold is tol
 property, what was found, and the fix. Needs pytest: ``pip install 'fedbench-oneshot[test]'``.
 """
 
+from importlib.util import find_spec
+
+if find_spec("pytest") is None:
+    raise ModuleNotFoundError(
+        "fedbench.testing needs pytest: pip install 'fedbench-oneshot[test]'", name="pytest"
+    )
+
 from fedbench.testing.datasets import DatasetProperties
 from fedbench.testing.methods import MethodProperties
 from fedbench.testing.models import ModelProperties
