@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fedbench.data.hashes import file_hashes
@@ -193,7 +194,7 @@ def locate(
     Args:
         spec: The data set.
         root: The data root.
-        path: The folder that the settings give, absolute or below the root.
+        path: The folder, or for tables the file, that the settings give, absolute or below the root.
         cache: The cache's folder, to tell whether the decoded images are there.
         size: Image size in pixels that ``cached`` is about; None for the data set's own.
 
@@ -219,6 +220,8 @@ def _locate(
     best = Sources(spec, root)
     for layout in spec.accepts:
         for place in layout.places:
+            if any((base / place / name).exists() for name in layout.unless):
+                continue
             candidate = _inspect(spec, root, layout, base / place)
             if candidate.found:
                 known = cache is not None and _is_cached(candidate, cache, size)
@@ -242,6 +245,9 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
     empty: list[Path] = []
     for part, patterns in layout.files:
         trees = (find(folder, pattern, layout.suffixes) for pattern in patterns)
+        if folder.is_file():  # `path` is the file itself
+            fits = any(fnmatchcase(folder.name, pattern) for pattern in patterns)
+            trees = iter([Tree((folder,))] if fits else [])
         tree = next((tree for tree in trees if tree.files), Tree())
         if not tree.files:
             missing.append(" or ".join(patterns))
@@ -249,6 +255,8 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
         left_out += tree.left_out
         empty += tree.empty
     where = folder if layout.files else None
+    if folder.is_file():
+        where = folder.parent
     return Sources(
         spec,
         root,
@@ -263,6 +271,6 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
 
 def _absent_folder(spec: DatasetSpec, root: Path, folder: Path) -> Sources:
     """Return the finding for a given `path` that holds nothing of the data set."""
-    if not folder.is_dir():
+    if not folder.exists():
         return Sources(spec, root, spec.accepts[0], folder, missing=("the folder itself",))
     return _inspect(spec, root, spec.accepts[0], folder)
