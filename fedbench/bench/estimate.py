@@ -235,16 +235,23 @@ def _grouped(
 
 def _equal(settings: Mapping[str, Any]) -> str:
     method = {key: value for key, value in settings["method"].items() if key != "preset"}
-    return json.dumps({**settings, "method": method, "seed": None}, sort_keys=True)
+    return json.dumps(_set({**settings, "method": method, "seed": None}), sort_keys=True)
 
 
 def _alike(settings: Mapping[str, Any]) -> str:
-    return json.dumps([list(find(settings, place.split("."))) for place in _ALIKE])
+    return json.dumps(_set([list(find(settings, place.split("."))) for place in _ALIKE]))
 
 
 def _roughly(settings: Mapping[str, Any]) -> str:
     values = [list(find(settings, place.split("."))) for place in _ROUGHLY]
-    return json.dumps([*values, None if _size(settings) else settings["data"]["name"]])
+    return json.dumps(_set([*values, None if _size(settings) else settings["data"]["name"]]))
+
+
+def _set(value: Any) -> Any:
+    """Return settings without those that are None: an older record may not have them at all."""
+    if isinstance(value, Mapping):
+        return {key: _set(item) for key, item in value.items() if item is not None}
+    return [_set(item) for item in value] if isinstance(value, list) else value
 
 
 def _clients(settings: Mapping[str, Any]) -> list[object]:

@@ -420,10 +420,11 @@ _IMAGE_SUFFIXES = (
     ".ppm",
     ".pgm",
 )
-#: What people call the folder of the images to test with, the usual name first.
-_TEST_FOLDERS = ("test", "val", "valid", "validation", "testing")
-_TEST = ("test", tuple(f"{name}/*/**/*" for name in _TEST_FOLDERS))
-_TRAIN = ("train", ("train/*/**/*", "training/*/**/*"))
+#: What people call the folders of the two parts, the usual name first.
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("test", "val", "valid", "validation", "testing")
+_TEST = ("test", tuple(f"{name}/*/**/*" for name in TEST_FOLDERS))
+_TRAIN = ("train", tuple(f"{name}/*/**/*" for name in TRAIN_FOLDERS))
 
 FOLDER = DatasetSpec(
     name="folder",
@@ -452,7 +453,7 @@ FOLDER = DatasetSpec(
             reader=f"{_READERS}.folder:read_undivided",
             files=(("images", _TRAIN[1]),),
             suffixes=_IMAGE_SUFFIXES,
-            unless=_TEST_FOLDERS,
+            unless=TEST_FOLDERS,
         ),
         Layout(
             name="classes",
@@ -460,7 +461,7 @@ FOLDER = DatasetSpec(
             reader=f"{_READERS}.folder:read_undivided",
             files=(("images", ("*/**/*",)),),
             suffixes=_IMAGE_SUFFIXES,
-            unless=("train", "training", *_TEST_FOLDERS),
+            unless=(*TRAIN_FOLDERS, *TEST_FOLDERS),
         ),
     ),
     fetch="give `path` the folder that holds train/ and test/, absolute or below {root}",

@@ -23,6 +23,7 @@ from fedbench.data.apart import at
 from fedbench.data.readers import Decoded, Progress, split_of
 from fedbench.data.readers.network import scaled
 from fedbench.data.subset import stratified
+from fedbench.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -48,6 +49,10 @@ _NO_FEATURES = frozenset({*LABELS, "", "unnamed0", "id", "index", "difficulty", 
 _MOST_WORDS = 100
 #: One row of so many is for testing where there is one file.
 _TESTED = 5
+
+
+class CrowdedError(DataError):
+    """A table has more features than its images have pixels, or none."""
 
 
 def read(sources: Sources, size: int | None, progress: Progress) -> Decoded:
@@ -189,10 +194,9 @@ def _decoded(
     labels = np.array([classes.index(text) for text in texts])
     features, notes = _features(sources, path, tables, names, ~tested)
     if not 0 < features.shape[1] <= size**2:
-        raise sources.fault(
-            path,
-            f"gives {features.shape[1]} features; {size}x{size} pixels hold 1 to {size**2}: set "
-            "data.image_size",
+        raise CrowdedError(
+            f"{path}: gives {features.shape[1]} features; {size}x{size} pixels hold 1 to {size**2}; "
+            "set data.image_size"
         )
     images = np.zeros((len(labels), size**2), dtype=np.uint8)
     images[:, : features.shape[1]] = features
