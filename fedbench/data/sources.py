@@ -154,6 +154,8 @@ class Sources:
 
     def fault(self, path: Path, what: str) -> DataError:
         """Return the error for a damaged or foreign file: it names the file and what helps."""
+        if self.spec.takes_path:  # nobody can fetch it again
+            return DataError(f"{path}: {what}\n  mend what is named, or take it away")
         return DataError(
             f"{path}: {what}\n  put the right file in its place, or remove it and fetch "
             f"{self.name} again\n{self.advice}"

@@ -100,7 +100,7 @@ def _sources(path: Path, root: Path) -> Sources:
                 "images' class folders, or a csv of flows"
             )
         return found
-    inside = _both_parts(path)
+    inside = whole(path)
     while (alone := _only_folder(inside)) is not None:
         inside = alone
     images, flows = locate(FOLDER, root, str(inside)), locate(FLOWS, root, str(path))
@@ -114,11 +114,12 @@ def _sources(path: Path, root: Path) -> Sources:
     )
 
 
-def _both_parts(path: Path) -> Path:
+def whole(path: Path) -> Path:
     """Return the folder that holds train/ and test/ where one of these two was named."""
+    if path.name not in (*TRAIN_FOLDERS, *TEST_FOLDERS) or not path.is_dir():
+        return path
     beside = {entry.name for entry in path.parent.iterdir() if entry.is_dir()}
-    whole = beside & {*TRAIN_FOLDERS} and beside & {*TEST_FOLDERS}
-    return path.parent if whole and path.name in (*TRAIN_FOLDERS, *TEST_FOLDERS) else path
+    return path.parent if beside & {*TRAIN_FOLDERS} and beside & {*TEST_FOLDERS} else path
 
 
 def _only_folder(path: Path) -> Path | None:
@@ -149,8 +150,9 @@ def _refuse_known(path: Path) -> None:
             inside = found.found and found.folder is not None
             if inside and (found.folder or root).is_relative_to(folder):
                 raise DataError(
-                    f"{path} is the data set {name}, which fedbench knows by name: set "
-                    f"FEDBENCH_DATA={root} and take benchmarks/ or `fedbench run --dataset {name}`"
+                    f"{path} holds the data set {name}, which fedbench knows by name: set "
+                    f"FEDBENCH_DATA={root} and take a suite of benchmarks/, or `fedbench run "
+                    f"--dataset {name}`"
                 )
 
 
