@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedbench.cli.console import print_json, stdout
-from fedbench.cli.lookup import find_record
+from fedbench.cli.lookup import find_record, find_suite
 from fedbench.cli.options import AsJson
-from fedbench.cli.report import suite_folder
 from fedbench.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Lines of one section that are printed; --json has them all.
 SHOWN = 20
-_THING = "a record's file, a cell id or its beginning, a suite, or a folder with plan.json"
+_THING = "a record's file, a cell id or its beginning, or a suite's name, file or folder"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +36,8 @@ def diff(
     """Compare two records or two suites: settings, numbers, times, environment.
 
     The exit code is 0 if settings and numbers agree and 1 if not; times and environment may differ.
+
+    Example: fedbench diff digits leaderboards/digits
     """
     records = [_record(text) for text in (one, other)]
     if None not in records:
@@ -47,7 +48,7 @@ def diff(
                 raise SettingsError(
                     f"{text!r} is a record and the other is none; compare two records or two suites"
                 )
-        found = _diff_suites(suite_folder(one), suite_folder(other))
+        found = _diff_suites(find_suite(one), find_suite(other))
     if as_json:
         print_json({"a": one, "b": other, **found})
     else:
@@ -97,9 +98,17 @@ def _record(text: str) -> Record | None:
     Raises:
         SettingsError: It is the beginning of several cells' ids, or means nothing.
     """
-    if not Path(text).is_file() and (suite_folder(text) / "plan.json").exists():
+    path = Path(text)
+    if path.is_dir() or path.suffix in (".yaml", ".yml"):
         return None
-    return find_record(text, _THING)[1]
+    try:
+        return find_record(text, _THING)[1]
+    except SettingsError as error:
+        try:
+            find_suite(text)
+        except SettingsError:
+            raise error from None
+        return None
 
 
 def _places(values: Iterable[Difference]) -> list[dict[str, object]]:
