@@ -150,6 +150,7 @@ def make_report(
         stdout.print("\n".join(words), style="dim", highlight=False, markup=False)
     for found in made.pivots:
         stdout.print(pivot.to_terminal(found), "")
+    _print_verdict(board)
     if live is not None:
         outcome = live.finish(board, made.figures, made.comparisons)
         stderr.print(str(outcome), highlight=False, markup=False)
@@ -158,6 +159,24 @@ def make_report(
     for line in (f"records: {folder / 'records'}", f"page: {target.absolute() / 'index.html'}"):
         stdout.print(line, highlight=False, markup=False, soft_wrap=True)
     return board
+
+
+def _print_verdict(board: Board) -> None:
+    """Print what the board says."""
+    from rich.text import Text
+
+    from fedbench.report.verdict import HEADING, verdict
+
+    sayings = verdict(board)
+    if sayings:
+        stdout.print(Text(HEADING, "bold"))
+    for saying in sayings:
+        if saying.about:
+            stdout.print(Text(saying.about, "italic"))
+        for sentence in saying.sentences:
+            stdout.print(f"- {sentence}", highlight=False, markup=False)
+    if sayings:
+        stdout.print()
 
 
 def _link(out: Path, folder: Path) -> str:

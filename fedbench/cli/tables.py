@@ -50,6 +50,8 @@ def tables(
     Every published cell stands beside the nearest records, with every deviation named. With --run
     the suites of the sources are swept first; their records join those of the published boards, and
     the tables go to tables/ below the home.
+
+    Example: fedbench tables collabdm
     """
     from fedbench.report.paper.build import build, choose
     from fedbench.report.paper.spec import read_sources

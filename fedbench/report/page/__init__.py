@@ -17,7 +17,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup, escape
 
-from fedbench.report import tables
+from fedbench.report import tables, verdict
 from fedbench.report.board import Board
 from fedbench.report.figures import Figure
 from fedbench.report.page import about, lines, terms
@@ -88,6 +88,7 @@ def page(
         beside=[about.beside(found) for found in comparisons if found.row is not None],
         not_run=[about.beside(found) for found in comparisons if found.row is None],
         note=tables.note(board.views),
+        says=(verdict.HEADING, verdict.verdict(board)),
         files=BESIDE,
         safe=Markup,
         style=Markup(_read("style.css")),
