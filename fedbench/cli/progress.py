@@ -26,8 +26,9 @@ from fedbench.cli.console import stderr
 from fedbench.cli.words import duration, position
 from fedbench.imports import heavy_imports
 
-#: Seconds between two lines of a cell's progress where there is no terminal.
-_PACE = 5.0
+#: Seconds between two lines of a cell's progress where there is no terminal, and their share of the
+#: time so far where that is more.
+_PACE, _SHARE = 5.0, 0.1
 
 if TYPE_CHECKING:
     from fedbench.bench.executors import Event
@@ -80,7 +81,7 @@ class _Lines:
     def show(self, progress: context.Progress) -> None:
         """Print where the cell is, unless a line was printed a moment ago."""
         now = time.monotonic()
-        if now - self._said < _PACE:
+        if now - self._said < max(_PACE, _SHARE * (now - self._begun)):
             return
         self._said = now
         place = position(progress.round, progress.rounds, progress.stage)
