@@ -247,7 +247,7 @@ def _roughly(settings: Mapping[str, Any]) -> str:
     return json.dumps(_set([*values, None if _size(settings) else settings["data"]["name"]]))
 
 
-def _set(value: Any) -> Any:
+def _set(value: object) -> object:
     """Return settings without those that are None: an older record may not have them at all."""
     if isinstance(value, Mapping):
         return {key: _set(item) for key, item in value.items() if item is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedbench.cli.console import print_json, stdout
-from fedbench.cli.lookup import find_record, find_suite
+from fedbench.cli.lookup import find_record, find_suite, records_like
 from fedbench.cli.options import AsJson
 from fedbench.errors import SettingsError
 
@@ -101,14 +102,11 @@ def _record(text: str) -> Record | None:
     path = Path(text)
     if path.is_dir() or path.suffix in (".yaml", ".yml"):
         return None
-    try:
-        return find_record(text, _THING)[1]
-    except SettingsError as error:
-        try:
+    if not path.is_file() and not records_like(text):
+        with suppress(SettingsError):
             find_suite(text)
-        except SettingsError:
-            raise error from None
-        return None
+            return None
+    return find_record(text, _THING)[1]
 
 
 def _places(values: Iterable[Difference]) -> list[dict[str, object]]:

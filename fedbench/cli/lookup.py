@@ -39,7 +39,7 @@ def find_suite(text: str) -> Path:
     for folder in (home() / (name or text), boards.absolute() / (name or text)):
         if (folder / PLAN).is_file():
             return folder
-    if name is None and (found := _records(text)):
+    if name is None and (found := records_like(text)):
         return found[0].parent.parent
     known = sorted(each.parent.name for top in (home(), boards) for each in top.glob(f"*/{PLAN}"))
     raise SettingsError(
@@ -64,7 +64,7 @@ def find_suite_file(text: str) -> Path:
     if path.suffix in _YAML:
         raise SettingsError(f"there is no suite file {path}{_nearest_file(path)}")
     name = text
-    if path.exists() or _records(text):
+    if path.exists() or records_like(text):
         name = find_suite(text).name
     files = _suite_files()
     if name not in files:
@@ -123,7 +123,7 @@ def find_record(text: str, names: str = NAMES) -> tuple[Path, Record]:
     if path.suffix == ".json" or (len(path.parts) > 1 and path.is_dir()):
         what = "a folder; name one of its records" if path.is_dir() else "not here"
         raise SettingsError(f"{path} is {what}: give {names}")
-    found = _records(text)
+    found = records_like(text)
     ids = sorted({path.stem for path in found})
     if len(ids) > 1:
         raise SettingsError(
@@ -134,7 +134,7 @@ def find_record(text: str, names: str = NAMES) -> tuple[Path, Record]:
     return found[0], read_record(found[0])
 
 
-def _records(text: str) -> list[Path]:
+def records_like(text: str) -> list[Path]:
     """Return the records whose ids begin so, ``SUITE/ID`` in one suite, the home's first."""
     suite, _, beginning = text.rpartition("/")
     if not beginning or set(beginning) - set("0123456789abcdef"):

@@ -86,7 +86,10 @@ def _print(name: str, text: str) -> None:
 def _say(seen: Look, choice: Choice, methods: list[Line]) -> None:
     """Print what was seen and chosen."""
     data, kind = seen.loaded, "flows" if seen.flows else "images"
-    _print("data", f"{seen.sources.folder}: {len(data.train):,} training, {len(data.test):,} test {kind}")
+    _print(
+        "data",
+        f"{seen.sources.folder}: {len(data.train):,} training, {len(data.test):,} test {kind}",
+    )
     held = Counter(data.classes[label] for label in data.train.labels.tolist())
     named = [f"{name} {many:,}" for name, many in held.most_common()]
     rest = f", ... {named[-1]}" if len(named) > _NAMED else ""

@@ -65,7 +65,7 @@ def run(
     record: Annotated[
         str | None,
         typer.Option(
-            help="Reproduce a record (its file or its cell's id), and say whether the numbers agree."
+            help="Reproduce a record (its file, or its cell's id); say whether the numbers agree."
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute again.")] = False,

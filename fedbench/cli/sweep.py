@@ -123,7 +123,9 @@ def sweep(
     )
     plan = replace(order.plan, plugins=tuple(loaded_files()))
     if beside is not None:
-        plan = stand_beside(find_suite(beside), plan, means.home / order.suite.name, dry_run=dry_run)
+        plan = stand_beside(
+            find_suite(beside), plan, means.home / order.suite.name, dry_run=dry_run
+        )
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
     survey = survey_of(order, means, redo, crew)
     crew = crew.shared(survey.estimate)

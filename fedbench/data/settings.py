@@ -27,8 +27,8 @@ class Data(Settings):
     name: str = "digits"
     """The data set's name; `fedbench datasets` lists them."""
     path: str | None = None
-    """For `folder`, `flows` and `nidd_5g`: its place below the data root, or an absolute path. Part of
-    the cell's id."""
+    """For `folder`, `flows` and `nidd_5g`: its place below the data root, or an absolute path. Part
+    of the cell's id."""
     train_size: int | None = Field(None, ge=1)
     """Training images to take, stratified by class; None takes all."""
     test_size: int | None = Field(None, ge=1)

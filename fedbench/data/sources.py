@@ -196,7 +196,7 @@ def locate(
     Args:
         spec: The data set.
         root: The data root.
-        path: The folder, or for tables the file, that the settings give, absolute or below the root.
+        path: The folder, or a table's file, that the settings give: absolute or below the root.
         cache: The cache's folder, to tell whether the decoded images are there.
         size: Image size in pixels that ``cached`` is about; None for the data set's own.
 

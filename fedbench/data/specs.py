@@ -387,8 +387,8 @@ FLOWS = DatasetSpec(
     accepts=(
         Layout(
             name="two files",
-            words="PATH/ with train.csv and test.csv, plain or .gz: a header, numbers and words, and "
-            "a column for the class called label, class, attack, ...",
+            words="PATH/ with train.csv and test.csv, plain or .gz: a header, numbers and words, "
+            "and a column for the class called label, class, attack, ...",
             reader=f"{_READERS}.flows:read",
             files=(
                 ("train", ("train.csv", "train.csv.gz")),
@@ -441,8 +441,9 @@ FOLDER = DatasetSpec(
     accepts=(
         Layout(
             name="folder",
-            words="PATH/train/<class>/ and PATH/test/<class>/ (or val, valid, validation) with "
-            "images (png, jpg, jpeg, jfif, bmp, webp, gif, tif, tiff, ppm, pgm), subfolders allowed",
+            words="PATH/train/<class>/ and PATH/test/<class>/ (or val, valid, validation) "
+            "with images (png, jpg, jpeg, jfif, bmp, webp, gif, tif, tiff, ppm, pgm), subfolders "
+            "allowed",
             reader=f"{_READERS}.folder:read",
             files=(_TRAIN, _TEST),
             suffixes=_IMAGE_SUFFIXES,

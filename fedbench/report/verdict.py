@@ -1,4 +1,4 @@
-"""What a board says in plain sentences: which rows to look at by bytes, and which gaps are no noise.
+"""What a board says in plain sentences: which rows to look at, and which gaps are no noise.
 
 Made from plan and records alone, a few sentences for each block; of many blocks, counts.
 """
@@ -130,9 +130,10 @@ def _against_best(ranked: Sequence[Row], members: Sequence[Row]) -> list[str]:
             (ahead if beyond else level).append(f"{_name(row)} {_gap(gap)}")
     if not ahead and not level:
         return []
+    clear, chance = (", ".join(found) or "none" for found in (ahead, level))
     return [
-        f"Best is {_name(best)}, {accuracy_of(best)} %. Differences beyond the noise (points, paired "
-        f"over seeds, at 95 %): {', '.join(ahead) or 'none'}. Within it: {', '.join(level) or 'none'}."
+        f"Best is {_name(best)}, {accuracy_of(best)} %. Differences beyond the noise (points, "
+        f"paired over seeds, at 95 %): {clear}. Within it: {chance}."
     ]
 
 
@@ -159,8 +160,8 @@ def _counts(several: Sequence[Sequence[Row]]) -> Saying:
     ]
     if told:
         sentences.append(
-            f"In {clear} of {told} blocks the best differs from the second beyond the noise (paired "
-            "over seeds, at 95 %)."
+            f"In {clear} of {told} blocks the best differs from the second beyond the noise "
+            "(paired over seeds, at 95 %)."
         )
     return Saying(f"Over {len(several)} blocks", tuple(sentences))
 
@@ -173,8 +174,8 @@ def _noise(board: Board) -> list[str]:
     seeds = "1 seed" if most == 1 else f"{most} seeds"
     return [
         f"With {seeds} nothing can be said about noise: a difference may be chance. "
-        f"`fedbench sweep {board.plan.suite} --profile {board.plan.profile} --seeds {SEEDS}` computes "
-        "what is lacking."
+        f"`fedbench sweep {board.plan.suite} --profile {board.plan.profile} --seeds {SEEDS}` "
+        "computes what is lacking."
     ]
 
 
@@ -187,7 +188,8 @@ def _missing(board: Board) -> list[str]:
             name = labels.method_label(method["name"], preset_label(method), ())
             reasons.setdefault(" ".join(entry.skip.split()), set()).add(name)
     return [
-        f"Skipped: {', '.join(sorted(names))}: {reason}." for reason, names in sorted(reasons.items())
+        f"Skipped: {', '.join(sorted(names))}: {reason}."
+        for reason, names in sorted(reasons.items())
     ]
 
 
@@ -210,7 +212,7 @@ def _ranked(members: Sequence[Row]) -> list[Row]:
 
 
 def _controls(members: Sequence[Row]) -> list[Row]:
-    """Return the controls that send something: what stays at the clients serves one of them only."""
+    """Return the controls that send something: what stays at a client serves that one alone."""
     return [row for row in members if row.control and _known(row) and row.values["bytes_total"]]
 
 

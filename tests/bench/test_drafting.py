@@ -56,7 +56,8 @@ def test_clients_budgets_and_images_suit_the_counts(photos):
     found, choice, _, path = photos
     assert (found.sizes, found.modes, found.shorter) == ({(20, 24): 303}, {"L": 303}, 20)
     assert found.loaded.train.images.shape[1:] == (1, 16, 16)
-    assert choice.rarest[:2] == ("owl", 2)
+    assert choice.rarest == ("owl", 2)
+    assert choice.sizes["smoke"].rarest == 2
     quick = choice.sizes["quick"]
     assert (quick.clients, quick.ipc, quick.batch) == ((5,), (10,), 16)
     assert choice.public == 30  # the budget's; a tenth of the images is less, a fifth more

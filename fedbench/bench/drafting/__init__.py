@@ -1,1 +1,1 @@
-"""A first suite for somebody's own data: what is there, what suits it, and the file that says so."""
+"""A first suite for somebody's own data: what is there, what suits it, and the file."""

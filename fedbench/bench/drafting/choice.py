@@ -17,7 +17,7 @@ from fedbench.errors import DataError, PartitionError
 
 #: Profiles of a suite, the smallest first.
 PROFILES = ("smoke", "quick", "standard", "paper")
-#: Skews to choose from, the most skewed first; ``None`` is an even split.
+#: Skews to choose from, the most skewed first.
 _BETAS = {
     "smoke": (0.5, 1.0, 10.0),
     "quick": (0.1, 0.5),
@@ -47,9 +47,10 @@ class Size:
         train: Training images of all clients.
         test: Test images; None takes all.
         clients: Numbers of clients, ascending.
-        betas: Dirichlet concentrations that could be drawn for all of these; empty is an even split.
+        betas: Dirichlet concentrations that can be drawn for all of these.
         dropped: Others that could not.
         classes: How many there are.
+        rarest: Training images of the smallest class.
         ipc: Budgets in images per class, ascending.
         min_size: Images that every client has at least.
         batch: Images in a step of a client.
@@ -63,6 +64,7 @@ class Size:
     betas: tuple[float, ...]
     dropped: tuple[float, ...]
     classes: int
+    rarest: int
     ipc: tuple[int, ...]
     min_size: int
     batch: int
@@ -77,15 +79,14 @@ class Choice:
         classes: How many there are.
         images: Training images in all.
         public: Of these, those that no client holds and the server has; 0 is none.
-        rarest: The name of the smallest class and how many training images the clients have of it,
-            all of them and in the quick profile.
+        rarest: The name of the smallest class, and how many training images the clients have of it.
         sizes: By profile.
     """
 
     classes: int
     images: int
     public: int
-    rarest: tuple[str, int, int]
+    rarest: tuple[str, int]
     sizes: dict[str, Size]
 
 
@@ -105,10 +106,9 @@ def choose(look: Look) -> Choice:
     main = _budgets(labels, (1, 10))[-1]
     public = _public(images, main * classes)
     held = _counts(labels, images - public)
-    quick = _counts(labels, min(images - public, _MOST["quick"]))
     rarest = int(np.argmin(held))
     sizes = {name: _size(name, look, images - public, main) for name in PROFILES}
-    of_rarest = (look.loaded.classes[rarest], int(held[rarest]), int(quick[rarest]))
+    of_rarest = (look.loaded.classes[rarest], int(held[rarest]))
     return Choice(classes, images, public, of_rarest, sizes)
 
 
@@ -141,6 +141,7 @@ def _size(name: str, look: Look, images: int, main: int) -> Size:
         betas=betas[:1] if name == "smoke" else betas,
         dropped=tuple(b for b in _BETAS[name] if b not in betas),
         classes=len(look.loaded.classes),
+        rarest=int(np.bincount(chosen, minlength=len(look.loaded.classes)).min()),
         ipc=budgets.get(name) or _budgets(labels, (1, 10, 50)),
         min_size=min_size,
         batch=16 if name == "smoke" or train // clients[-1] < _FULL_BATCHES else 64,
@@ -150,9 +151,10 @@ def _size(name: str, look: Look, images: int, main: int) -> Size:
 
 def _clients(images: int) -> tuple[int, ...]:
     """Return numbers of clients, each with enough images on average."""
-    found = tuple(k for k in (5, 10, 20) if images >= 10 * _EACH * k) or tuple(
-        k for k in (5, 3) if images >= _EACH * k
-    )[:1]
+    found = (
+        tuple(k for k in (5, 10, 20) if images >= 10 * _EACH * k)
+        or tuple(k for k in (5, 3) if images >= _EACH * k)[:1]
+    )
     return found or (2,)
 
 

@@ -7,7 +7,6 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from fedbench.bench.drafting.choice import PROFILES, Choice, Size
 from fedbench.bench.drafting.lines import Line, lines
@@ -24,8 +23,8 @@ _EPOCHS = {"smoke": 8, "quick": 20, "standard": 20, "paper": 100}
 _ABOUT = {
     "smoke": "Does it run, and does it learn something?",
     "quick": "A first impression on two cores, one seed.",
-    "standard": "More skews, numbers of clients and budgets, three seeds: enough to tell noise from "
-    "a difference.",
+    "standard": "More skews, numbers of clients and budgets, three seeds: enough to tell a "
+    "difference from noise.",
     "paper": "The papers' network and the methods' own lengths. Wants a GPU.",
 }
 
@@ -101,8 +100,9 @@ def _head(look: Look, choice: Choice, name: str) -> Iterator[str]:
     data = look.loaded
     kind = "flows" if look.flows else "images"
     shape = "x".join(map(str, data.train.images.shape[1:]))
-    yield "# A first suite for your own data, written by `fedbench new-suite`; change what you like."
-    seen = f"{len(data.classes)} classes, {choice.images:,} training and {len(data.test):,} test {kind}"
+    yield "# A first suite for your data, written by `fedbench new-suite`; change what you like."
+    counts = f"{choice.images:,} training and {len(data.test):,} test {kind}"
+    seen = f"{len(data.classes)} classes, {counts}"
     yield from _comment(f"Seen: {'. '.join([seen, *data.notes])}", "")
     yield f"name: {name}"
     yield f"title: {_flow(f'{name}, your own {kind} as {shape}, {len(data.classes)} classes')}"
@@ -134,24 +134,22 @@ def _why_size(look: Look) -> str:
     modes = ", ".join(f"{mode} ({many:,})" for mode, many in look.modes.items())
     return (
         f"Files of {some} pixels; modes {modes}. The shorter sides' median is {look.shorter}: "
-        f"{look.data.size} is the largest of {', '.join(map(str, SIZES))} that it fills. Time grows "
-        "with the square."
+        f"{look.data.size} is the largest of {', '.join(map(str, SIZES))} that it fills. Time "
+        "grows with the square."
     )
 
 
 def _why_half(look: Look) -> str:
     values = look.loaded.train.images.float() / 255
     return (
-        f"Pixels have mean {values.mean():.2f} and deviation {values.std():.2f}; `half` (.5 and .5) "
-        "asks no client for such numbers."
+        f"Pixels have mean {values.mean():.2f} and deviation {values.std():.2f}; `half` (.5 and "
+        ".5) asks no client for such numbers."
     )
 
 
 def _why_train_size(choice: Choice) -> str:
     if not choice.public:
-        return (
-            "The clients hold all training images. Methods that need public ones are left out below."
-        )
+        return "The clients hold all training images. What needs public ones is left out."
     return (
         f"{choice.public:,} of the {choice.images:,} training images are nobody's: the server has "
         "them as public images (FedDF) or to learn what images look like (FedLMG). That is a "
@@ -161,11 +159,11 @@ def _why_train_size(choice: Choice) -> str:
 
 
 def _why_budget(size: Size, choice: Choice) -> str:
-    name, whole, _ = choice.rarest
+    name, whole = choice.rarest
     return (
         f"{_each(size.ipc[0])} of each of {size.classes} classes, "
-        f"{size.image}x{size.image} pixels each. The smallest class, {name!r}, has {whole:,} at the "
-        "clients."
+        f"{size.image}x{size.image} pixels each. The smallest class, {name!r}, has {whole:,} at "
+        "the clients."
     )
 
 
@@ -193,7 +191,9 @@ def _methods(found: Sequence[Line], indent: str) -> Iterator[str]:
         if line.why_not is None:
             yield f"{indent}  - {text}"
         else:
-            yield from _comment(f"{line.settings['name']} does not fit: {line.why_not}", indent + "  ")
+            yield from _comment(
+                f"{line.settings['name']} does not fit: {line.why_not}", indent + "  "
+            )
             yield f"{indent}  # - {text}"
 
 
@@ -210,7 +210,9 @@ def _excluded(choice: Choice) -> Iterator[str]:
     if too_large and choice.public:
         yield "exclude:"
         when = _flow({"method": "feddf", "budget.pixels": too_large})
-        reason = _flow(f"its public images would be more than the {choice.public:,} that are nobody's")
+        reason = _flow(
+            f"its public images would be more than the {choice.public:,} that are nobody's"
+        )
         yield f"  - {{when: {when}, reason: {reason}}}"
 
 
@@ -220,7 +222,9 @@ def _profile(
     size, usual = choice.sizes[name], choice.sizes["quick"]
     yield from _comment(_ABOUT[name], "  ")
     yield f"  {name}:"
-    differing = _differing(fixed[name], fixed["quick"], leave=() if name == "smoke" else ("budget",))
+    differing = _differing(
+        fixed[name], fixed["quick"], leave=() if name == "smoke" else ("budget",)
+    )
     if differing:
         yield "    fixed:"
         yield from (f"      {part}: {_flow(values)}" for part, values in differing.items())
@@ -263,7 +267,7 @@ def _comment(text: str, indent: str) -> list[str]:
     )
 
 
-def _flow(value: Any) -> str:
+def _flow(value: object) -> str:
     """Return a value as YAML on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"

@@ -21,8 +21,8 @@ from fedbench.methods import METHODS
 #: Augmentations that mirror nothing: who knows whether a mirrored image keeps its class?
 _NO_FLIP = "color_crop_cutout_scale_rotate"
 _PICTURES = (
-    "made for pictures, in which neighbouring pixels go together; those of a flow are neighbours in "
-    "the file and nothing else"
+    "made for pictures, in which neighbouring pixels go together; those of a flow are neighbours "
+    "in the file and nothing else"
 )
 _CROPS = "crops of a photograph look like no flow"
 #: Methods that make or take pictures, which flows are not.
@@ -82,9 +82,7 @@ _SMOKE: Mapping[str, tuple[Tree, ...]] = {
     "collabdm": ({"iterations": 10, "local_iterations": 10},),
     "local_dm": ({"iterations": 10},),
     "local_kip": ({"steps": 20, "target_batch": 50},),
-    "trajectory_matching": (
-        {"experts": 2, "start_epochs": 1, "iterations": 5, "inner_steps": 3},
-    ),
+    "trajectory_matching": ({"experts": 2, "start_epochs": 1, "iterations": 5, "inner_steps": 3},),
     "dense": (_DATA_FREE_SMOKE | _BLIND,),
     "co_boosting": (_DATA_FREE_SMOKE,),
     "deep_inversion": (
@@ -156,16 +154,14 @@ def _own(name: str, profile: str, look: Look, choice: Choice) -> Tree:
         found["augment"] = "none" if look.flows else _NO_FLIP
     if name == "fedlmg" and choice.public:
         found["prior"] = f"unused@{choice.public}"
-    scarce = choice.rarest[1] if profile == "paper" else choice.rarest[2]
-    if name == "collabdm" and scarce < max(choice.sizes[profile].ipc):
+    size = choice.sizes[profile]
+    if name == "collabdm" and size.rarest < max(size.ipc):
         # It starts from as many real images of each class as the budget has.
         found["initial"] = "noise"
     return found
 
 
-def _why_not(
-    settings: Tree, look: Look, choice: Choice, fixed: Tree, size: Size
-) -> str | None:
+def _why_not(settings: Tree, look: Look, choice: Choice, fixed: Tree, size: Size) -> str | None:
     """Say why a method does not fit, or return None."""
     name = settings["name"]
     if look.flows and name in _PICTURES_ONLY:

@@ -1,4 +1,4 @@
-"""What there is at a path: images in class folders or a csv of flows, counted by the suite's readers."""
+"""What there is at a path: images in class folders or a csv of flows, as the readers see it."""
 
 from __future__ import annotations
 

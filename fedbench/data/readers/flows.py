@@ -140,7 +140,7 @@ def _check_header(sources: Sources, path: Path, header: list[str]) -> None:
         raise sources.fault(
             path,
             f"has no header: its first row is {', '.join(header[:5])}, ...; put the names of the "
-            "columns into a first row (NSL-KDD's own files have none, and are the data set nsl_kdd)",
+            "columns into a first row (NSL-KDD's own files have none: the data set nsl_kdd)",
         )
     if label_of(header) is None:
         raise sources.fault(
@@ -189,14 +189,15 @@ def _decoded(
     classes = tuple(sorted(set(texts[~tested])))
     if unknown := sorted(set(texts[tested]) - {*classes}):
         raise sources.fault(
-            path, f"has no training row of {', '.join(map(repr, unknown))}, which the test rows have"
+            path,
+            f"has no training row of {', '.join(map(repr, unknown))}, which the test rows have",
         )
     labels = np.array([classes.index(text) for text in texts])
     features, notes = _features(sources, path, tables, names, ~tested)
     if not 0 < features.shape[1] <= size**2:
         raise CrowdedError(
-            f"{path}: gives {features.shape[1]} features; {size}x{size} pixels hold 1 to {size**2}; "
-            "set data.image_size"
+            f"{path}: gives {features.shape[1]} features; {size}x{size} pixels hold 1 to "
+            f"{size**2}; set data.image_size"
         )
     images = np.zeros((len(labels), size**2), dtype=np.uint8)
     images[:, : features.shape[1]] = features
@@ -245,9 +246,7 @@ def _features(
             continue
         kinds = [table[name].type for table in tables]
         if all(pa.types.is_integer(k) or pa.types.is_floating(k) or _empty(k) for k in kinds):
-            values = np.concatenate(
-                [table[name].cast(pa.float64()).to_numpy() for table in tables]
-            )
+            values = np.concatenate([table[name].cast(pa.float64()).to_numpy() for table in tables])
             if np.isinf(values).any():
                 raise sources.fault(path, f"has an infinite value in column {name!r}")
             columns.append(scaled(values, train))
