@@ -55,7 +55,7 @@ def check_place(place: str, value: str) -> None:
         if meant
         else f"{section} has: {', '.join(sorted(names))}"
     )
-    raise SettingsError(f"--set {place}: there is no setting {key!r} in {section}; {fix}")
+    raise SettingsError(f"--set {place}: there is no setting {key!r} in {section}{hint}; {fix}")
 
 
 def _following(words: Sequence[str], word: str) -> str:

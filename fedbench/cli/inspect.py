@@ -39,7 +39,10 @@ def register(app: typer.Typer) -> None:
 
 
 def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
-    """List the methods, their settings and presets."""
+    """List the methods, their settings and presets.
+
+    Example: fedbench methods --json
+    """
     load_plugins(plugin)
     question = {"methods": METHODS.names()}
     found = Memo(home(), plugin).answer(question, lambda: {"methods": _methods()})["methods"]

@@ -63,10 +63,9 @@ def find_suite_file(text: str) -> Path:
         return path
     if path.suffix in _YAML:
         raise SettingsError(f"there is no suite file {path}{_nearest_file(path)}")
-    name = text
-    if path.exists() or records_like(text):
+    name, files = text, _suite_files()
+    if name not in files and (path.exists() or records_like(text)):
         name = find_suite(text).name
-    files = _suite_files()
     if name not in files:
         ours = [each for each, file in files.items() if "benchmarks" in file.parts]
         raise SettingsError(
@@ -120,15 +119,16 @@ def find_record(text: str, names: str = NAMES) -> tuple[Path, Record]:
     path = Path(text).absolute()
     if path.is_file():
         return path, read_record(path)
-    if path.suffix == ".json" or (len(path.parts) > 1 and path.is_dir()):
-        what = "a folder; name one of its records" if path.is_dir() else "not here"
-        raise SettingsError(f"{path} is {what}: give {names}")
+    if path.suffix == ".json":
+        raise SettingsError(f"there is no record {path}; give {names}")
     found = records_like(text)
     ids = sorted({path.stem for path in found})
     if len(ids) > 1:
         raise SettingsError(
             f"{text!r} is the beginning of {len(ids)} cell ids: {', '.join(ids[:5])}"
         )
+    if not found and path.is_dir():
+        raise SettingsError(f"{path} is a folder and no record; give {names}")
     if not found:
         raise SettingsError(f"there is nothing called {text!r} here; give {names}")
     return found[0], read_record(found[0])
