@@ -60,7 +60,7 @@ bench-network: $(STAMP) ## NSL-KDD's network flows (below FEDBENCH_DATA; see doc
 	$(call SWEEP,network)
 
 validate: $(STAMP) ## check every suite file
-	$(BIN)/fedbench validate benchmarks/*.yaml benchmarks/paper/*.yaml
+	$(BIN)/fedbench validate benchmarks/*.yaml benchmarks/paper/*.yaml benchmarks/studies/*.yaml
 
 paper-tables: $(STAMP) ## papers' tables beside ours, from committed records (SOURCE=name; RUN=1 PROFILE=quick SEEDS=3 computes what is missing first)
 	$(strip $(BIN)/fedbench tables $(SOURCE) $(if $(filter-out 0,$(RUN)),--run --profile $(PROFILE) \

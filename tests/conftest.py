@@ -26,6 +26,12 @@ def pytest_addoption(parser):
         choices=("cpu", "cuda"),
         help="of the tests in tests/cuda; a card by default, or the CPU where there is none",
     )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=6,
+        help="of the slow storm of tests/integration; twenty take five minutes (6)",
+    )
 
 
 @pytest.fixture(autouse=True)

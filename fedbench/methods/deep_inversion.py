@@ -33,11 +33,11 @@ from fedbench.federation.work import load
 from fedbench.models.families import MODELS
 from fedbench.models.net import Net
 from fedbench.models.settings import Model, why_not
-from fedbench.synthesis.inversion import Draw, Inverter, frozen, one_teacher, some_teachers
+from fedbench.synthesis.inversion import Draw, Inverter, one_teacher, some_teachers
 from fedbench.synthesis.inverting import InversionConfig
 from fedbench.synthesis.lessons import OWN, Lesson, Tutor
 from fedbench.synthesis.pool import UNKNOWN, ImagePool
-from fedbench.synthesis.teachers import Teachers
+from fedbench.synthesis.teachers import Teachers, frozen
 from fedbench.training.distillation import Distillation
 from fedbench.training.recipe import Augment, Recipe
 

@@ -7,8 +7,7 @@ the whole pool. How teachers are weighed and what students see is told in the me
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
 import torch
@@ -28,12 +27,11 @@ from fedbench.federation.stages import Kept
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 from fedbench.models.families import MODELS
-from fedbench.models.inference import ask
 from fedbench.models.net import Net
 from fedbench.models.settings import Model, why_not
 from fedbench.synthesis import generator as generators
 from fedbench.synthesis.pool import ImagePool
-from fedbench.synthesis.teachers import Teachers, mixture
+from fedbench.synthesis.teachers import Teachers, frozen, mixture
 from fedbench.synthesis.terms import Terms
 from fedbench.training.distillation import Distillation
 from fedbench.training.recipe import Augment, Recipe
@@ -291,21 +289,20 @@ class Workshop:
             net.to(memory_format=torch.channels_last)  # x1.3 to x1.6
         noise = torch.randn(config.batch_size, config.noise, generator=source)
         labels = torch.randint(shape.classes, (config.batch_size,), generator=source)
-        bf16 = server.cell.precision == "bf16-mixed"
-        module = Generation(
-            net,
-            noise,
-            labels.sort().values,
-            terms=config.terms,
-            teachers=self.teachers,
-            shares=self.shares,
-            student=lambda images: ask(self.student, images, bf16=bf16)[1],
-            normalisation=shape.normalisation,
-            view=standard(server, config.view),
-            lr=config.generator_lr,
-            clip_norm=config.generator_clip,
-        )
-        with _frozen(self.student):
+        with frozen(self.student, server.inference) as student:
+            module = Generation(
+                net,
+                noise,
+                labels.sort().values,
+                terms=config.terms,
+                teachers=self.teachers,
+                shares=self.shares,
+                student=lambda images: student.logits(images)[0],
+                normalisation=shape.normalisation,
+                view=standard(server, config.view),
+                lr=config.generator_lr,
+                clip_norm=config.generator_clip,
+            )
             ticks = Ticks(config.steps, source.initial_seed())
             server.fit(module, ticks, name="generator", steps=config.steps)
         images = shape.normalisation.of_unit(module.best.detach())
@@ -378,13 +375,3 @@ def _networks(server: Server, uploads: Iterable[Upload]) -> tuple[list[ClientInf
 
 def _student_model(server: Server, config: DataFreeConfig) -> Model:
     return config.model or server.cell.models[0]
-
-
-@contextmanager
-def _frozen(net: nn.Module) -> Iterator[None]:
-    """Let no gradient reach a network's weights inside the block."""
-    net.requires_grad_(False)
-    try:
-        yield
-    finally:
-        net.requires_grad_(True)

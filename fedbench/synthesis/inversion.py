@@ -7,8 +7,7 @@ descent of one batch. Nothing here knows a server or a pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -17,8 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedbench.errors import TrainingError
-from fedbench.models.inference import Inference
-from fedbench.models.net import Net
 from fedbench.synthesis.teachers import UNSEEN, Teachers, batch_norm_gap, mixture
 
 Keep = Literal["last", "best", "best_view"]
@@ -379,20 +376,6 @@ class Inverter:
             return weights
         # The asked teachers' weights of an image have the mean 1: who knows it better counts more.
         return weights / weights.mean(0).clamp_min(1e-30)
-
-
-@contextmanager
-def frozen(net: Net, inference: Inference) -> Iterator[Teachers]:
-    """Ask a network that learns as if it were a teacher, inside the block; then it learns again."""
-    learns = [weight.requires_grad for weight in net.parameters()]
-    modes = [(module, module.training) for module in net.modules()]
-    try:
-        yield Teachers([net], inference)
-    finally:
-        for weight, asked in zip(net.parameters(), learns, strict=True):
-            weight.requires_grad_(asked)
-        for module, training in modes:
-            module.training = training
 
 
 def _cosine(steps: int) -> Callable[[int], float]:

@@ -7,7 +7,8 @@ BatchNorm statistics of a batch are from those of the client's data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -200,3 +201,17 @@ def _layer(norm: nn.Module, given: Tensor) -> Layer:
     assert isinstance(mean, Tensor)
     assert isinstance(var, Tensor)
     return Layer(found.mean, found.var, mean, var)
+
+
+@contextmanager
+def frozen(net: Net, inference: Inference) -> Iterator[Teachers]:
+    """Ask a network that learns as if it were a teacher, inside the block; then it learns again."""
+    learns = [weight.requires_grad for weight in net.parameters()]
+    modes = [(module, module.training) for module in net.modules()]
+    try:
+        yield Teachers([net], inference)
+    finally:
+        for weight, asked in zip(net.parameters(), learns, strict=True):
+            weight.requires_grad_(asked)
+        for module, training in modes:
+            module.training = training

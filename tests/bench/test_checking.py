@@ -254,3 +254,13 @@ def test_every_suite_of_a_paper_is_right_and_has_a_scaled_version(path):
     assert not found.problems
     assert {"smoke", "quick", "paper"} <= set(found.cells)
     assert all(skipped == 0 for _, skipped, _ in found.cells.values())
+
+
+@pytest.mark.parametrize(
+    "path", sorted(BENCHMARKS.glob("studies/*.yaml")), ids=lambda path: path.stem
+)
+def test_every_study_is_right_and_has_two_sizes(path):
+    found = check(path)
+    assert not found.problems
+    assert {"smoke", "quick"} <= set(found.cells)
+    assert all(skipped == 0 for _, skipped, _ in found.cells.values())

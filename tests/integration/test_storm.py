@@ -54,8 +54,8 @@ def test_three_kills_leave_no_trace(calm, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_kills_leave_no_trace(calm, tmp_path):
-    storm(calm, tmp_path, kills=20, seed=2)
+def test_many_kills_leave_no_trace(calm, tmp_path, request):
+    storm(calm, tmp_path, kills=request.config.getoption("--kills"), seed=2)
 
 
 SLEEPER = """

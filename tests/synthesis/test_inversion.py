@@ -18,7 +18,6 @@ from fedbench.synthesis.inversion import (
     Inverter,
     Terms,
     divergence,
-    frozen,
     jittered,
     label_loss,
     label_table,
@@ -27,7 +26,7 @@ from fedbench.synthesis.inversion import (
     some_teachers,
     total_variation,
 )
-from fedbench.synthesis.teachers import Teachers
+from fedbench.synthesis.teachers import Teachers, frozen
 
 CLASSES = 5
 INFERENCE = Inference(Normalisation((0.5,), (0.5,)), torch.device("cpu"))
