@@ -86,6 +86,8 @@ def crew_of(
     Raises:
         SettingsError: There is no such executor or device, or an option has no use.
     """
+    if executor == "ray" and threads > 1:
+        raise SettingsError(f"--threads {threads} is for local workers; Ray gives a cell one CPU")
     if executor == "ray":
         # Its nodes may have other devices than this machine, so only they can tell.
         devices = () if device == "auto" else (device,)

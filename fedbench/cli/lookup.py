@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ NAMES = "a cell id or its beginning, SUITE/CELL_ID, or a record's file"
 SUITES = "a suite's name, its file, its folder of results, or one of its cells"
 PLAN = "plan.json"
 _YAML = (".yaml", ".yml")
+#: Where suites lie below ``benchmarks/``.
+_BELOW = ("*.yaml", "*/*.yaml")
 
 
 def find_suite(text: str) -> Path:
@@ -65,7 +68,8 @@ def find_suite_file(text: str) -> Path:
         raise SettingsError(f"there is no suite file {path}{_nearest_file(path)}")
     name, files = text, _suite_files()
     if name not in files and (path.exists() or records_like(text)):
-        name = find_suite(text).name
+        with suppress(SettingsError):  # nothing that was swept
+            name = find_suite(text).name
     if name not in files:
         ours = [each for each, file in files.items() if "benchmarks" in file.parts]
         raise SettingsError(
@@ -86,11 +90,11 @@ def _name_in(path: Path) -> str | None:
 
 def _suite_files() -> dict[str, Path]:
     """Return the suite files that names mean, the nearest first."""
-    places = [Path().absolute(), Path("benchmarks").absolute()]
-    places.append(Path(__file__).parents[2] / "benchmarks")
+    here, checkout = Path("benchmarks").absolute(), Path(__file__).parents[2] / "benchmarks"
+    places = ((Path().absolute(), "*.yaml"), *((p, f) for p in (here, checkout) for f in _BELOW))
     found: dict[str, Path] = {}
-    for place in [*places, *(place / "paper" for place in places[1:])]:
-        for path in sorted(place.glob("*.yaml")):
+    for place, pattern in places:
+        for path in sorted(place.glob(pattern)):
             found.setdefault(path.stem, path)
     return found
 

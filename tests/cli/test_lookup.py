@@ -23,10 +23,17 @@ def toy(home, tmp_path, monkeypatch):
     (tmp_path / "toy").mkdir()
     folder, entries = home / "toy", []
     for name in ("abc0", "abc1"):
-        about = {"cell_id": name, "status": "failed", "suite": "toy", "settings": {}}
-        made = Record(**about, versions={}, metrics={}, data={}, partition={}, ledger={})
+        settings = {
+            "data": {"name": "digits"},
+            "partition": {"scheme": "iid", "clients": 5},
+            "models": [{"name": "convnet"}],
+            "method": {"name": "fedavg", "preset": None},
+            "seed": 0,
+        }
+        about = {"status": "failed", "reason": "none", "suite": "toy", "versions": {}}
+        made = Record(cell_id=name, settings=settings, **about)
         write_record(folder / "records" / f"{name}.json", made)
-        entries.append(Entry(name, None, {}))
+        entries.append(Entry(name, None, settings))
     write_plan(folder / "plan.json", Plan("toy", "Toy", "quick", tuple(entries)))
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -206,6 +207,7 @@ def _loaded(
 
 
 def _written(place: Path, root: Path) -> str:
-    """Return a path as a suite has it: below the data root, or absolute."""
+    """Return a path as a suite has it: below the data root that the user has set, or absolute."""
     base = root.absolute()
-    return str(place.relative_to(base)) if place.is_relative_to(base) else str(place)
+    below = "FEDBENCH_DATA" in os.environ and place.is_relative_to(base)
+    return str(place.relative_to(base)) if below else str(place)
