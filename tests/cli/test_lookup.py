@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import typer
+
 from fedbench.bench.planfile import Entry, Plan, plan_path, write_plan
 from fedbench.bench.records import Record, write_record
 from fedbench.cli.hints import check_place, option_hint
