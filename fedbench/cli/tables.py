@@ -91,7 +91,7 @@ def _sweep(
         copied = _take_published(boards / suite.name, home() / suite.name)
         stderr.rule(f"{suite.name}, {profile}, {seeds} seeds")
         try:
-            sweep(path, profile=profile, seeds=seeds, dry_run=dry_run)
+            sweep(str(path), profile=profile, seeds=seeds, dry_run=dry_run)
         except typer.Exit:
             stderr.print(f"{suite.name}: cells have failed or lack their data; going on")
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -246,10 +247,7 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
     left_out: list[Path] = []
     empty: list[Path] = []
     for part, patterns in layout.files:
-        trees = (find(folder, pattern, layout.suffixes) for pattern in patterns)
-        if folder.is_file():  # `path` is the file itself
-            fits = any(fnmatchcase(folder.name, pattern) for pattern in patterns)
-            trees = iter([Tree((folder,))] if fits else [])
+        trees = _trees(folder, patterns, layout.suffixes)
         tree = next((tree for tree in trees if tree.files), Tree())
         if not tree.files:
             missing.append(" or ".join(patterns))
@@ -269,6 +267,14 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
         left_out=tuple(left_out),
         empty=tuple(empty),
     )
+
+
+def _trees(folder: Path, patterns: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[Tree]:
+    """Yield what each pattern finds in a folder, or in place of it a file that one fits."""
+    if not folder.is_file():
+        yield from (find(folder, pattern, suffixes) for pattern in patterns)
+    elif any(fnmatchcase(folder.name, pattern) for pattern in patterns):
+        yield Tree((folder,))
 
 
 def _absent_folder(spec: DatasetSpec, root: Path, folder: Path) -> Sources:

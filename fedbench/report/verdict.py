@@ -122,11 +122,11 @@ def _against_best(ranked: Sequence[Row], members: Sequence[Row]) -> list[str]:
     """Return which rows the best one is ahead of beyond the noise; none without seeds for it."""
     best, *others = ranked
     real = [row for row in members if row.values["method"] == "random_real"]
-    ahead, level = [], []
+    ahead: list[str] = []
+    level: list[str] = []
     for row in [*others[:_COMPARED], *real]:
         gap = paired(best, row)
-        beyond = beyond_noise(gap) if gap is not None else None
-        if beyond is not None:
+        if gap is not None and (beyond := beyond_noise(gap)) is not None:
             (ahead if beyond else level).append(f"{_name(row)} {_gap(gap)}")
     if not ahead and not level:
         return []

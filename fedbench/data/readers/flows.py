@@ -199,9 +199,9 @@ def _decoded(
             f"{path}: gives {features.shape[1]} features; {size}x{size} pixels hold 1 to "
             f"{size**2}; set data.image_size"
         )
-    images = np.zeros((len(labels), size**2), dtype=np.uint8)
-    images[:, : features.shape[1]] = features
-    images = images.reshape(-1, 1, size, size)
+    squares = np.zeros((len(labels), size**2), dtype=np.uint8)
+    squares[:, : features.shape[1]] = features
+    images = squares.reshape(-1, 1, size, size)
     if len(tables) == 1:
         notes = (f"one file, so {tested.sum():,} of {len(labels):,} rows are for testing", *notes)
     notes = (f"the class is column {label!r}, {features.shape[1]} features", *notes)
