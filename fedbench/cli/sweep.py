@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from fedbench.bench.survey import Survey
     from fedbench.data.settings import Data
 
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE=VALUE,VALUE",
+        help="Compute these cells only, such as --only method=fedavg,ensemble; may be "
+        "repeated. The report keeps the whole suite.",
+    ),
+]
 Beside = Annotated[
     str | None,
     typer.Option(
@@ -54,14 +62,7 @@ def sweep(
     ],
     profile: Annotated[str | None, typer.Option(help="Size; the suite's own by default.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds, from 0.", min=1)] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PLACE=VALUE,VALUE",
-            help="Compute these cells only, such as --only method=fedavg,ensemble; may be "
-            "repeated. The report keeps the whole suite.",
-        ),
-    ] = None,
+    only: Only = None,
     settings: Set = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be computed, and write nothing.")
