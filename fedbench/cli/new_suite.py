@@ -96,7 +96,7 @@ def _say(seen: Look, choice: Choice, methods: list[Line]) -> None:
     _print("classes", f"{len(named)}: {', '.join(named[: _NAMED - bool(rest)])}{rest}")
     if not seen.flows:
         sizes = [f"{wide}x{high} ({many:,})" for (wide, high), many in seen.sizes.items()]
-        more = f" and {len(sizes) - 4} more sizes" if len(sizes) > 4 else ""
+        more = f" and {count(len(sizes) - 4, 'more size')}" if len(sizes) > 4 else ""
         modes = ", ".join(f"{mode} ({many:,})" for mode, many in seen.modes.items())
         _print("files", f"{', '.join(sizes[:4])}{more}; modes {modes}")
     quick = choice.sizes["quick"]

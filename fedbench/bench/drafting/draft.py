@@ -130,7 +130,7 @@ def _why_size(look: Look) -> str:
     if look.flows:
         return f"A feature is a pixel of a square of {look.data.size}x{look.data.size}."
     several = [f"{wide}x{high} ({many:,})" for (wide, high), many in look.sizes.items()]
-    some = ", ".join(several[:3]) + (f" and {len(several) - 3} more sizes" if several[3:] else "")
+    some = ", ".join(several[:3]) + (f" and {len(several) - 3} more" if several[3:] else "")
     modes = ", ".join(f"{mode} ({many:,})" for mode, many in look.modes.items())
     return (
         f"Files of {some} pixels; modes {modes}. The shorter sides' median is {look.shorter}: "
