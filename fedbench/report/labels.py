@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fedbench.bench.about import preset_label
+from fedbench.bench.completed import completed
 
 Flat = dict[str, str | int | float]
 
@@ -36,11 +37,13 @@ _SHORT = ("data.", "partition.", "evaluation.", "method.", "budget.")
 def flatten(settings: Mapping[str, Any]) -> Flat:
     """Return what identifies a row: settings by dotted name.
 
-    Left out are the seed, the preset's name, and what is None.
+    Left out are the seed, the preset's name, and what is None. A setting that the record is older
+    than has its default.
 
     Args:
         settings: Of a record.
     """
+    settings = completed(settings)
     flat = _flatten(settings, "")
     if (student := settings.get("student", {}).get("model")) is not None:
         flat = {name: value for name, value in flat.items() if not name.startswith(_STUDENT)}

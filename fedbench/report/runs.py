@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fedbench.bench.about import in_words, overrides
+from fedbench.bench.completed import completed
 from fedbench.bench.planfile import Entry, Plan
 from fedbench.bench.records import Record
 from fedbench.report import labels
@@ -221,9 +222,10 @@ def _pairs(values: Mapping[str, str]) -> str | None:
 
 def _all(settings: Mapping[str, Any], flat: labels.Flat) -> str:
     """Return what identifies a row (see ``labels.flatten``) as JSON, lists as lists."""
+    whole = completed(settings)
     values: dict[str, Any] = {}
     for name in sorted(flat):
-        value: Any = settings
+        value: Any = whole
         for part in name.split("."):
             value = value[part]
         values[name] = value

@@ -67,9 +67,9 @@ def test_cells_without_a_result_are_told_apart_by_their_settings():
     )
     found = {line["status"] + line["method"]: line for line in lines(runs.runs_csv(board))}
     assert {name: line["settings"] for name, line in found.items()} == {
-        "faileda": "",
-        "failedfedprox": "mu=0.1",
-        "skippedfedprox": "mu=0.2",
+        "faileda": "recipe.epochs=20",  # the default, which its record does not name
+        "failedfedprox": "recipe.epochs=20 mu=0.1",
+        "skippedfedprox": "recipe.epochs=20 mu=0.2",
         "missingfedprox": "recipe.epochs=5",
     }
 

@@ -237,7 +237,7 @@ def test_seeds_of_equal_settings_are_one_row_whatever_profile_or_preset():
         [
             record("fedavg", 0, 0.5, profile="quick", preset="one_shot", options=once),
             record("fedavg", 1, 0.6, profile="full", options=once),
-            record("fedavg", 2, 0.7, profile=None, options={"rounds": 1}),
+            record("fedavg", 2, 0.7, profile=None, options=once),
         ]
     )
     assert [row.values["n"] for row in found] == [3]
