@@ -50,6 +50,8 @@ def tables(
     Every published cell stands beside the nearest records, with every deviation named. With --run
     the suites of the sources are swept first; their records join those of the published boards, and
     the tables go to tables/ below the home.
+
+    Example: fedbench tables collabdm
     """
     from fedbench.report.paper.build import build, choose
     from fedbench.report.paper.spec import read_sources
@@ -97,7 +99,7 @@ def _sweep(
         copied = _take_published(boards / suite.name, home() / suite.name)
         stderr.rule(f"{suite.name}, {profile}, {seeds} seeds")
         try:
-            sweep(path, profile=profile, seeds=seeds, dry_run=dry_run)
+            sweep(str(path), profile=profile, seeds=seeds, dry_run=dry_run)
         except typer.Exit:
             stderr.print(f"{suite.name}: cells have failed or lack their data; going on")
         finally:
