@@ -23,7 +23,7 @@ SWEEP = $(strip $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) 
 	$(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(WANDB)),--wandb))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate paper-tables test test-all lint type wheel check speed report clean-runs
+.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate paper-tables docs test test-all lint type wheel check speed report clean-runs
 
 help: ## print this help
 	@printf 'make TARGET [NAME=value ...]\n\n'
@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/setup
 	@PYTHON='$(PYTHON)' VENV='$(VENV)' bash scripts/setup
 	@touch $@
 
-bench: bench-digits ## run the embedded default suite: no download, minutes on two cores
+bench: bench-digits ## run the embedded default suite: no download, a quarter of an hour on two cores
 
 bench-digits: $(STAMP) ## scikit-learn's digits
 	$(call SWEEP,digits)
@@ -66,6 +66,9 @@ validate: $(STAMP) ## check every suite file
 paper-tables: $(STAMP) ## papers' tables beside ours, from committed records (SOURCE=name; RUN=1 PROFILE=quick SEEDS=3 computes what is missing first)
 	$(strip $(BIN)/fedbench tables $(SOURCE) $(if $(filter-out 0,$(RUN)),--run --profile $(PROFILE) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(filter-out 0,$(DRY_RUN)),--dry-run)))
+
+docs: $(STAMP) ## build the pages of docs/ as a site, build/site/index.html (no network to read it)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 report: $(STAMP) ## print the leaderboard of SUITE=digits again
 	$(BIN)/fedbench report $(or $(SUITE),digits)

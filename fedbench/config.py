@@ -61,7 +61,7 @@ class MethodConfig(Settings):
     """The method's name; `fedbench methods` lists them."""
     preset: str | None = None
     """The preset that the settings came from: a label, not part of the cell's id."""
-    validation: Literal["none", "poll", "pooled"] = "none"
+    validation: Literal["none", "poll", "pooled"] = "none"  # fedbench: fixed steps
     """How the method may measure itself: not at all, by asking the clients (charged), or on
     their hold-outs uploaded to the server (charged, and named as a privilege)."""
 

@@ -1,4 +1,4 @@
-"""Write anew what is generated from committed records: index, papers' tables, documents, notebook.
+"""Write anew what is generated: index, papers' tables, documents, pages of methods, notebook.
 
 Run it from the checkout after boards have changed; tests say when that is needed.
 """
@@ -16,34 +16,68 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 BOARDS = ROOT / "leaderboards"
-NOTEBOOK = ROOT / "docs" / "boards.ipynb"
+DOCS = ROOT / "docs"
+NOTEBOOK = DOCS / "boards.ipynb"
 #: Variables that would make another home or terminal show in what is written.
 _OWN = ("FEDBENCH_HOME", "COLUMNS")
 
 
 def documents(known: dict[str, Board] | None = None) -> dict[Path, str]:
-    """Return README and findings with their generated blocks as they should be.
+    """Return every document with generated blocks, and every diagram, as they should be.
 
     Args:
         known: The published boards; read where None.
     """
     from fedbench.report import overview
+
+    known = known or overview.read_boards(BOARDS)
+    return {DOCS / "findings.md": findings(known), **pages(known)}
+
+
+def findings(known: dict[str, Board]) -> str:
+    """Return the page of findings."""
+    from fedbench.report import overview
     from fedbench.report.paper import evidence
     from fedbench.report.paper.pool import boards, read_pool
 
-    known = known or overview.read_boards(BOARDS)
-    readme, findings = ROOT / "README.md", ROOT / "docs" / "findings.md"
-    text = findings.read_text(encoding="utf-8")
+    text = (DOCS / "findings.md").read_text(encoding="utf-8")
     groups = read_pool(boards(BOARDS))
-    for name, compared in evidence.read_findings(ROOT / "docs" / "findings.yaml").blocks.items():
+    for name, compared in evidence.read_findings(DOCS / "findings.yaml").blocks.items():
         block = evidence.block(compared, groups, "../leaderboards/")
         text = overview.with_block(text, name, block)
-    text = overview.with_block(text, "fronts", overview.fronts(known, "../leaderboards/"))
-    table = overview.readme_table(known["digits"])
-    return {
-        findings: text,
-        readme: overview.with_block(readme.read_text(encoding="utf-8"), "digits", table),
+    return overview.with_block(text, "fronts", overview.fronts(known, "../leaderboards/"))
+
+
+def pages(known: dict[str, Board]) -> dict[Path, str]:
+    """Return the README, the page of methods, and each method's own page and diagram."""
+    import method_pages
+
+    from fedbench.bench.facts import facts
+    from fedbench.methods import METHODS
+    from fedbench.report import overview
+
+    every = [facts(name) for name in METHODS.names()]
+    blocks = {
+        ROOT / "README.md": {
+            "digits": overview.readme_table(known["digits"]),
+            "methods": method_pages.table_of(every, "docs/methods/"),
+        },
+        DOCS / "methods.md": {"methods": method_pages.table_of(every, "methods/")},
     }
+    found = {}
+    for each in every:
+        blocks[DOCS / "methods" / f"{each.name}.md"] = {
+            "facts": method_pages.facts_block(each),
+            "settings": method_pages.settings_block(each),
+            "results": method_pages.results_block(each.name, known, "../../leaderboards/"),
+        }
+        found[DOCS / "methods" / f"{each.name}.svg"] = method_pages.diagram(each)
+    for path, of_path in blocks.items():
+        text = path.read_text(encoding="utf-8")
+        for name, block in of_path.items():
+            text = overview.with_block(text, name, block)
+        found[path] = text
+    return found
 
 
 def executed(path: Path) -> str:

@@ -50,7 +50,7 @@ PAGES = {
             (COLLAB, ("collabdm", "reference", "")),
         ],
     ),
-    "trajectories": (
+    "methods/trajectory_matching": (
         ["trajectory_sharing"],
         [f"shards_window shards={n} {n * ipc * 1024}" for n in (2, 5) for ipc in (1, 10)],
         [
@@ -104,9 +104,9 @@ def test_the_numbers_of_the_readme_are_published():
     assert [number for number in numbers if number not in published] == []
 
 
-@pytest.mark.parametrize("page", sorted(path.stem for path in (ROOT / "docs").glob("*.md")))
-def test_means_in_the_docs_are_published(page):
-    text = (ROOT / "docs" / f"{page}.md").read_text()
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.stem)
+def test_means_in_the_docs_are_published(path):
+    text = path.read_text()
     published = "".join(path.read_text() for path in BOARDS.glob("*/table.md"))
     numbers = re.findall(r"(?<![+\d.-])\d+\.\d\d ± \d+\.\d\d", text)
     assert [number for number in numbers if number not in published] == []

@@ -182,7 +182,7 @@ def test_listed_methods_and_finished_runs_import_no_torch(tmp_path):
         "0",
     ]
     cell = [*words, "--clients", "2", "--width", "2"]
-    for command in (["methods"], cell):
+    for command in (["methods", "feddf"], cell):
         assert "torch" in loaded(command, tmp_path)
         assert loaded(command, tmp_path) == []
 

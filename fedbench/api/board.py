@@ -67,7 +67,7 @@ class Board:
     def records(self) -> pd.DataFrame:
         """A line for each good record: settings by dotted name, metrics and the ledger.
 
-        Accuracies are in [0, 1], bytes and seconds as counted; ``docs/records.md`` has the columns.
+        Accuracies are in [0, 1], bytes and seconds as counted; ``docs/columns.md`` has the columns.
         """
         return _plain(self._board.records)
 

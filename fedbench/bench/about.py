@@ -2,7 +2,7 @@
 
 A record has it of the method that computed it (``Record.about``). Plans, and records of before
 that, are looked up in ``about.json``, which has the built-in methods of today
-(``python tests/bench/test_about.py`` writes it from the methods and ``docs/methods.md``).
+(``python tests/bench/test_about.py`` writes it from the methods).
 """
 
 from __future__ import annotations

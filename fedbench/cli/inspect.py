@@ -1,17 +1,15 @@
-"""What there is: methods, data sets, models, partition schemes, and one partition drawn."""
+"""What there is: data sets, models, partition schemes, and one partition drawn."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel
 
-from fedbench.bench.memo import Memo
 from fedbench.cli.console import print_json, stdout
+from fedbench.cli.listing import listed
 from fedbench.cli.options import (
     AsJson,
     Offline,
@@ -24,9 +22,7 @@ from fedbench.cli.options import (
 from fedbench.data.schemes import SCHEMES, partition_settings
 from fedbench.data.specs import DATASETS
 from fedbench.files import home
-from fedbench.methods import METHODS
 from fedbench.models.families import MODELS
-from fedbench.registry import describe
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,88 +30,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (methods, datasets, models, partitions, partition):
+    for command in (datasets, models, partitions, partition):
         app.command()(command)
-
-
-def methods(as_json: AsJson = False, plugin: Plugin = None) -> None:
-    """List the methods, their settings and presets."""
-    load_plugins(plugin)
-    question = {"methods": METHODS.names()}
-    found = Memo(home(), plugin).answer(question, lambda: {"methods": _methods()})["methods"]
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        {
-            **entry,
-            "settings": assigned(entry["settings"]),
-            "presets": presets_in_words(entry["presets"], entry["settings"]),
-        }
-        for entry in found
-    ]
-    _show(rows, as_json, "Methods")
-
-
-def _methods() -> list[dict[str, Any]]:
-    found = []
-    for name in METHODS.names():
-        method = METHODS.get(name)
-        fields = {
-            key: _plain(field.get_default(call_default_factory=True))
-            for key, field in method.Config.model_fields.items()
-            if key not in ("name", "preset")
-        }
-        found.append(
-            {
-                "name": name,
-                "what": describe(method),
-                "version": method.version,
-                "control": method.control,
-                "uses_budget": method.uses_budget,
-                "settings": fields,
-                "presets": {key: dict(value) for key, value in method.presets.items()},
-            }
-        )
-    return found
-
-
-def _plain(default: object) -> object:
-    """Return a default as JSON values: settings of their own as a mapping."""
-    return default.model_dump(mode="json") if isinstance(default, BaseModel) else default
-
-
-def assigned(settings: Mapping[str, Any]) -> str:
-    """Return settings as ``place=value``, such as ``--set`` takes: YAML values, dots for depth."""
-    return ", ".join(f"{place}={_yaml(value)}" for place, value in _leaves(settings))
-
-
-def presets_in_words(presets: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any]) -> str:
-    """Return each preset on a line of its own: what it sets, or that it is the defaults.
-
-    Args:
-        presets: Partial settings by name.
-        defaults: All settings of the method.
-    """
-    known, lines = dict(_leaves(defaults)), []
-    for name, settings in presets.items():
-        changes = any(known.get(place) != value for place, value in _leaves(settings))
-        lines.append(f"{name}: {assigned(settings) if changes else 'the defaults'}")
-    return "\n".join(lines)
-
-
-def _leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
-    """Yield every setting that holds no others by its place, written with dots."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
-
-
-def _yaml(value: object) -> str:
-    """Return a setting's value as a suite file has it: true, false and null for Python's own."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def datasets(as_json: AsJson = False, plugin: Plugin = None) -> None:
@@ -136,7 +52,7 @@ def datasets(as_json: AsJson = False, plugin: Plugin = None) -> None:
                 "source": spec.source,
             }
         )
-    _show(found, as_json, "Data sets")
+    listed(found, as_json, "Data sets")
 
 
 def models(as_json: AsJson = False, plugin: Plugin = None) -> None:
@@ -156,7 +72,7 @@ def models(as_json: AsJson = False, plugin: Plugin = None) -> None:
                 "source": family.source,
             }
         )
-    _show(found, as_json, "Models")
+    listed(found, as_json, "Models")
 
 
 def partitions(as_json: AsJson = False, plugin: Plugin = None) -> None:
@@ -173,7 +89,7 @@ def partitions(as_json: AsJson = False, plugin: Plugin = None) -> None:
                 "source": scheme.source,
             }
         )
-    _show(found, as_json, "Partition schemes")
+    listed(found, as_json, "Partition schemes")
 
 
 def partition(
@@ -252,30 +168,3 @@ def _counts(histogram: Sequence[Sequence[int]], classes: Sequence[str], title: s
     table.add_section()
     table.add_row("all", *(str(total) for total in totals), str(sum(totals)))
     return table
-
-
-def _show(found: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None:
-    """Print things as JSON, or as a table of what is not empty."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    if as_json:
-        print_json(found)
-        return
-    table = Table(title=title, title_justify="left")
-    names = list(found[0])
-    for name in names:
-        table.add_column(name.replace("_", " "), no_wrap=name == "name", overflow="fold")
-    for entry in found:
-        table.add_row(*(escape(_words(entry[name])) for name in names))
-    stdout.print(table)
-
-
-def _words(value: object) -> str:
-    if isinstance(value, Mapping):
-        return assigned(value)
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(str(item) for item in value)
-    if value is None or value is False:
-        return ""
-    return "yes" if value is True else str(value)

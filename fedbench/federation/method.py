@@ -79,6 +79,25 @@ class Upload:
 
 
 @dataclass(frozen=True)
+class Course:
+    """Who does what in a round and what passes, in a few words each, for tables and diagrams.
+
+    Attributes:
+        down: What a client is sent.
+        client: What it does.
+        up: What it sends.
+        server: What the server does with what all sent.
+        leaves: What there is in the end.
+    """
+
+    down: str
+    client: str
+    up: str
+    server: str
+    leaves: str = "one model"
+
+
+@dataclass(frozen=True)
 class ClientTraining:
     """A training that ``Client.train_classifier`` shares between cells.
 
@@ -111,6 +130,8 @@ class Method(ABC):
     #: Which accuracy heads the row: the model named ``global`` (the mean over mirrors where there
     #: is one for each architecture), or the mean over all models.
     headline: ClassVar[Literal["global", "mean"]] = "global"
+    #: Who does what and what passes, in words; None where a method of somebody else does not say.
+    course: ClassVar[Course | None] = None
     #: Named partial settings, by name.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     #: Whether the cell's budget applies; if not, it is no part of the cell id.

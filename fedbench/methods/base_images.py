@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from fedbench.config import Cell
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
+from fedbench.federation.method import Course
 from fedbench.synthesis.searched import SearchedConfig, SearchedUnion
 from fedbench.synthesis.sets import set_images
 
@@ -23,10 +24,19 @@ class BaseImages(SearchedUnion):
     """Real images from which a distillation would start."""
 
     name = "base_images"
+    course = Course(
+        down="its quota",
+        client="draws real images",
+        up="its share of the images",
+        server="unites them, and may search how to train on them",
+        leaves="one model, and the images",
+    )
     Config = SearchedConfig
     control = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # As S5 trains on what it compares with distilled images.
         "reference": {"student_recipe": "search", "student_dsa": True, "validation": "pooled"},
+        # What we recommend: the defaults.
         "fedbench": {},
     }
 

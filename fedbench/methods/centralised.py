@@ -17,7 +17,7 @@ from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
-from fedbench.federation.method import Method, Upload
+from fedbench.federation.method import Course, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.work import load
 
@@ -35,8 +35,17 @@ class Centralised(Method):
     """Training on the union of all clients' images."""
 
     name = "centralised"
+    course = Course(
+        down="nothing",
+        client="sends all that it has",
+        up="its images",
+        server="trains on all images",
+    )
     Config = CentralisedConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"converged": {"epoch_factor": 3.0}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # Until nothing more is to be had.
+        "converged": {"epoch_factor": 3.0},
+    }
     control = True
     everyone = True
     config: CentralisedConfig

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from fedbench.data.epochs import Epochs
 from fedbench.data.stream import Stream
-from fedbench.federation.method import Upload
+from fedbench.federation.method import Course, Upload
 from fedbench.federation.server import Server
 from fedbench.synthesis.data_free import DataFreeConfig, DataFreeMethod, Workshop
 from fedbench.synthesis.teachers import Teachers, mixture
@@ -80,9 +80,16 @@ class CoBoosting(DataFreeMethod):
     """Data-free one-shot distillation from an ensemble whose weights are learnt."""
 
     name = "co_boosting"
+    course = Course(
+        down="a seed",
+        client="trains from the common start",
+        up="weights, once",
+        server="makes hard images, weighs the clients, and distils both",
+    )
     Config = CoBoostingConfig
     config: CoBoostingConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # What we recommend: the defaults.
         "fedbench": {},
         # The command of Co-Boosting's code; its images are normalised by .5 (data.normalisation).
         "reference": {"pool_space": "pixels"},

@@ -25,7 +25,7 @@ from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.budget import total_images
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import Upload, training_images
+from fedbench.federation.method import Course, Upload, training_images
 from fedbench.federation.server import Server
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import Work
@@ -93,8 +93,16 @@ class CollabDM(MatchingMethod):
     """Collaborative distribution matching: class means of random embeddings, one set."""
 
     name = "collabdm"
+    course = Course(
+        down="seeds",
+        client="takes class means of its images under random networks",
+        up="means, counts, a small set of images",
+        server="moves one set of images until it has the means of all",
+        leaves="one model, and the set",
+    )
     Config = CollabDMConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # CollabDM's code.
         "reference": {
             "samples": 100,
             "step": "classwise",
@@ -109,6 +117,7 @@ class CollabDM(MatchingMethod):
             "local_momentum": 0.5,
             "local_std": True,
         },
+        # What we recommend: the defaults, written out.
         "fedbench": {"samples": None, "step": "joint", "lr": 20.0, "momentum": 0.0},
     }
     config: CollabDMConfig

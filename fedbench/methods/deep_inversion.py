@@ -24,7 +24,7 @@ from fedbench.data.stream import Columns, Stream
 from fedbench.errors import TrainingError
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import ClientTraining, Method, Upload
+from fedbench.federation.method import ClientTraining, Course, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.stages import Kept
 from fedbench.federation.state import part, prefixed
@@ -90,7 +90,7 @@ class DeepInversionConfig(InversionConfig):
     """Keep made images as floats, or rounded to bytes."""
     pool_limit: int | None = Field(None, ge=1)
     """Images in the pool at most, the oldest batches make room; None keeps all."""
-    own: Literal["none", "unused", "unassigned"] = "none"
+    own: Literal["none", "unused", "unassigned"] = "none"  # S3, but for one experiment
     """Real images that the server owns: of those that `data.train_size` leaves to nobody, or of
     those that the partition gives to no client."""
     own_images: int | None = Field(None, ge=1)
@@ -182,10 +182,16 @@ class DeepInversion(Method):
     """Images inverted from the clients' models, and a student of them."""
 
     name = "deep_inversion"
+    course = Course(
+        down="a seed",
+        client="trains from the common start",
+        up="weights, once; classes seen or image counts where asked",
+        server="inverts clients' models into images, which a student learns",
+    )
     Config = DeepInversionConfig
     config: DeepInversionConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # What we recommend (docs/inversion.md): the defaults.
+        # What we recommend: the defaults.
         "fedbench": {},
         # S3's sampling runs as their code behaves.
         "reference": {

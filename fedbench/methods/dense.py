@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from fedbench.federation.method import Upload
+from fedbench.federation.method import Course, Upload
 from fedbench.federation.server import Server
 from fedbench.synthesis.data_free import DataFreeConfig, DataFreeMethod, Workshop
 from fedbench.synthesis.terms import Terms
@@ -27,9 +27,9 @@ class DenseConfig(DataFreeConfig):
 
     drawn: bool = True  # DENSE; DAFL: false
     """Draw a class for each image; if not, it is the one that the clients see in it."""
-    activation: float = Field(0.0, ge=0)
+    activation: float = Field(0.0, ge=0)  # DENSE; DAFL: .1
     """λ of the mean size of the clients' features, which is to be large (DAFL)."""
-    entropy: float = Field(0.0, ge=0)
+    entropy: float = Field(0.0, ge=0)  # DENSE; DAFL: 20
     """λ of the entropy of the mean prediction, which is to be large (DAFL)."""
 
     @property
@@ -44,9 +44,16 @@ class Dense(DataFreeMethod):
     """Data-free one-shot distillation through a generator."""
 
     name = "dense"
+    course = Course(
+        down="a seed",
+        client="trains from the common start",
+        up="weights, once",
+        server="makes images with a generator and distils what clients say of them",
+    )
     Config = DenseConfig
     config: DenseConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # What we recommend: the defaults.
         "fedbench": {},
         # The command of DENSE's README, as its code behaves.
         "reference": {

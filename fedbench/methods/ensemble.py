@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fedbench.config import Cell, MethodConfig
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import ClientTraining, Method, Upload
+from fedbench.federation.method import ClientTraining, Course, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
@@ -64,6 +64,13 @@ class Ensemble(Method):
     """Averaged outputs of all client models."""
 
     name = "ensemble"
+    course = Course(
+        down="a seed",
+        client="trains from the common start",
+        up="weights, once",
+        server="keeps every model and averages what they say",
+        leaves="all clients' models side by side",
+    )
     control = True
     Config = EnsembleConfig
     config: EnsembleConfig

@@ -18,7 +18,7 @@ from fedbench.config import Cell, MethodConfig
 from fedbench.federation.averaging import average
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import ClientTraining, Method, Upload
+from fedbench.federation.method import ClientTraining, Course, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
@@ -39,9 +39,18 @@ class FedAvg(Method):
 
     name = "fedavg"
     version = 2  # the initial weights travel as a seed
+    course = Course(
+        down="a seed, then weights, R-1 times",
+        client="trains from what it was sent",
+        up="weights, R times",
+        server="averages weights by numbers of images",
+    )
     control = True
     Config = FedAvgConfig
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"one_shot": {"rounds": 1, "epochs": None}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # One round, with all epochs of the recipe.
+        "one_shot": {"rounds": 1, "epochs": None},
+    }
     config: FedAvgConfig
 
     def skip(self, cell: Cell) -> str | None:

@@ -27,7 +27,7 @@ from fedbench.evaluation.accuracy import NEVER
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import Method, Upload, training_images
+from fedbench.federation.method import Course, Method, Upload, training_images
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
@@ -74,9 +74,17 @@ class FedCGS(Method):
     """Class statistics and a closed-form head."""
 
     name = "fedcgs"
+    course = Course(
+        down="a seed, or the extractor's weights",
+        client="sums up its features by class",
+        up="sums and covariance in float64",
+        server="solves for a linear head",
+    )
     Config = FedCGSConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # FedCGS' code, but for its extractor of ImageNet.
         "reference": {"covariance": "total", "ridge": 0.0, "packing": "full"},
+        # What we recommend: the defaults, written out.
         "fedbench": {"covariance": "total", "ridge": 1e-3, "packing": "triangle"},
     }
     config: FedCGSConfig

@@ -18,7 +18,7 @@ from fedbench.data.specs import DATASETS
 from fedbench.federation.budget import budget_pixels
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import Upload
+from fedbench.federation.method import Course, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part
 from fedbench.synthesis.public import (
@@ -56,11 +56,17 @@ class FedDF(PublicMethod):
 
     name = "feddf"
     version = 2
+    course = Course(
+        down="a seed, then weights; with logits the images, once",
+        client="trains from its architecture's model",
+        up="weights, or logits",
+        server="distils what clients say of public images",
+        leaves="one model for each architecture",
+    )
     Config = FedDFConfig
     config: FedDFConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # What we recommend, after measuring on images that are in no test set (docs/public.md):
-        # the defaults.
+        # What we recommend, after measuring on images that are in no test set: the defaults.
         "fedbench": {},
         # The published commands of FedDF's code, validation apart (10 % of the training images,
         # taken before they are spread, of which only `pooled` comes near).

@@ -26,7 +26,7 @@ from fedbench.errors import ModelError, TrainingError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import ClientTraining, Method, Upload
+from fedbench.federation.method import ClientTraining, Course, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.stages import Kept
 from fedbench.federation.state import part, prefixed
@@ -107,10 +107,17 @@ class FedLMG(Method):
     """Guided diffusion at the server, by uploaded classifiers."""
 
     name = "fedlmg"
+    course = Course(
+        down="a seed",
+        client="trains from the common start",
+        up="weights and classes seen, once",
+        server="lets clients' models guide a diffusion model; a student learns its images",
+        leaves="one model, and the images",
+    )
     Config = FedLMGConfig
     config: FedLMGConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # What we recommend (docs/fedlmg.md): the defaults.
+        # What we recommend, as hold-outs had it: the defaults.
         "fedbench": {},
         # As S4's code behaves, with a prior of ours in place of Stable Diffusion.
         "reference": {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from fedbench.federation.method import Course
 from fedbench.methods.fedavg import FedAvg, FedAvgConfig
 
 
@@ -23,6 +24,12 @@ class FedProx(FedAvg):
     """FedAvg with a proximal term in the local loss."""
 
     name = "fedprox"
+    course = Course(
+        down="a seed, then weights, R-1 times",
+        client="trains, held near what it was sent",
+        up="weights, R times",
+        server="averages weights by numbers of images",
+    )
     control = False
     Config = FedProxConfig
     config: FedProxConfig

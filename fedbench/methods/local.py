@@ -12,7 +12,7 @@ from torch import nn
 
 from fedbench.config import Cell
 from fedbench.federation.client import Client
-from fedbench.federation.method import ClientTraining, Method, Upload
+from fedbench.federation.method import ClientTraining, Course, Method, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.work import load
 
@@ -21,6 +21,13 @@ class Local(Method):
     """Client models that never leave their clients."""
 
     name = "local"
+    course = Course(
+        down="nothing",
+        client="trains alone",
+        up="nothing",
+        server="does nothing",
+        leaves="each client's own model",
+    )
     headline = "mean"
     control = True
 

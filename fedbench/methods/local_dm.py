@@ -19,7 +19,7 @@ from pydantic import model_validator
 from fedbench.config import Cell
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
-from fedbench.federation.method import training_images
+from fedbench.federation.method import Course, training_images
 from fedbench.synthesis.local_matching import (
     MatchingConfig,
     MatchingMethod,
@@ -54,8 +54,16 @@ class LocalDM(MatchingMethod, UnionMethod):
     """Each client distils alone by distribution matching; the server unites the sets."""
 
     name = "local_dm"
+    course = Course(
+        down="its quota",
+        client="distils a few images by matching means",
+        up="its synthetic images",
+        server="unites the sets and trains on them",
+        leaves="one model, and the set",
+    )
     Config = LocalDMConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # The local step of CollabDM's code.
         "reference": {
             "samples": 256,
             "step": "classwise",
@@ -64,6 +72,7 @@ class LocalDM(MatchingMethod, UnionMethod):
             "student_dsa": True,
             "match_std": True,
         },
+        # What we recommend: the defaults, written out.
         "fedbench": {"samples": None, "step": "joint", "lr": 20.0, "momentum": 0.0},
     }
     config: LocalDMConfig

@@ -23,6 +23,7 @@ from fedbench.config import Cell, MethodConfig
 from fedbench.data.dataset import Split
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
+from fedbench.federation.method import Course
 from fedbench.synthesis.sets import UnionMethod, class_shares, set_images
 
 
@@ -45,9 +46,18 @@ class LocalKip(UnionMethod):
     """Local distillation by kernel inducing points, and the union at the server."""
 
     name = "local_kip"
+    course = Course(
+        down="its quota",
+        client="distils a few images by kernel regression",
+        up="its synthetic images",
+        server="unites the sets and trains on them",
+        leaves="one model, and the set",
+    )
     Config = LocalKipConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # FedD3's code.
         "reference": {"steps": 3000, "target_batch": 10},
+        # What we recommend: the defaults, written out.
         "fedbench": {"steps": 300, "target_batch": 200},
     }
     config: LocalKipConfig

@@ -15,7 +15,7 @@ from torch import Tensor
 from fedbench.config import Cell, MethodConfig
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
-from fedbench.federation.method import training_images
+from fedbench.federation.method import Course, training_images
 from fedbench.synthesis.sets import UnionMethod, set_images
 
 
@@ -30,6 +30,13 @@ class RandomReal(UnionMethod):
     """Random real images at the same budget."""
 
     name = "random_real"
+    course = Course(
+        down="its quota",
+        client="draws real images",
+        up="its share of the images",
+        server="unites them and trains on them",
+        leaves="one model, and the images",
+    )
     Config = RandomRealConfig
     control = True
     config: RandomRealConfig

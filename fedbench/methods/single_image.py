@@ -23,7 +23,7 @@ from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.budget import budget_pixels
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import Upload
+from fedbench.federation.method import Course, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import Work
@@ -120,11 +120,17 @@ class SingleImage(PublicMethod):
 
     name = "single_image"
     version = 2
+    course = Course(
+        down="a seed, then weights; with logits the image, once, and crop numbers",
+        client="trains from its architecture's model",
+        up="weights, or logits",
+        server="selects crops of one image and distils what clients say of them",
+        leaves="one model for each architecture",
+    )
     Config = SingleImageConfig
     config: SingleImageConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # What we recommend, after measuring on images that are in no test set (docs/public.md):
-        # the defaults.
+        # What we recommend, after measuring on images that are in no test set: the defaults.
         "fedbench": {},
         # S1's headline runs as their code behaves: `jump`, `batches`, k-means that keeps every
         # crop, and a first round that selects with an untrained network. One round; `rounds: 30`

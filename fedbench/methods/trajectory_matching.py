@@ -23,7 +23,7 @@ from fedbench.config import Cell
 from fedbench.errors import TrainingError
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
-from fedbench.federation.method import training_images
+from fedbench.federation.method import Course, training_images
 from fedbench.federation.server import Server
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.synthetic import SyntheticSet
@@ -151,6 +151,13 @@ class TrajectoryMatching(SearchedUnion):
     """Clients distil by trajectory matching; the server trains on the union."""
 
     name = "trajectory_matching"
+    course = Course(
+        down="its quota",
+        client="distils a few images by matching how training goes",
+        up="its synthetic images",
+        server="unites the sets, and may search how to train on them",
+        leaves="one model, and the set",
+    )
     Config = TrajectoryConfig
     config: TrajectoryConfig
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -2,7 +2,7 @@
 
 ``records_frame`` and ``rows_frame`` are what users read (``docs/python.md``); ``views`` gives the
 same rows as objects to what prints and draws them. A row's columns are defined in
-``docs/records.md``; ``labels`` names rows and blocks. Rows are sorted the same way whatever order
+``docs/columns.md``; ``labels`` names rows and blocks. Rows are sorted the same way whatever order
 the records were written in.
 """
 

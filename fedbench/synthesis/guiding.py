@@ -38,7 +38,7 @@ _OF_STEERING = (
 class GuidedConfig(MethodConfig):
     """Settings of methods that make images with a guided prior."""
 
-    prior: str = "unused"
+    prior: str = "unused"  # fedbench: S4 has Stable Diffusion
     """Where the diffusion model is from. `unused[@COUNT]`: trained here on images that
     `data.train_size` leaves to nobody (a privilege); `public:NAME[@COUNT]`: on another data set's;
     `diffusers:PATH`: a folder of yours; `none`: Deep Inversion in the same frame."""
@@ -69,7 +69,7 @@ class GuidedConfig(MethodConfig):
     """Of guidance's steps, s; 0 leaves the prior to itself."""
     step: Literal["raw", "normalised"] = "raw"  # S4
     """Bring gradients to one length before they are weighed, or take them as they are."""
-    edits: int = Field(0, ge=0)  # fedbench: docs/fedlmg.md; S4 10
+    edits: int = Field(0, ge=0)  # fedbench: docs/methods/fedlmg.md; S4 10
     """Steps at the initial noise, M."""
     edit_with: Literal["batch_norm", "both"] = "both"  # S4's text; its code takes batch_norm
     """What these follow."""

@@ -72,7 +72,8 @@ class Descent:
 #: Sets of hyper-parameters: terms and descent. `github` is what NVlabs' page recommends and S3's
 #: main setting, `more` its longer runs, `paper` that of Yin et al. as S3's code has it; `short` is
 #: what two cores have time for: where Adam has a tenth of the steps, a weight of 10 lets the
-#: statistics win, and two of three images are not what their label says (docs/inversion.md).
+#: statistics win, and two of three images are not what their label says
+#: (docs/methods/deep_inversion.md).
 PARAMETERS: Mapping[str, tuple[Terms, Descent]] = {
     "short": (Terms(1e-3, 0.0, 1.0, 1.0), Descent(100, 0.25, "cosine")),
     "github": (Terms(1e-3, 0.0, 10.0, 10.0), Descent(1000, 0.1)),

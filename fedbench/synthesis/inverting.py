@@ -47,7 +47,7 @@ class InversionConfig(MethodConfig):
     """The student competes where several teachers are asked, too."""
     combine: Combine = "losses"  # S3
     """Average the asked teachers' losses, or their logits, as DENSE's ensemble does."""
-    label_weights: Weighting = "none"
+    label_weights: Weighting = "none"  # fedbench: clients tell no counts
     """Weigh a teacher's cross entropy by its share of images of the label: `normalised` as torch
     does, by which a teacher's own weight cancels; `absolute`, divided by the number of images; or
     `across`, by which the asked teachers' weights of an image have the mean 1."""
@@ -56,7 +56,7 @@ class InversionConfig(MethodConfig):
     similar: float = Field(0.0, ge=0)  # S3's open idea
     """Weight of other teachers' scores for the classes most similar to the image's; as many others
     are asked, so a step takes twice the time."""
-    nearest: int = Field(1, ge=1)
+    nearest: int = Field(1, ge=1)  # fedbench
     """Classes that count as similar to one."""
 
     @property

@@ -100,7 +100,7 @@ class PublicConfig(MethodConfig):
     """Which steps are validated, and which of equal snapshots is kept. `single_image`: the first,
     every `validate_every` and the last step; the last of equals. `feddf`: multiples of
     `validate_every` alone; the first of equals."""
-    initialisation: Literal["models", "single_image", "feddf"] = "models"
+    initialisation: Literal["models", "single_image", "feddf"] = "models"  # fedbench: PyTorch's
     """How ResNets and WRNs start whose `models` says nothing of it: as PyTorch starts them, or as
     in the code of either paper (see docs/models.md). Others start as they always do."""
     step_schedule: StepSchedule = StepSchedule()

@@ -1,14 +1,13 @@
 """What records and plans say of methods without importing them, and that it is so."""
 
-import importlib
 import json
-import re
 from pathlib import Path
 
 import pytest
 
 from fedbench.bench.about import about, in_words, overrides, preset_label
 from fedbench.bench.cell import said_of
+from fedbench.bench.facts import paper
 from fedbench.config import parse
 from fedbench.methods import METHODS
 from fedbench.registry import describe
@@ -16,30 +15,6 @@ from fedbench.registry import describe
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "fedbench" / "bench" / "about.json"
 HELD_OUT = {"partition": {"validation": 0.1}}  # some presets want hold-outs
-SENT = {
-    cells[0]: cells[1:]
-    for line in (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").splitlines()
-    if line.startswith("| `") and line.count("|") == 5
-    for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
-}
-
-
-def sent(name):
-    """Return what a method's clients send and are sent, as the page of methods has it."""
-    for names, (_, up, down) in SENT.items():
-        if f"`{name}`" in names:
-            return up, down
-    return "", ""
-
-
-def paper_of(method):
-    """Return what a method's file cites first: the paragraph up to its first address."""
-    text = importlib.import_module(method.__module__).__doc__ or ""
-    for paragraph in text.split("\n\n"):
-        words = " ".join(paragraph.split())
-        if found := re.match(r"(.{,240}?https?://[^\s,;)]+)", words):
-            return found[0].removeprefix("Source: ").rstrip(".")
-    return ""
 
 
 def builtin():
@@ -47,14 +22,15 @@ def builtin():
     found = {}
     for name in METHODS.names():
         method = METHODS.get(name)
-        up, down = sent(name)
         presets = {
             preset: said_of(parse({**HELD_OUT, "method": {"name": name, "preset": preset}}))[
                 "preset"
             ]
             for preset in method.presets
         }
-        words = {"what": describe(method), "paper": paper_of(method), "up": up, "down": down}
+        course = method.course
+        sent = {"up": course.up, "down": course.down}
+        words = {"what": describe(method), "paper": paper(method), **sent}
         found[name] = {**words, "presets": presets}
     return found
 
@@ -63,10 +39,6 @@ def test_the_file_has_the_methods_of_today():
     assert json.loads(FILE.read_text()) == json.loads(json.dumps(builtin())), (
         "methods have changed; run `python tests/bench/test_about.py`"
     )
-
-
-def test_the_page_of_methods_says_of_each_what_is_sent():
-    assert [name for name in METHODS.names() if not all(sent(name))] == []
 
 
 def settings(method):

@@ -154,25 +154,43 @@ def test_lists_name_everything_as_table_and_as_json(call, kind):
     assert "<function" not in table
 
 
-def test_methods_show_settings_as_they_are_written(call, monkeypatch):
+@pytest.fixture
+def wide(monkeypatch):
     monkeypatch.setattr("fedbench.cli.console.stdout.width", 4000, raising=False)
-    lines = call("methods").splitlines()
-    rows, name = {}, ""
-    for line in lines:
+
+
+def test_a_method_shows_its_settings_as_they_are_written(call, wide):
+    rows = {}
+    for line in call("methods", "single_image").splitlines():
         cells = [cell.strip() for cell in line.strip("│").split("│")]
-        name = cells[0] or name  # a preset on a line of its own
-        rows.setdefault(name, []).append(cells)
-    (first, second) = rows["local_dm"]
-    assert "student_dsa=false, match_std=false" in first[5]
-    assert "samples=null" in first[5]
-    assert first[6].startswith("reference: samples=256, ")
-    assert "student_dsa=true" in first[6]
-    assert second[6] == "fedbench: the defaults"  # though it spells some of them out
-    assert rows["feddf"][0][6] == "fedbench: the defaults"
-    assert "step_schedule.by_size=false" in rows["feddf"][0][5]
-    assert "selection.cluster=full, selection.clusters=1000" in rows["single_image"][1][6]
-    assert "()" not in "".join(lines)
-    assert not any(word.endswith("=") for line in lines for word in line.replace(",", "").split())
+        rows[cells[0]] = cells[1:]
+    assert rows["selection.cluster"][:2] == ["none", "full"]
+    assert rows["selection.cluster"][2] == "fedbench: as S1's headline runs act"
+    assert rows["crops"][:3] == ["null", "50000", "S1: 50,000"]
+    assert rows["step_schedule.by_size"][:2] == ["false", ""]
+    assert not any("()" in cell for cells in rows.values() for cell in cells)
+
+
+def test_a_method_says_who_sends_what_and_what_it_cannot_take(call, wide):
+    said = call("methods", "deep_inversion")
+    assert re.search("client → server +weights, once; classes seen or image counts", said)
+    assert re.search("BatchNorm +needed, unless batch_norm: 0", said)
+    assert "convnet has no BatchNorm" in said
+    assert "preset fed_adi" in said
+    assert said.rstrip().endswith("--model resnet8")
+    assert re.search(r"rounds +20; one_shot: 1\s", call("methods", "fedavg"))
+    assert "preset fedbench: the defaults" in call("methods", "local_dm")
+
+
+def test_an_unknown_method_is_told_the_nearest(call):
+    with pytest.raises(SettingsError, match="did you mean 'feddf'"):
+        call("methods", "feddff")
+
+
+def test_a_methods_page_as_json_is_its_facts(call):
+    from fedbench.bench.facts import Facts, facts
+
+    assert Facts.model_validate(json.loads(call("methods", "local", "--json"))) == facts("local")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +222,7 @@ def test_what_methods_show_can_be_set(call, place):
     """Every ``place=value`` of the table is what ``--set method.place=value`` takes."""
     import yaml
 
-    from fedbench.cli.inspect import assigned
+    from fedbench.cli.listing import assigned
 
     for entry in json.loads(call("methods", "--json")):
         parts = entry["presets"].values() if place == "presets" else [entry["settings"]]

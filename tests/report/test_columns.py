@@ -7,7 +7,7 @@ import pytest
 
 from fedbench.report import paired, published, runs, tables
 
-TEXT = (Path(__file__).parents[2] / "docs" / "records.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "columns.md").read_text()
 FILES = {
     "table.csv": tables.COLUMNS,
     "runs.csv": runs.RUN_COLUMNS,
@@ -19,7 +19,7 @@ FILES = {
 
 def defined(name):
     """Return the columns that the table under a file's heading defines."""
-    section = TEXT.split(f"### `{name}`\n")[1].split("\n### ")[0].split("\n## ")[0]
+    section = TEXT.split(f"## `{name}`\n")[1].split("\n## ")[0]
     found = []
     for line in section.splitlines():
         if line.startswith("| `"):
