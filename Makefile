@@ -11,9 +11,10 @@ WANDB ?=
 SOURCE ?=
 RUN ?=
 PYTHON ?=
+VENV ?= .venv
 
-BIN := .venv/bin
-STAMP := .venv/set-up
+BIN := $(VENV)/bin
+STAMP := $(VENV)/set-up
 SUITES := digits mnist fashion-mnist svhn cifar10 cifar100 network
 SWEEP = $(strip $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) \
 	$(if $(SEEDS),--seeds $(SEEDS)) $(if $(WORKERS),--workers $(WORKERS)) \
@@ -22,7 +23,7 @@ SWEEP = $(strip $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) 
 	$(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(WANDB)),--wandb))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate paper-tables docs test test-all lint type check speed report clean-runs
+.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate paper-tables docs test test-all lint type wheel check speed report clean-runs
 
 help: ## print this help
 	@printf 'make TARGET [NAME=value ...]\n\n'
@@ -30,10 +31,10 @@ help: ## print this help
 	@printf '  DRY_RUN=1 ONLY="method=fedavg,ensemble beta=0.1" EXECUTOR=local|ray ADDRESS=host:port WANDB=1\n\n'
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
-setup: $(STAMP) ## install everything into .venv (other targets do so as well)
+setup: $(STAMP) ## install everything into .venv (VENV=.venv-3.12 PYTHON=python3.12: another beside it)
 
 $(STAMP): pyproject.toml constraints.txt scripts/setup
-	@PYTHON='$(PYTHON)' bash scripts/setup
+	@PYTHON='$(PYTHON)' VENV='$(VENV)' bash scripts/setup
 	@touch $@
 
 bench: bench-digits ## run the embedded default suite: no download, a quarter of an hour on two cores
@@ -73,7 +74,7 @@ report: $(STAMP) ## print the leaderboard of SUITE=digits again
 	$(BIN)/fedbench report $(or $(SUITE),digits)
 
 test: $(STAMP) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slow'
 
 test-all: $(STAMP) ## run the tests, the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
@@ -83,6 +84,9 @@ lint: $(STAMP) ## check style
 
 type: $(STAMP) ## check types
 	$(BIN)/mypy
+
+wheel: $(STAMP) ## build the wheel, install it into an empty environment and use it
+	VENV='$(VENV)' PYTHON='$(PYTHON)' bash scripts/wheel
 
 check: lint type test ## lint, types and tests
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from fedbench.config import Cell
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
 from fedbench.federation.method import Method, Upload
@@ -21,6 +22,11 @@ class Median(Method):
     """The median of all client models, weight by weight, once."""
 
     name = "median"
+
+    def skip(self, cell: Cell) -> str | None:
+        """Refuse clients of several architectures: their weights have no median."""
+        several = len(set(cell.models)) > 1
+        return "medians need one architecture for all clients" if several else None
 
     def client_update(self, client: Client, received: Message | None, round: int) -> Message:
         """Train by the cell's recipe and send the weights."""

@@ -56,7 +56,7 @@ def published_boards() -> Path | None:
 
 
 def _folder(variable: str, default: str) -> Path:
-    path = Path(os.environ.get(variable) or default)
+    path = Path(os.environ.get(variable) or default).absolute()
     if path.is_file():
         raise SettingsError(
             f"{variable} is {str(path)!r}, which is a file; set it to a folder, there or not"

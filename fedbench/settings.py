@@ -6,6 +6,7 @@ What there is to set lives beside what it sets: data and partitions in ``data``,
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import UnionType
 from typing import ClassVar, TypeVar, get_args
 
@@ -14,6 +15,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from fedbench.errors import SettingsError, did_you_mean
 
 S = TypeVar("S", bound="Settings")
+#: What settings are called elsewhere.
+OTHER_WORDS = {
+    "learning_rate": "lr",
+    "alpha": "beta",
+    "concentration": "beta",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+    "num_clients": "clients",
+    "n_clients": "clients",
+    "local_epochs": "epochs",
+    "num_epochs": "epochs",
+    "num_rounds": "rounds",
+    "images_per_class": "ipc",
+    "dataset": "name",
+}
 
 
 class Settings(BaseModel):
@@ -38,7 +55,7 @@ class Settings(BaseModel):
             for key in values:
                 if key not in cls.model_fields:
                     raise ValueError(
-                        f"unknown key {key!r}{did_you_mean(str(key), cls.model_fields)}"
+                        f"unknown key {key!r}{near(str(key), cls.model_fields)}"
                         f"; {cls._called()} takes: {', '.join(cls.model_fields)}"
                     )
                 if isinstance(values[key], bool) and _is_number(cls.model_fields[key].annotation):
@@ -47,6 +64,12 @@ class Settings(BaseModel):
                         "on and off as truth values"
                     )
         return values
+
+
+def near(name: str, known: Collection[str]) -> str:
+    """Return ``did_you_mean``'s words, for what a setting is called elsewhere as well."""
+    other = OTHER_WORDS.get(name)
+    return f" (did you mean {other!r}?)" if other in known else did_you_mean(name, known)
 
 
 def _is_number(kind: object) -> bool:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shared import TINY
 
 from fedbench.bench.cell import run_cell
 from fedbench.bench.runtime import Runtime
 from fedbench.bench.suite import merge
 from fedbench.config import parse
 from fedbench.methods import METHODS
+from fedbench.testing import TINY
 
 torch.set_num_threads(1)
 

@@ -5,16 +5,6 @@ import signal
 #: A cell's data settings for the image folder of the fixture `pets`.
 PETS = {"name": "folder", "path": "pets", "train_size": None, "test_size": None, "image_size": 16}
 
-#: A cell of a second or two, on data that needs no download.
-TINY = {
-    "data": {"name": "digits", "train_size": 120, "test_size": 60},
-    "partition": {"scheme": "iid", "clients": 3},
-    "models": {"name": "convnet", "width": 4, "depth": 2},
-    "recipe": {"epochs": 1, "batch_size": 16},
-    "student": {"epochs": 2, "batch_size": 16},
-    "evaluation": {"curve_size": 30},
-}
-
 
 def hearing():
     """Let a child hear Ctrl-C, which it inherits as ignored where tests run in the background."""

@@ -13,6 +13,12 @@ from fedbench.bench.plan import planned
 from fedbench.cli.main import app
 from fedbench.config import identity, parse
 from fedbench.errors import SettingsError
+from fedbench.testing import (
+    DatasetProperties,
+    MethodProperties,
+    ModelProperties,
+    SchemeProperties,
+)
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -124,6 +130,41 @@ def test_the_models_example_counts_as_student_where_there_is_one(call):
     )
     assert identity(cell)["versions"]["plugins"].keys() == {"model perceptron"}
     assert "plugins" not in identity(plain)["versions"]
+
+
+class TestOwnMethod(MethodProperties):
+    method, plugin = "median", "../examples/own_method.py"
+
+
+class TestOwnResourcesMethod(MethodProperties):
+    """The server holds images of the clients, which is declared as a privilege."""
+
+    method, plugin, kills = "server_only", "../examples/own_resource.py", 3
+
+
+class TestOwnPicture(MethodProperties):
+    method, plugin, kills = "single_image", "../examples/own_picture.py", 2
+    settings = {"image": "leaves", "steps": 2, "batch_size": 8, "crops": 30, "selected": 10}  # noqa: RUF012
+    cell = {"budget": {"pixels": 64 * 96}}  # noqa: RUF012
+
+
+class TestOwnModel(ModelProperties):
+    model, plugin, parameters = "perceptron", "../examples/own_model.py", 197_322
+
+
+class TestOwnDataset(DatasetProperties):
+    dataset, plugin = "shapes", "../examples/own_dataset.py"
+
+
+class TestDigits(DatasetProperties):
+    """The built-in one that needs no file."""
+
+    dataset = "digits"
+
+
+class TestOwnScheme(SchemeProperties):
+    scheme, plugin = "one_large", "../examples/own_scheme.py"
+    settings = {"share": 0.6}  # noqa: RUF012
 
 
 SUITE = """

@@ -28,6 +28,8 @@ MAY = {  # who may import whom, besides itself and what is open to all
     "plugins": BELOW_CONFIG | {"config", "federation", "methods"},
     "bench": BELOW_CONFIG | {"config", "federation", "methods", "plugins"},
     "report": {"bench"},
+    # What users import in their tests; nothing imports it.
+    "testing": BELOW_CONFIG | {"config", "federation", "methods", "plugins", "bench"},
     # What users import: it puts the others together, as the command line does, whose progress it
     # shows; nothing imports it.
     "api": BELOW_CONFIG
@@ -90,6 +92,12 @@ def test_no_imports_go_round_in_a_circle():
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(" -> ".join(reversed(error.args[1])))
+
+
+def test_only_what_tests_import_imports_pytest():
+    """It is an extra: a wheel runs without it."""
+    users = {path.parent.name for path in FILES if "pytest" in imported(path)}
+    assert users == {"testing"}
 
 
 TORCH_FREE = ("about", "planfile", "records", "sources")

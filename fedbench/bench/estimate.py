@@ -2,7 +2,9 @@
 
 A cell whose settings are equal but for the seed gives its seconds as they are. Otherwise cells of
 the same method, data set, networks and batch size are scaled by their image passes (images x epochs
-x rounds). Where there is neither, the answer is None: nothing is invented.
+x rounds). Where there is neither, cells of the same method and networks on other data, or of other
+batch sizes, are scaled by passes and pixels, and the answer is called rough. Where there is none of
+these, it is None: nothing is invented.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from typing import Any
 from fedbench.bench.planfile import Entry
 from fedbench.bench.records import Record
 from fedbench.bench.suite import find
+from fedbench.data.specs import DATASETS
+from fedbench.errors import SettingsError
 
 #: Records that one estimate rests on at most: those whose passes are nearest.
 _NEAREST = 5
@@ -31,6 +35,8 @@ _ALIKE = (
     "student.batch_size",
     "precision",
 )
+#: The same for rough estimates, which are scaled by the images' pixels as well.
+_ROUGHLY = ("method.name", "models", "precision")
 #: Artefacts that are looked at for their sizes.
 _LOOKED_AT = 200
 
@@ -68,6 +74,7 @@ class Estimate:
         size: Bytes that records, outputs and artefacts will take, as far as that is known.
         sizes_unknown: Cells whose bytes are not known.
         records: How many records all this rests on.
+        rough: Cells of which only records of other data or batch sizes are known.
         memory: Bytes of an accelerator that the largest cell takes, among those that are known.
     """
 
@@ -76,6 +83,7 @@ class Estimate:
     sizes_unknown: int = 0
     records: int = 0
     memory: int = 0
+    rough: int = 0
 
     @property
     def unknown(self) -> int:
@@ -134,13 +142,17 @@ def estimate(
         artefact_size: Says how many bytes one client training of a cell leaves.
     """
     exact, alike = _grouped(samples, _equal), _grouped(samples, _alike)
+    far = _grouped(samples, _roughly)
     covered, used = set(trained), set()
     seconds: dict[str, float | None] = {}
-    size, unknown, memory = 0.0, 0, 0
+    size, unknown, memory, rough = 0.0, 0, 0, 0
     for entry in cells:
         found = exact.get(_equal(entry.settings)) or _nearest(
-            alike.get(_alike(entry.settings), []), entry.passes
+            alike.get(_alike(entry.settings), []), entry
         )
+        if not found:
+            found = _nearest(far.get(_roughly(entry.settings), []), entry)
+            rough += bool(found)
         used |= {item.record for item in found}
         memory = max(memory, *(item.memory for item in found)) if found else memory
         new = set(entry.trainings) - covered
@@ -153,7 +165,7 @@ def estimate(
             unknown += 1
         else:
             size += statistics.median(own) + bytes_each * len(new)
-    return Estimate(seconds, size, unknown, len(used), memory)
+    return Estimate(seconds, size, unknown, len(used), memory, rough)
 
 
 def artefact_sizes(folder: Path) -> Callable[[Entry], float | None]:
@@ -186,15 +198,30 @@ def _seconds(entry: Entry, found: Sequence[Sample], new: int) -> float | None:
 
 
 def _ratio(entry: Entry, item: Sample) -> float:
-    return entry.passes / item.passes if entry.passes and item.passes else 1.0
+    ours, theirs = _work(entry.settings, entry.passes), _work(item.settings, item.passes)
+    return ours / theirs if ours and theirs else 1.0
 
 
-def _nearest(samples: Sequence[Sample], passes: float | None) -> list[Sample]:
-    """Return the samples whose passes are nearest, in proportion."""
-    if not passes:
-        return []
-    known = [(abs(math.log(item.passes / passes)), item) for item in samples if item.passes]
-    return [item for _, item in sorted(known, key=lambda pair: pair[0])[:_NEAREST]]
+def _nearest(samples: Sequence[Sample], entry: Entry) -> list[Sample]:
+    """Return the samples whose work is nearest, in proportion."""
+    wanted = _work(entry.settings, entry.passes)
+    known = [(_work(item.settings, item.passes), item) for item in samples] if wanted else []
+    pairs = [(abs(math.log(work / (wanted or 1))), item) for work, item in known if work]
+    return [item for _, item in sorted(pairs, key=lambda pair: pair[0])[:_NEAREST]]
+
+
+def _work(settings: Mapping[str, Any], passes: float | None) -> float | None:
+    """Return the pixels that a cell passes through its networks; None where that is not known."""
+    return passes * (_size(settings) or 1) ** 2 if passes else None
+
+
+def _size(settings: Mapping[str, Any]) -> int | None:
+    """Return the height of a cell's images; None where its data set's plugin is not loaded."""
+    data = settings["data"]
+    try:
+        return int(data.get("image_size") or DATASETS.get(data["name"]).size)
+    except SettingsError:
+        return None
 
 
 def _grouped(
@@ -208,11 +235,23 @@ def _grouped(
 
 def _equal(settings: Mapping[str, Any]) -> str:
     method = {key: value for key, value in settings["method"].items() if key != "preset"}
-    return json.dumps({**settings, "method": method, "seed": None}, sort_keys=True)
+    return json.dumps(_set({**settings, "method": method, "seed": None}), sort_keys=True)
 
 
 def _alike(settings: Mapping[str, Any]) -> str:
-    return json.dumps([list(find(settings, place.split("."))) for place in _ALIKE])
+    return json.dumps(_set([list(find(settings, place.split("."))) for place in _ALIKE]))
+
+
+def _roughly(settings: Mapping[str, Any]) -> str:
+    values = [list(find(settings, place.split("."))) for place in _ROUGHLY]
+    return json.dumps(_set([*values, None if _size(settings) else settings["data"]["name"]]))
+
+
+def _set(value: object) -> object:
+    """Return settings without those that are None: an older record may not have them at all."""
+    if isinstance(value, Mapping):
+        return {key: _set(item) for key, item in value.items() if item is not None}
+    return [_set(item) for item in value] if isinstance(value, list) else value
 
 
 def _clients(settings: Mapping[str, Any]) -> list[object]:

@@ -71,6 +71,7 @@ def crew_of(
     device: str,
     workers: int,
     gpus_per_cell: float | None = None,
+    threads: int = 1,
 ) -> Crew:
     """Return who computes.
 
@@ -80,10 +81,13 @@ def crew_of(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: 0 is one a core, or as many on each GPU as it has room for (see ``Crew.shared``).
         gpus_per_cell: Of a Ray cluster's cell, above 0 and at most 1; a whole one where None.
+        threads: Of each cell on a CPU: so many fewer cells at once, unless ``workers`` says.
 
     Raises:
         SettingsError: There is no such executor or device, or an option has no use.
     """
+    if executor == "ray" and threads > 1:
+        raise SettingsError(f"--threads {threads} is for local workers; Ray gives a cell one CPU")
     if executor == "ray":
         # Its nodes may have other devices than this machine, so only they can tell.
         devices = () if device == "auto" else (device,)
@@ -102,7 +106,7 @@ def crew_of(
         )
     found = tuple(devices_of(device))
     if found == ("cpu",):
-        return Crew("local", None, found, workers or available_cores())
+        return Crew("local", None, found, workers or max(available_cores() // threads, 1))
     cards = tuple(look(found))
     return Crew("local", None, found, workers or len(found), cards=cards, fixed=workers > 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedbench.cli.console import print_json, stdout
-from fedbench.cli.lookup import find_record
+from fedbench.cli.lookup import find_record, find_suite, records_like
 from fedbench.cli.options import AsJson
-from fedbench.cli.report import suite_folder
 from fedbench.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Lines of one section that are printed; --json has them all.
 SHOWN = 20
-_THING = "a record's file, a cell id or its beginning, a suite, or a folder with plan.json"
+_THING = "a record's file, a cell id or its beginning, or a suite's name, file or folder"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +37,8 @@ def diff(
     """Compare two records or two suites: settings, numbers, times, environment.
 
     The exit code is 0 if settings and numbers agree and 1 if not; times and environment may differ.
+
+    Example: fedbench diff digits leaderboards/digits
     """
     records = [_record(text) for text in (one, other)]
     if None not in records:
@@ -47,7 +49,7 @@ def diff(
                 raise SettingsError(
                     f"{text!r} is a record and the other is none; compare two records or two suites"
                 )
-        found = _diff_suites(suite_folder(one), suite_folder(other))
+        found = _diff_suites(find_suite(one), find_suite(other))
     if as_json:
         print_json({"a": one, "b": other, **found})
     else:
@@ -97,8 +99,13 @@ def _record(text: str) -> Record | None:
     Raises:
         SettingsError: It is the beginning of several cells' ids, or means nothing.
     """
-    if not Path(text).is_file() and (suite_folder(text) / "plan.json").exists():
+    path = Path(text)
+    if path.is_dir() or path.suffix in (".yaml", ".yml"):
         return None
+    if not path.is_file() and not records_like(text):
+        with suppress(SettingsError):
+            find_suite(text)
+            return None
     return find_record(text, _THING)[1]
 
 

@@ -24,7 +24,10 @@ def distillation(
     out: Out = None,
     count: Annotated[int, typer.Option(help="Images of a client's class, at most.", min=1)] = 10,
 ) -> None:
-    """Draw how every client distilled: its images before and after, losses, accuracies, gains."""
+    """Draw how every client distilled: its images before and after, losses, accuracies, gains.
+
+    Example: fedbench show distillation 3f2a
+    """
     from fedbench.report.pictures.distillation import before_and_after, courses_page, gains
 
     path, found = find_good_record(record)
@@ -43,7 +46,10 @@ def distillation(
 
 
 def search(record: Named, out: Out = None) -> None:
-    """Show the trials of a cell's search: a table, and the curve of the best so far."""
+    """Show the trials of a cell's search: a table, and the curve of the best so far.
+
+    Example: fedbench show search 3f2a
+    """
     from rich.table import Table
 
     from fedbench.report.pictures.distillation import search_curve

@@ -39,6 +39,8 @@ def export(
 
     Images go to train/CLASS/NUMBER.png, as the data set `folder` reads them, and with the
     normalisation to synthetic.safetensors. Further sets go to folders of their own.
+
+    Example: fedbench export 3f2a --out shared/
     """
     path, found = find_good_record(record)
     if not found.outputs:

@@ -23,7 +23,10 @@ def index(
         typer.Argument(help="Folder of published boards; leaderboards/ of this checkout."),
     ] = None,
 ) -> None:
-    """Write the page over all published boards, index.html and index.md, from records alone."""
+    """Write the page over all published boards, index.html and index.md, from records alone.
+
+    Example: fedbench index leaderboards
+    """
     write_index(boards_folder(boards))
 
 

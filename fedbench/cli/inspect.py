@@ -35,7 +35,10 @@ def register(app: typer.Typer) -> None:
 
 
 def datasets(as_json: AsJson = False, plugin: Plugin = None) -> None:
-    """List the data sets; `fedbench data` says which of them are here."""
+    """List the data sets; `fedbench data` says which of them are here.
+
+    Example: fedbench datasets --json
+    """
     load_plugins(plugin)
     found = []
     for name in DATASETS.names():
@@ -56,7 +59,10 @@ def datasets(as_json: AsJson = False, plugin: Plugin = None) -> None:
 
 
 def models(as_json: AsJson = False, plugin: Plugin = None) -> None:
-    """List the model families."""
+    """List the model families.
+
+    Example: fedbench models --json
+    """
     from fedbench.models.settings import Model
 
     load_plugins(plugin)
@@ -76,7 +82,10 @@ def models(as_json: AsJson = False, plugin: Plugin = None) -> None:
 
 
 def partitions(as_json: AsJson = False, plugin: Plugin = None) -> None:
-    """List the partition schemes; a bare --beta means dirichlet_capped."""
+    """List the partition schemes; a bare --beta means dirichlet_capped.
+
+    Example: fedbench partitions --json
+    """
     load_plugins(plugin)
     found = []
     for name in SCHEMES.names():
@@ -100,12 +109,15 @@ def partition(
     train_size: Annotated[int | None, typer.Option(help="Training images to take.")] = None,
     seed: Annotated[int, typer.Option(help="Seed.", min=0)] = 0,
     settings: Set = None,
-    svg: Annotated[Path | None, typer.Option(help="Where the heatmap goes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the heatmap goes.")] = None,
     offline: Offline = False,
     plugin: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw one partition: a table of labels by client, and a heatmap as SVG."""
+    """Draw one partition: a table of labels by client, and a heatmap as SVG.
+
+    Example: fedbench partition --dataset digits --beta 0.1
+    """
     from fedbench.bench.datasets import load_data
     from fedbench.bench.suite import merge, nest
     from fedbench.data.partition import split
@@ -149,7 +161,7 @@ def partition(
     title = f"{dataset}: {words}, seed {seed}"
     stdout.print(_counts(histogram, data.classes, title))
     stdout.print(f"digest {drawn.digest[:16]}", highlight=False)
-    path = svg or home() / "partitions" / f"{dataset}-{drawn.digest[:12]}.svg"
+    path = out or home() / "partitions" / f"{dataset}-{drawn.digest[:12]}.svg"
     partition_heatmap(histogram, data.classes, title, path)
     stdout.print(f"heatmap: {path}", highlight=False, markup=False, soft_wrap=True)
 

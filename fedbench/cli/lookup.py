@@ -1,12 +1,13 @@
-"""A record by any of its names, and the tensors that its cell left."""
+"""Suites and records by any of their names, and the tensors that a cell left."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedbench.errors import SettingsError, StoreError
-from fedbench.files import home
+from fedbench.errors import SettingsError, StoreError, did_you_mean
+from fedbench.files import home, published_boards
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +16,93 @@ if TYPE_CHECKING:
     from fedbench.federation.synthetic import SyntheticSet
 
 NAMES = "a cell id or its beginning, SUITE/CELL_ID, or a record's file"
+SUITES = "a suite's name, its file, its folder of results, or one of its cells"
+PLAN = "plan.json"
+_YAML = (".yaml", ".yml")
+#: Where suites lie below ``benchmarks/``.
+_BELOW = ("*.yaml", "*/*.yaml")
+
+
+def find_suite(text: str) -> Path:
+    """Return the folder of results that a word means: below the home, or a published board.
+
+    Args:
+        text: A name, a suite's file, a folder with ``plan.json`` or a file in it, or a record.
+
+    Raises:
+        SettingsError: Nothing of that name has run here or is published.
+    """
+    path = Path(text).absolute()
+    name = _name_in(path)
+    if name is None:
+        for folder in (path, *path.parents[:2]) if path.exists() else ():
+            if (folder / PLAN).is_file():
+                return folder
+    boards = published_boards() or Path("leaderboards")
+    for folder in (home() / (name or text), boards.absolute() / (name or text)):
+        if (folder / PLAN).is_file():
+            return folder
+    if name is None and (found := records_like(text)):
+        return found[0].parent.parent
+    known = sorted(each.parent.name for top in (home(), boards) for each in top.glob(f"*/{PLAN}"))
+    raise SettingsError(
+        f"there is no plan of {text!r}{did_you_mean(text, known)}, neither in {home()} nor in "
+        f"{boards.absolute()}; give {SUITES}, or run `fedbench sweep FILE` first"
+    )
+
+
+def find_suite_file(text: str) -> Path:
+    """Return the suite file that a word means.
+
+    Args:
+        text: The file, or what ``find_suite`` takes: then it is looked for below ``benchmarks/``,
+            here and in the checkout, and in this folder.
+
+    Raises:
+        SettingsError: There is none of that name.
+    """
+    path = Path(text).absolute()
+    if path.is_file() and path.suffix in _YAML:
+        return path
+    if path.suffix in _YAML:
+        raise SettingsError(f"there is no suite file {path}{_nearest_file(path)}")
+    name, files = text, _suite_files()
+    if name not in files and (path.exists() or records_like(text)):
+        with suppress(SettingsError):  # nothing that was swept
+            name = find_suite(text).name
+    if name not in files:
+        ours = [each for each, file in files.items() if "benchmarks" in file.parts]
+        raise SettingsError(
+            f"there is no suite file of {text!r}{did_you_mean(name, files)}; give the file, or a "
+            f"name of benchmarks/: {', '.join(sorted(ours)) or 'it is not here'}"
+        )
+    return files[name]
+
+
+def _name_in(path: Path) -> str | None:
+    """Return the name that a suite's file gives; None of what is no such file."""
+    if path.suffix not in _YAML or not path.is_file():
+        return None
+    from fedbench.bench.suite import read_suite
+
+    return read_suite(path).name
+
+
+def _suite_files() -> dict[str, Path]:
+    """Return the suite files that names mean, the nearest first."""
+    here, checkout = Path("benchmarks").absolute(), Path(__file__).parents[2] / "benchmarks"
+    places = ((Path().absolute(), "*.yaml"), *((p, f) for p in (here, checkout) for f in _BELOW))
+    found: dict[str, Path] = {}
+    for place, pattern in places:
+        for path in sorted(place.glob(pattern)):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def _nearest_file(path: Path) -> str:
+    near = did_you_mean(path.stem, files := _suite_files())
+    names = [str(file) for name, file in files.items() if f"{name!r}" in near]
+    return f"; there is {names[0]}" if names else ""
 
 
 def find_record(text: str, names: str = NAMES) -> tuple[Path, Record]:
@@ -32,27 +120,38 @@ def find_record(text: str, names: str = NAMES) -> tuple[Path, Record]:
     """
     from fedbench.bench.records import read_record
 
-    path = Path(text)
+    path = Path(text).absolute()
     if path.is_file():
         return path, read_record(path)
-    suite, _, beginning = text.rpartition("/")
-    places = [home(), Path("leaderboards")]
-    if not beginning or set(beginning) - set("0123456789abcdef"):
-        places = []  # a pattern for file names would not take it as it is written
-    found = [
-        path
-        for place in places
-        for folder in ([place / suite] if suite else sorted(place.glob("*")))
-        for path in sorted((folder / "records").glob(f"{beginning}*.json"))
-    ]
+    if path.suffix == ".json":
+        raise SettingsError(f"there is no record {path}; give {names}")
+    found = records_like(text)
     ids = sorted({path.stem for path in found})
     if len(ids) > 1:
         raise SettingsError(
             f"{text!r} is the beginning of {len(ids)} cell ids: {', '.join(ids[:5])}"
         )
+    if not found and path.is_dir():
+        raise SettingsError(f"{path} is a folder and no record; give {names}")
     if not found:
         raise SettingsError(f"there is nothing called {text!r} here; give {names}")
     return found[0], read_record(found[0])
+
+
+def records_like(text: str) -> list[Path]:
+    """Return the records whose ids begin so, ``SUITE/ID`` in one suite, the home's first."""
+    suite, _, beginning = text.rpartition("/")
+    if not beginning or set(beginning) - set("0123456789abcdef"):
+        return []  # a pattern for file names would not take it as it is written
+    places = [home(), published_boards() or Path("leaderboards")]
+    folders = [folder for place in places for folder in sorted(place.glob("*"))]
+    if suite:
+        folders = [Path(suite), *(place / suite for place in places)]
+    return [
+        path.absolute()
+        for folder in folders
+        for path in sorted((folder / "records").glob(f"{beginning}*.json"))
+    ]
 
 
 def find_good_record(text: str) -> tuple[Path, Record]:

@@ -17,6 +17,8 @@ from fedbench.cli import (
     index,
     inspect,
     methods,
+    new_method,
+    new_suite,
     pretrain,
     report,
     run,
@@ -31,6 +33,7 @@ from fedbench.cli.console import fail, stderr
 from fedbench.errors import FedbenchError, UnwritableError
 
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_USAGE = 2  # the exit code of a command line that typer refuses
 _SAFE = (
     "interrupted; finished cells have their records, and the same command (without --force) goes "
     "on, a cell in hand at its last commit"
@@ -48,6 +51,7 @@ for group in (
     run,
     sweep,
     suites,
+    new_suite,
     report,
     tables,
     index,
@@ -56,6 +60,7 @@ for group in (
     diff,
     methods,
     inspect,
+    new_method,
     pretrain,
     storage,
     system,
@@ -105,7 +110,20 @@ def main() -> None:
     except SystemExit as stop:
         if stop.code in _STOPPED:  # typer has made an exit of KeyboardInterrupt
             fail(_SAFE)
+        elif stop.code == _USAGE:
+            _hint(sys.argv[1:])
         raise
+
+
+def _hint(words: list[str]) -> None:
+    """Say what to write instead of an option that is none, where that is known."""
+    from fedbench.cli.hints import option_hint
+
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    command = commands.get(words[0]) if words else None
+    options = [name for each in command.params for name in each.opts] if command else []
+    if (hint := option_hint(words, options)) is not None:
+        stderr.print(f"hint: {hint}", highlight=False, markup=False)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

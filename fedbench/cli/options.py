@@ -39,7 +39,8 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
         SettingsError: A word has no `=`, or no place before it.
     """
     from fedbench.bench.located import read_value
-    from fedbench.bench.suite import nest
+    from fedbench.bench.suite import nest, resolve
+    from fedbench.cli.hints import check_place
 
     found = []
     for word in words or []:
@@ -49,6 +50,7 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
                 f"--set {word!r} is no assignment; write --set place=value, such "
                 "as --set recipe.epochs=5"
             )
+        check_place(resolve(place), value)
         try:
             found.append(nest(place, read_value(value)))
         except yaml.YAMLError as error:

@@ -58,6 +58,8 @@ def pretrain_diffusion(
     """Train a diffusion model on public images, as a diffusers folder for FedLMG.
 
     A killed training goes on where it was. Each epoch leaves a sheet of samples in OUT/samples.
+
+    Example: fedbench pretrain-diffusion --dataset mnist --out prior/
     """
     load_plugins(plugin)
     if unused == (train_size is None):

@@ -26,6 +26,10 @@ from fedbench.cli.console import stderr
 from fedbench.cli.words import duration, position
 from fedbench.imports import heavy_imports
 
+#: Seconds between two lines of a cell's progress where there is no terminal, and their share of the
+#: time so far where that is more.
+_PACE, _SHARE = 5.0, 0.1
+
 if TYPE_CHECKING:
     from fedbench.bench.executors import Event
     from fedbench.bench.records import Record
@@ -45,7 +49,7 @@ def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
     if not stderr.is_terminal:
         line = f"running {cell.method.name} on {cell.data.name} ({cell.cell_id})"
         stderr.print(line, markup=False)
-        return run_cell(cell, means, suite=suite)
+        return run_cell(cell, replace(means, show=_Lines(cell.method.name).show), suite=suite)
     with _bars() as bars:
         task = bars.add_task(cell.method.name, total=None)
 
@@ -61,6 +65,29 @@ def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
             )
 
         return run_cell(cell, replace(means, show=show), suite=suite)
+
+
+class _Lines:
+    """The progress of a cell where there is no terminal: a line now and then.
+
+    Args:
+        name: Of the method.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._begun = self._said = time.monotonic()
+
+    def show(self, progress: context.Progress) -> None:
+        """Print where the cell is, unless a line was printed a moment ago."""
+        now = time.monotonic()
+        if now - self._said < max(_PACE, _SHARE * (now - self._begun)):
+            return
+        self._said = now
+        place = position(progress.round, progress.rounds, progress.stage)
+        epochs = f", {progress.done}/{progress.total}" if progress.total else ""
+        line = f"{self._name} · {place}{epochs} ({duration(now - self._begun)})"
+        stderr.print(line, markup=False, highlight=False)
 
 
 def _bars() -> Progress:

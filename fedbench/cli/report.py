@@ -10,6 +10,7 @@ import typer
 
 from fedbench.cli.console import stderr, stdout
 from fedbench.cli.index import write_index
+from fedbench.cli.lookup import SUITES, find_suite
 from fedbench.files import home
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from fedbench.report.publish import Publication
     from fedbench.report.tracking import Mirror
 
-Suite = Annotated[str, typer.Argument(help="A suite that has run, or a folder with plan.json.")]
+Suite = Annotated[str, typer.Argument(help=f"{SUITES[0].upper()}{SUITES[1:]}.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,16 +53,17 @@ def report(
 ) -> None:
     """Print a suite's leaderboard and write its files, without computing anything.
 
-    A suite's name stands for its folder of results. A published board, such as
-    leaderboards/digits, is made again in its place.
+    A published board, such as leaderboards/digits, is made again in its place.
+
+    Example: fedbench report digits --paired ensemble
     """
-    with mirror_of(suite_folder(suite).name, wandb) as live:
+    with mirror_of(find_suite(suite).name, wandb) as live:
         make_report(suite, paired=paired, pivots=pivot or (), pdf=pdf, out=out, live=live)
 
 
 def publish(
     suite: Suite,
-    to: Annotated[Path, typer.Option(help="Folder of the published boards.")] = Path(
+    boards: Annotated[Path, typer.Option(help="Folder of the published boards.")] = Path(
         "leaderboards"
     ),
     min_seeds: Annotated[int, typer.Option(help="Seeds that a row needs.", min=1)] = 3,
@@ -73,19 +75,22 @@ def publish(
         typer.Option(help="File of a plugin that records were computed with; it is not run."),
     ] = None,
 ) -> None:
-    """Copy the records that have enough seeds to leaderboards/, and make the board there."""
+    """Copy the records that have enough seeds to leaderboards/, and make the board there.
+
+    Example: fedbench publish digits
+    """
     from fedbench.report.publish import publish as copy
 
-    folder = suite_folder(suite)
+    folder = find_suite(suite)
     done = copy(
         folder,
-        to / folder.name,
+        boards / folder.name,
         min_seeds=min_seeds,
         allow_dirty=allow_dirty,
         plugins=plugin or (),
     )
     _say(done)
-    write_index(to)
+    write_index(boards)
 
 
 def mirror_of(suite: str, wanted: bool) -> Mirror | nullcontext[None]:
@@ -113,7 +118,7 @@ def make_report(
     """Write a suite's report and print its tables.
 
     Args:
-        suite: A name below the home, or a folder with ``plan.json``.
+        suite: See ``lookup.find_suite``.
         paired: The row that the others are compared with over shared seeds.
         pivots: Settings whose values stand across in a table of their own.
         pdf: Write figures as PDF as well.
@@ -128,7 +133,7 @@ def make_report(
     from fedbench.report.build import build
     from fedbench.report.paired import check_reference
 
-    folder = suite_folder(suite)
+    folder = find_suite(suite)
     board = read_board(folder)
     if paired is not None:
         check_reference(board.views, paired)
@@ -145,29 +150,33 @@ def make_report(
         stdout.print("\n".join(words), style="dim", highlight=False, markup=False)
     for found in made.pivots:
         stdout.print(pivot.to_terminal(found), "")
+    _print_verdict(board)
     if live is not None:
         outcome = live.finish(board, made.figures, made.comparisons)
         stderr.print(str(outcome), highlight=False, markup=False)
     if board.failed:
         stderr.print(f"{len(board.failed)} failed cells have no row; runs.csv says why")
-    stdout.print(
-        f"records: {folder}/records, report: {target}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    for line in (f"records: {folder / 'records'}", f"page: {target.absolute() / 'index.html'}"):
+        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
     return board
 
 
-def suite_folder(suite: str) -> Path:
-    """Return the folder of a suite: a path that holds a plan, or a name below the home.
+def _print_verdict(board: Board) -> None:
+    """Print what the board says."""
+    from rich.text import Text
 
-    What has not run here, but stands in ``leaderboards/`` of this checkout, is taken from there.
-    """
-    path, named, published = Path(suite), home() / suite, Path("leaderboards") / suite
-    is_path = len(path.parts) > 1 or not (named / "plan.json").exists()
-    places = [path, published] if is_path else [named]
-    return next((place for place in places if (place / "plan.json").exists()), named)
+    from fedbench.report.verdict import HEADING, verdict
+
+    sayings = verdict(board)
+    if sayings:
+        stdout.print(Text(HEADING, "bold"))
+    for saying in sayings:
+        if saying.about:
+            stdout.print(Text(saying.about, "italic"))
+        for sentence in saying.sentences:
+            stdout.print(f"- {sentence}", highlight=False, markup=False)
+    if sayings:
+        stdout.print()
 
 
 def _link(out: Path, folder: Path) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from fedbench.bench.memo import Memo
 from fedbench.cli.console import print_json, stderr, stdout, warn
+from fedbench.cli.lookup import find_record, find_suite_file
 from fedbench.cli.options import (
     AsJson,
     Device,
@@ -57,10 +58,15 @@ def run(
     precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed.")] = None,
     settings: Set = None,
-    suite: Annotated[Path | None, typer.Option(help="Start from a suite file's settings.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Start from the settings of a suite: its file or its name.")
+    ] = None,
     profile: Annotated[str | None, typer.Option(help="The suite's profile.")] = None,
     record: Annotated[
-        Path | None, typer.Option(help="Reproduce a record, and say whether the numbers agree.")
+        str | None,
+        typer.Option(
+            help="Reproduce a record (its file, or its cell's id); say whether the numbers agree."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute again.")] = False,
     device: Device = "auto",
@@ -73,7 +79,8 @@ def run(
 
     Example: fedbench run --dataset digits --method fedavg --beta 0.1 --rounds 5
     """
-    plugins = load_plugins(plugin, *([suite] if suite else []))
+    start = find_suite_file(suite) if suite else None
+    plugins = load_plugins(plugin, *([start] if start else []))
     if record is not None:
         _reproduce(record, device, offline)
         return
@@ -94,7 +101,7 @@ def run(
         "precision": precision,
         "seed": seed,
     }
-    wish = Wish.of(places, settings, suite, profile)
+    wish = Wish.of(places, settings, start, profile)
     means = runtime(device, threads=threads, offline=offline, refresh=force)
     memo = Memo(means.home, plugins)
     known = None if force else finished(wish, means, memo)
@@ -194,7 +201,7 @@ def build_cell(wish: Wish, means: Runtime, memo: Memo) -> Cell:
         )
     entry = planned(parse(tree))
     if entry.skip:
-        raise SettingsError(f"this cell cannot run: {entry.skip}")
+        raise SettingsError(f"this cell cannot run: {entry.skip}{_budget_option(entry.cell)}")
     for message in entry.warnings:
         warn(message)
     cell, method = entry.cell, METHODS.get(entry.cell.method.name)
@@ -209,6 +216,13 @@ def build_cell(wish: Wish, means: Runtime, memo: Memo) -> Cell:
         }
         memo.keep(asdict(wish), answer)
     return cell
+
+
+def _budget_option(cell: Cell) -> str:
+    """Return the options that give a budget, where a cell lacks one that its method needs."""
+    if cell.budget is not None or not METHODS.get(cell.method.name).uses_budget:
+        return ""
+    return "; add --ipc 10, or --set budget.pixels=100000"
 
 
 def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Path, Record]:
@@ -316,16 +330,13 @@ def _ask_for_plugins(path: Path, old: Record) -> None:
     raise SettingsError(f"{path} was computed with plugins that are not loaded: {words}; {fix}")
 
 
-def _reproduce(path: Path, device: str, offline: bool) -> None:
+def _reproduce(text: str, device: str, offline: bool) -> None:
     """Compute a record's cell anew and compare."""
     from fedbench.bench.compare import ACCURACY, compare, surroundings
-    from fedbench.bench.records import read_record
     from fedbench.cli.progress import one_cell
     from fedbench.config import identity, parse
 
-    if not path.is_file():
-        raise SettingsError(f"there is no record {path}")
-    old = read_record(path)
+    path, old = find_record(text)
     if old.status != "ok":
         raise SettingsError(f"{path} records a {old.status} cell; there is nothing to reproduce")
     _ask_for_plugins(path, old)

@@ -58,6 +58,8 @@ def patches(
 
     A contact sheet, the image with outlines of selected crops, and a map of the crops' features.
     The crops are made again from the image, which has to be here.
+
+    Example: fedbench show patches 3f2a --round 1
     """
     load_plugins(plugin)
     path, found = find_good_record(record)
@@ -80,6 +82,8 @@ def synthetic(
     """Draw the shared images that a cell left, by class; of several sets, each on its own sheet.
 
     A set of canvases is drawn a second time as the images that a network is trained with.
+
+    Example: fedbench show synthetic 3f2a
     """
     path, found = find_good_record(record)
     if "synthetic" not in found.outputs:
@@ -97,6 +101,8 @@ def generated(record: Named, out: Out = None) -> None:
     """Draw what generators made for each class over the epochs, and learnt weights of clients.
 
     For cells of data-free methods; weights where the method learns them.
+
+    Example: fedbench show generated 3f2a
     """
     path, found = find_good_record(record)
     if "samples" not in found.outputs:
@@ -136,6 +142,8 @@ def inversion(
 
     Also the accuracies of teachers and student on fresh batches, and the student's confusion
     matrix on the test set, which has to be here.
+
+    Example: fedbench show inversion 3f2a
     """
     from fedbench.cli.show_inversion import sketches
 
@@ -155,6 +163,8 @@ def guidance(
 
     Guided images beside the clients' own, which have to be here; without guidance, by either term
     and by both; after 0, 5 and 10 noise edits; what the classifier says over the steps.
+
+    Example: fedbench show guidance 3f2a
     """
     from fedbench.cli.show_guidance import sketches
 

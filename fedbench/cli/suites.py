@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedbench.cli.console import print_json, stderr, stdout
+from fedbench.cli.lookup import PLAN, SUITES, find_suite, find_suite_file
 from fedbench.cli.options import AsJson, Plugin, load_plugins
 from fedbench.cli.words import count
-from fedbench.files import home
 
 if TYPE_CHECKING:
     from fedbench.bench.survey import Survey
@@ -28,18 +27,24 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Suite files.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="SUITE...", help="Suite files, or names of benchmarks/."),
+    ],
     plugin: Plugin = None,
 ) -> None:
     """Check suite files to the last combination of every profile; each fault has its line.
 
     The exit code is 2 if a file cannot be used. What is only suspicious is a warning.
+
+    Example: fedbench validate mine.yaml
     """
     from fedbench.bench.checking import check
 
-    load_plugins(plugin, *files)
+    paths = [find_suite_file(name) for name in files]
+    load_plugins(plugin, *paths)
     good = True
-    for path in files:
+    for path in paths:
         checked = check(path)
         good = good and checked.usable
         for problem in checked.problems:
@@ -55,14 +60,17 @@ def validate(
 
 
 def status(
-    suite: Annotated[str, typer.Argument(help="A suite that has been swept, or its file.")],
+    suite: Annotated[str, typer.Argument(help=f"{SUITES[0].upper()}{SUITES[1:]}.")],
     as_json: AsJson = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again every two seconds, until all is done.")
     ] = False,
     plugin: Plugin = None,
 ) -> None:
-    """Show how far a suite is, while it runs or after: from its plan and records alone."""
+    """Show how far a suite is, while it runs or after: from its plan and records alone.
+
+    Example: fedbench status digits --watch
+    """
     from rich.live import Live
 
     from fedbench.cli.survey import print_survey, survey_json, survey_table
@@ -83,19 +91,21 @@ def status(
 
 
 def schema() -> None:
-    """Print the JSON schema of suite files, for editors; benchmarks/suite.schema.json has it."""
+    """Print the JSON schema of suite files, for editors; benchmarks/suite.schema.json has it.
+
+    Example: fedbench schema > suite.schema.json
+    """
     from fedbench.bench.schema import schema_text
 
     sys.stdout.write(schema_text())
 
 
 def _look(suite: str) -> Survey:
-    from fedbench.bench.planfile import plan_path, read_plan
-    from fedbench.bench.suite import read_suite
+    from fedbench.bench.planfile import read_plan
     from fedbench.bench.survey import survey
 
-    name = read_suite(Path(suite)).name if suite.endswith((".yaml", ".yml")) else suite
-    return survey(home(), read_plan(plan_path(home(), name)))
+    folder = find_suite(suite)
+    return survey(folder.parent, read_plan(folder / PLAN))
 
 
 def _sizes(cells: dict[str, tuple[int, int, int]]) -> str:

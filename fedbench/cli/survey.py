@@ -86,6 +86,7 @@ def survey_json(survey: Survey) -> dict[str, Any]:
         "estimate": {
             "seconds_of_one_worker": estimate.wall(1),
             "cells_unknown": estimate.unknown,
+            "cells_rough": estimate.rough,
             "bytes": estimate.size,
             "bytes_unknown_cells": estimate.sizes_unknown,
             "records": estimate.records,
@@ -164,6 +165,8 @@ def _time(survey: Survey, workers: int) -> str:
         return f"unknown: no record is like the {count(cells, 'cell')} to compute"
     known = f" for {cells - estimate.unknown} of {cells} cells" if estimate.unknown else ""
     rest = f"; {estimate.unknown} unknown" if estimate.unknown else ""
+    if estimate.rough:
+        rest += f"; rough for {count(estimate.rough, 'cell')}: by other data or batch sizes"
     return (
         f"about {duration(seconds)} with {count(workers, 'worker')}{known} "
         f"(from {count(estimate.records, 'record')}{rest})"

@@ -15,6 +15,7 @@ import typer
 
 from fedbench.cli.console import fail, stderr, warn
 from fedbench.cli.crew import Crew, crew_of
+from fedbench.cli.lookup import find_suite, find_suite_file
 from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load_plugins, runtime
 from fedbench.cli.report import make_report, mirror_of
 from fedbench.cli.words import count, parse_duration
@@ -31,8 +32,16 @@ if TYPE_CHECKING:
     from fedbench.bench.survey import Survey
     from fedbench.data.settings import Data
 
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE=VALUE,VALUE",
+        help="Compute these cells only, such as --only method=fedavg,ensemble; may be "
+        "repeated. The report keeps the whole suite.",
+    ),
+]
 Beside = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         metavar="BOARD",
         help="Show the rows beside those of a published board, such as leaderboards/digits.",
@@ -48,17 +57,12 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(
-    suite: Annotated[Path, typer.Argument(help="Suite file, such as benchmarks/digits.yaml.")],
+    suite: Annotated[
+        str, typer.Argument(help="Suite file such as benchmarks/digits.yaml, or its name.")
+    ],
     profile: Annotated[str | None, typer.Option(help="Size; the suite's own by default.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds, from 0.", min=1)] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PLACE=VALUE,VALUE",
-            help="Compute these cells only, such as --only method=fedavg,ensemble; may be "
-            "repeated. The report keeps the whole suite.",
-        ),
-    ] = None,
+    only: Only = None,
     settings: Set = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be computed, and write nothing.")
@@ -85,7 +89,10 @@ def sweep(
             help="Cells at once; 0 is one a core, or as many as the GPUs have room for.", min=0
         ),
     ] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Compute all cells again.")] = False,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads of each cell; another number, other bits.", min=1)
+    ] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Compute again.")] = False,
     device: Device = "auto",
     offline: Offline = False,
     plugin: Plugin = None,
@@ -103,11 +110,12 @@ def sweep(
 
     begun = time.monotonic()
     limit = parse_duration(time_limit) if time_limit else None
-    crew = crew_of(executor, address, device, workers, gpus_per_cell)
-    plugins = load_plugins(plugin, suite)
-    means = runtime(device, offline=offline, refresh=force)
+    crew = crew_of(executor, address, device, workers, gpus_per_cell, threads)
+    path = find_suite_file(suite)
+    plugins = load_plugins(plugin, path)
+    means = runtime(device, threads=threads, offline=offline, refresh=force)
     order = read_order(
-        suite,
+        path,
         means.home,
         profile=profile,
         seeds=seeds,
@@ -116,11 +124,13 @@ def sweep(
     )
     plan = replace(order.plan, plugins=tuple(loaded_files()))
     if beside is not None:
-        plan = stand_beside(beside, plan, means.home / order.suite.name, dry_run=dry_run)
+        plan = stand_beside(
+            find_suite(beside), plan, means.home / order.suite.name, dry_run=dry_run
+        )
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
     survey = survey_of(order, means, redo, crew)
     crew = crew.shared(survey.estimate)
-    _warn_of_exclusions(suite, order)
+    _warn_of_exclusions(path, order)
     _show(order, survey, crew)
     if dry_run:
         return

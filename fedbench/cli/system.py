@@ -35,7 +35,10 @@ def data(
     plugin: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which data sets are found where, what is missing, and the command that fetches it."""
+    """Show which data sets are found where, what is missing, and the command that fetches it.
+
+    Example: fedbench data --fetch mnist
+    """
     from rich.markup import escape
     from rich.table import Table
 
@@ -98,7 +101,10 @@ def _fetch(spec: DatasetSpec) -> None:
 
 
 def doctor(as_json: AsJson = False, plugin: Plugin = None) -> None:
-    """Check versions, devices, data, write access and the W&B login."""
+    """Check versions, devices, data, write access and the W&B login.
+
+    Example: fedbench doctor
+    """
     from rich.markup import escape
 
     load_plugins(plugin)

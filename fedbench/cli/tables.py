@@ -10,7 +10,7 @@ import typer
 from fedbench.cli.console import stderr, stdout
 from fedbench.cli.index import boards_folder
 from fedbench.errors import SettingsError
-from fedbench.files import home, write_atomic
+from fedbench.files import home, published_boards, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,11 +50,14 @@ def tables(
     Every published cell stands beside the nearest records, with every deviation named. With --run
     the suites of the sources are swept first; their records join those of the published boards, and
     the tables go to tables/ below the home.
+
+    Example: fedbench tables collabdm
     """
     from fedbench.report.paper.build import build, choose
     from fedbench.report.paper.spec import read_sources
 
-    folder = boards_folder(boards)
+    own = boards is None and published_boards() is None
+    folder = home() if own else boards_folder(boards)
     chosen = choose(read_sources(), source)
     swept: list[Path] = []
     if run:
@@ -63,6 +66,13 @@ def tables(
             return
     target = out or (home() / "tables" if run else folder / "tables")
     _say(build(folder, target, only=source, more=swept))
+    if own:
+        stderr.print(
+            f"the published boards are not installed: beside the papers' numbers stand the records "
+            f"of {folder.resolve()} alone; a checkout of fedbench has them in leaderboards/ "
+            "(--boards)",
+            highlight=False,
+        )
 
 
 def _sweep(
@@ -89,7 +99,7 @@ def _sweep(
         copied = _take_published(boards / suite.name, home() / suite.name)
         stderr.rule(f"{suite.name}, {profile}, {seeds} seeds")
         try:
-            sweep(path, profile=profile, seeds=seeds, dry_run=dry_run)
+            sweep(str(path), profile=profile, seeds=seeds, dry_run=dry_run)
         except typer.Exit:
             stderr.print(f"{suite.name}: cells have failed or lack their data; going on")
         finally:

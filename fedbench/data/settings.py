@@ -27,8 +27,8 @@ class Data(Settings):
     name: str = "digits"
     """The data set's name; `fedbench datasets` lists them."""
     path: str | None = None
-    """For `folder` and `nidd_5g`: its place below the data root, or an absolute path. Part of the
-    cell's id."""
+    """For `folder`, `flows` and `nidd_5g`: its place below the data root, or an absolute path. Part
+    of the cell's id."""
     train_size: int | None = Field(None, ge=1)
     """Training images to take, stratified by class; None takes all."""
     test_size: int | None = Field(None, ge=1)
@@ -44,7 +44,10 @@ class Data(Settings):
     def _check(self) -> Self:
         spec = DATASETS.get(self.name)
         if spec.takes_path and self.path is None:
-            raise ValueError(f"data set {self.name!r} needs `path`: the folder that holds it")
+            raise ValueError(
+                f"data set {self.name!r} needs `path`, the folder that holds it; give "
+                "--set data.path=FOLDER, in a suite `data: {name: " + self.name + ", path: FOLDER}`"
+            )
         if self.path is not None and not spec.takes_path:
             raise ValueError(
                 f"data set {self.name!r} takes no `path`; it is looked for below the "

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fedbench.data.hashes import file_hashes
@@ -153,6 +155,8 @@ class Sources:
 
     def fault(self, path: Path, what: str) -> DataError:
         """Return the error for a damaged or foreign file: it names the file and what helps."""
+        if self.spec.takes_path:  # nobody can fetch it again
+            return DataError(f"{path}: {what}\n  mend what is named, or take it away")
         return DataError(
             f"{path}: {what}\n  put the right file in its place, or remove it and fetch "
             f"{self.name} again\n{self.advice}"
@@ -193,7 +197,7 @@ def locate(
     Args:
         spec: The data set.
         root: The data root.
-        path: The folder that the settings give, absolute or below the root.
+        path: The folder, or a table's file, that the settings give: absolute or below the root.
         cache: The cache's folder, to tell whether the decoded images are there.
         size: Image size in pixels that ``cached`` is about; None for the data set's own.
 
@@ -219,6 +223,8 @@ def _locate(
     best = Sources(spec, root)
     for layout in spec.accepts:
         for place in layout.places:
+            if any((base / place / name).exists() for name in layout.unless):
+                continue
             candidate = _inspect(spec, root, layout, base / place)
             if candidate.found:
                 known = cache is not None and _is_cached(candidate, cache, size)
@@ -241,7 +247,7 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
     left_out: list[Path] = []
     empty: list[Path] = []
     for part, patterns in layout.files:
-        trees = (find(folder, pattern, layout.suffixes) for pattern in patterns)
+        trees = _trees(folder, patterns, layout.suffixes)
         tree = next((tree for tree in trees if tree.files), Tree())
         if not tree.files:
             missing.append(" or ".join(patterns))
@@ -249,6 +255,8 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
         left_out += tree.left_out
         empty += tree.empty
     where = folder if layout.files else None
+    if folder.is_file():
+        where = folder.parent
     return Sources(
         spec,
         root,
@@ -261,8 +269,16 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
     )
 
 
+def _trees(folder: Path, patterns: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[Tree]:
+    """Yield what each pattern finds in a folder, or in place of it a file that one fits."""
+    if not folder.is_file():
+        yield from (find(folder, pattern, suffixes) for pattern in patterns)
+    elif any(fnmatchcase(folder.name, pattern) for pattern in patterns):
+        yield Tree((folder,))
+
+
 def _absent_folder(spec: DatasetSpec, root: Path, folder: Path) -> Sources:
     """Return the finding for a given `path` that holds nothing of the data set."""
-    if not folder.is_dir():
+    if not folder.exists():
         return Sources(spec, root, spec.accepts[0], folder, missing=("the folder itself",))
     return _inspect(spec, root, spec.accepts[0], folder)

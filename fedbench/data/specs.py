@@ -32,6 +32,7 @@ class Layout:
             first pattern that matches anything gives the part's files. All parts must be there.
         suffixes: File name endings (lower case, with the dot) that count; empty counts all.
         labels: The label's column, where the files are tables with named columns.
+        unless: Names in a place that rule the layout out there, since they mean another one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Layout:
     files: tuple[tuple[str, tuple[str, ...]], ...] = ()
     suffixes: tuple[str, ...] = ()
     labels: str = "label"
+    unless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -370,9 +372,63 @@ NIDD_5G = DatasetSpec(
     "Generated over 5G Wireless Network, arXiv 2212.01298",
 )
 
+FLOWS = DatasetSpec(
+    name="flows",
+    title="your own csv of network flows, or any table of numbers and words, as one-channel images",
+    classes=(),
+    channels=1,
+    size=16,  # fedbench: room for 256 features; NSL-KDD has 122, 5G-NIDD about 80
+    train_size=None,
+    test_size=None,
+    mean=(0.5,),  # fedbench: the flows are not known, as with FOLDER
+    std=(0.5,),  # as the mean
+    augment="none",  # as NSL-KDD
+    version=1,
+    accepts=(
+        Layout(
+            name="two files",
+            words="PATH/ with train.csv and test.csv, plain or .gz: a header, numbers and words, "
+            "and a column for the class called label, class, attack, ...",
+            reader=f"{_READERS}.flows:read",
+            files=(
+                ("train", ("train.csv", "train.csv.gz")),
+                ("test", ("test.csv", "test.csv.gz")),
+            ),
+        ),
+        Layout(
+            name="one file",
+            words="PATH/ with one *.csv or *.csv.gz, or PATH itself such a file: the same; a fifth "
+            "is drawn for testing",
+            reader=f"{_READERS}.flows:read_one",
+            files=(("flows", ("*.csv", "*.csv.gz")),),
+        ),
+    ),
+    fetch="give `path` the file, or the folder that holds it, absolute or below {root}",
+    takes_path=True,
+)
+
+_IMAGE_SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+)
+#: What people call the folders of the two parts, the usual name first.
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("test", "val", "valid", "validation", "testing")
+_TEST = ("test", tuple(f"{name}/*/**/*" for name in TEST_FOLDERS))
+_TRAIN = ("train", tuple(f"{name}/*/**/*" for name in TRAIN_FOLDERS))
+
 FOLDER = DatasetSpec(
     name="folder",
-    title="your own images: train/<class>/*.png|jpg and test/<class>/...",
+    title="your own images: train/<class>/*.png|jpg and test/<class>/..., or <class>/... alone",
     classes=(),
     channels=None,
     size=32,  # fedbench: CIFAR's size, which every model family takes
@@ -385,23 +441,28 @@ FOLDER = DatasetSpec(
     accepts=(
         Layout(
             name="folder",
-            words="PATH/train/<class>/ and PATH/test/<class>/ with images "
-            "(png, jpg, jpeg, jfif, bmp, webp, gif, tif, tiff, ppm, pgm), subfolders allowed",
+            words="PATH/train/<class>/ and PATH/test/<class>/ (or val, valid, validation) "
+            "with images (png, jpg, jpeg, jfif, bmp, webp, gif, tif, tiff, ppm, pgm), subfolders "
+            "allowed",
             reader=f"{_READERS}.folder:read",
-            files=(("train", ("train/*/**/*",)), ("test", ("test/*/**/*",))),
-            suffixes=(
-                ".png",
-                ".jpg",
-                ".jpeg",
-                ".jfif",
-                ".bmp",
-                ".webp",
-                ".gif",
-                ".tif",
-                ".tiff",
-                ".ppm",
-                ".pgm",
-            ),
+            files=(_TRAIN, _TEST),
+            suffixes=_IMAGE_SUFFIXES,
+        ),
+        Layout(
+            name="train only",
+            words="PATH/train/<class>/ without a folder to test with: a fifth is drawn for testing",
+            reader=f"{_READERS}.folder:read_undivided",
+            files=(("images", _TRAIN[1]),),
+            suffixes=_IMAGE_SUFFIXES,
+            unless=TEST_FOLDERS,
+        ),
+        Layout(
+            name="classes",
+            words="PATH/<class>/, without train/ and test/: likewise",
+            reader=f"{_READERS}.folder:read_undivided",
+            files=(("images", ("*/**/*",)),),
+            suffixes=_IMAGE_SUFFIXES,
+            unless=(*TRAIN_FOLDERS, *TEST_FOLDERS),
         ),
     ),
     fetch="give `path` the folder that holds train/ and test/, absolute or below {root}",
@@ -422,6 +483,7 @@ DATASETS: Registry[DatasetSpec] = Registry(
             SVHN,
             NSL_KDD,
             NIDD_5G,
+            FLOWS,
             FOLDER,
         )
     },

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedbench.files import write_atomic
-from fedbench.report import figures, latex, page, paired, pivot, published, runs, tables
+from fedbench.report import figures, latex, page, paired, pivot, published, runs, tables, verdict
 from fedbench.report.board import Board, read_board
 from fedbench.report.figures import Figure
 from fedbench.report.pivot import Pivot
@@ -82,7 +82,7 @@ def build(
         "runs.csv": runs.runs_csv(board),
         "times.csv": runs.times_csv(board),
         "published.csv": published.to_published_csv(beside),
-        "table.md": tables.to_markdown(board.views, against, records),
+        "table.md": _markdown(board, against, records),
         "table.tex": latex.to_latex(board.views, board.plan.suite, against),
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
         "index.html": page.page(board, drawn, beside, turned, records=records, named=named),
@@ -97,6 +97,13 @@ def build(
         write_atomic(out / name, content)
     _drop_stale(out, files)
     return Report(board, drawn, beside, turned)
+
+
+def _markdown(board: Board, against: str | None, records: str) -> str:
+    """Return ``table.md``: the tables, and at their end what they say."""
+    said = verdict.to_markdown(verdict.verdict(board))
+    table = tables.to_markdown(board.views, against, records)
+    return f"{table}\n{said}" if said else table
 
 
 def _drop_stale(out: Path, written: Iterable[str]) -> None:

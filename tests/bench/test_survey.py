@@ -206,6 +206,23 @@ def test_estimates_scale_by_passes_and_invent_nothing(plan):
     assert found.records == 5
 
 
+def test_other_data_and_batch_sizes_give_a_rough_estimate_by_passes_and_pixels(plan):
+    entry = of(plan, "fedavg")
+    older = {**entry.settings, "models": [{**entry.settings["models"][0]}]}
+    older["models"][0].pop("initialisation", None)  # a record of before that setting
+    sample = Sample("r", older, 40.0, 8.0, 100.0, 1000)
+    data = {**entry.settings["data"], "name": "folder", "image_size": 32}
+    found = estimate([Entry("x", None, {**entry.settings, "data": data}, (), 50.0)], [sample])
+    assert found.seconds["x"] == pytest.approx(40.0 * 0.5 * (32 / 16) ** 2)
+    assert found.rough == 1
+    batch = {**entry.settings, "recipe": {**entry.settings["recipe"], "batch_size": 7}}
+    found = estimate([Entry("x", None, batch, (), 100.0)], [sample])
+    assert (found.seconds["x"], found.rough) == (40.0, 1)
+    assert estimate([Entry("x", None, entry.settings, (), 100.0)], [sample]).rough == 0
+    unknown = {**entry.settings, "data": {**data, "name": "of a plugin", "image_size": None}}
+    assert estimate([Entry("x", None, unknown, (), 100.0)], [sample]).seconds["x"] is None
+
+
 def test_estimates_leave_out_other_devices_and_faster_runs(home, plan):
     entry, other = of(plan, "local"), of(plan, "local", 1)
     for suite, environment in (

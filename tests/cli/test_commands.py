@@ -248,7 +248,7 @@ def test_partition_draws_a_table_and_a_heatmap(call, home, tmp_path):
         "0.1",
         "--clients",
         "4",
-        "--svg",
+        "--out",
         str(tmp_path / "p.svg"),
         "--offline",
     )

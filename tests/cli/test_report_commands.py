@@ -184,7 +184,9 @@ def test_a_folder_named_like_a_suite_does_not_hide_it(call, toy, tmp_path):
 
 def test_a_published_board_is_found_by_its_name_where_nothing_has_run(call, tmp_path):
     write(tmp_path / "leaderboards" / "board", [made(0)])
-    assert "records: leaderboards/board/records" in call("report", "board").replace("\n", "")
+    said = call("report", "board").replace("\n", "")
+    assert f"records: {tmp_path}/leaderboards/board/records" in said
+    assert f"page: {tmp_path}/leaderboards/board/index.html" in said
     page = (tmp_path / "leaderboards" / "board" / "index.html").read_text()
     assert "<code>fedbench report leaderboards/board</code>" in page
 

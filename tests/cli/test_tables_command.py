@@ -34,6 +34,16 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         index(tmp_path / "nothing")
 
 
+def test_outside_a_checkout_ones_own_records_stand_beside(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path))
+    monkeypatch.setattr("fedbench.cli.tables.published_boards", lambda: None)
+    tables("mtt")
+    assert (tmp_path / "tables" / "mtt.csv").is_file()
+    said = capsys.readouterr()
+    assert "28 published cells, 0 with ours beside" in said.out
+    assert f"the records of {tmp_path} alone; a checkout of fedbench has them" in said.err
+
+
 def test_an_index_is_that_of_its_folder(tmp_path, capsys):
     (tmp_path / "digits").symlink_to(BOARDS / "digits")
     index(tmp_path)

@@ -147,12 +147,34 @@ def test_an_added_image_is_noticed(mine):
     assert len(load_folder(mine).train) == 3
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_missing_half_is_an_error(mine, split):
-    (mine / split).rename(mine / "elsewhere")
-    with pytest.raises(DataError, match=rf"mine lacks {split}/") as caught:
+def test_a_folder_without_train_is_an_error(mine):
+    (mine / "train").rename(mine / "elsewhere")
+    with pytest.raises(DataError, match="mine lacks train/") as caught:
         load_folder(mine)
     assert "PATH/train/<class>/" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_a_test_part_of_another_name_is_taken(mine, name):
+    (mine / "test").rename(mine / name)
+    (mine / "train").rename(mine / "training")
+    assert [len(part) for part in (load_folder(mine).train, load_folder(mine).test)] == [2, 2]
+
+
+@pytest.mark.parametrize("below", ["", "train"])
+def test_without_a_test_part_a_fifth_is_drawn_and_a_single_image_stays(tmp_path, below):
+    folder = tmp_path / "mine"
+    for name, count in (("red", 10), ("blue", 5), ("one", 1)):
+        for number in range(count):
+            write_picture(folder / below / name / f"{number}.png", RED - number)
+    said = []
+    data = load_folder(folder, said)
+    assert data.classes == ("blue", "one", "red")
+    assert data.train.labels.bincount().tolist() == [4, 1, 8]
+    assert data.test.labels.bincount().tolist() == [1, 0, 2]
+    assert any("3 of 16 are drawn for testing" in line for line in said)
+    again = load_folder(folder)
+    assert (again.test.images == data.test.images).all()
 
 
 def test_all_bad_images_are_named_at_once(mine):

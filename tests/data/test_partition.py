@@ -18,6 +18,8 @@ from fedbench.data import schemes
 from fedbench.data.partition import _digest, hold_out, split
 from fedbench.data.schemes import SCHEMES
 from fedbench.errors import DataError, PartitionError, SettingsError
+from fedbench.testing import SchemeProperties
+from fedbench.testing.schemes import every_image_once
 
 NAMES = [
     "iid",
@@ -60,25 +62,16 @@ def test_pt_1_parts_are_disjoint_and_complete(name, data):
         classes_per_client=data.draw(st.integers(1, len(counts)), "classes_per_client"),
         iid_share=data.draw(st.floats(0, 1), "iid_share"),
     )
-    parts = split(labels, partition, data.draw(st.integers(0, 99), "seed"), len(counts)).train
-    joined = np.concatenate(parts)
-    assert len(parts) == clients
-    assert len(np.unique(joined)) == len(joined)
-    assert joined.min() >= 0
-    assert joined.max() < len(labels)
-    if SCHEMES.get(name).exact_union:
-        assert len(joined) == len(labels)
+    every_image_once(labels, partition, data.draw(st.integers(0, 99), "seed"))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_pt_2_same_seed_same_parts(name):
-    partition = spread(scheme=name, clients=3, validation=0.2)
-    first, again, other = (split(LABELS, partition, seed, 6) for seed in (5, 5, 6))
-    for left, right in zip(
-        first.train + first.validation, again.train + again.validation, strict=True
-    ):
-        np.testing.assert_array_equal(left, right)
-    assert first.digest == again.digest != other.digest
+def _properties(name):
+    """Return the test class of a scheme, PT-2 among its tests."""
+    body = {"scheme": name, "clients": (2, 3), "__module__": __name__}
+    return type(f"Test_{name}", (SchemeProperties,), body)
+
+
+globals().update({kind.__name__: kind for kind in map(_properties, NAMES)})
 
 
 # An accidental change of a scheme shows here. Raise the scheme's version with a new digest. NumPy
@@ -246,16 +239,6 @@ def test_a_third_partys_scheme_brings_its_own_settings(monkeypatch):
 def test_min_size_zero_allows_empty_clients():
     partition = spread(scheme="dirichlet", clients=40, beta=0.01, min_size=0)
     assert split(LABELS, partition, 0, 6).histogram.sum(1).min() == 0
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_scheme_describes_itself(name):
-    scheme = SCHEMES.get(name)
-    assert scheme.name == name
-    assert scheme.settings().scheme == name
-    assert scheme.source
-    assert "\n" not in scheme.title
-    assert scheme.load().__doc__
 
 
 def test_every_scheme_is_tested():

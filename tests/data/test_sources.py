@@ -169,10 +169,15 @@ def test_absent_folder_says_so(tmp_path):
     assert f"{tmp_path / 'typo'} lacks the folder itself" in message
 
 
-def test_folder_without_test_says_so(tmp_path):
+def test_folder_without_a_test_part_is_undivided_and_an_empty_one_is_missing(tmp_path):
     put(tmp_path / "mine" / "train" / "a" / "1.png", b"x")
     found = locate(FOLDER, tmp_path, "mine")
-    assert found.missing == ("test/*/**/*",)
+    assert found.found
+    assert found.layout.name == "train only"
+    (tmp_path / "mine" / "test").mkdir()
+    found = locate(FOLDER, tmp_path, "mine")
+    assert len(found.missing) == 1
+    assert found.missing[0].startswith("test/*/**/*")
     assert "PATH/test/<class>/" in found.help
 
 

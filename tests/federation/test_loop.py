@@ -11,9 +11,7 @@ from safetensors.torch import load_file
 from shared import PETS
 from torch import nn
 
-import fedbench.methods.fedavg
 from fedbench.bench.cell import run_cell
-from fedbench.bench.compare import compare
 from fedbench.bench.datasets import load_data
 from fedbench.data.dataset import Split
 from fedbench.data.settings import Data
@@ -278,34 +276,6 @@ def test_participation_is_seeded_and_partial(compute):
     assert len(participants(0, 10, 0.01, 0)) == 1
     record = compute({"name": "fedavg", "rounds": 2, "epochs": 0}, participation=0.4)
     assert record.ledger["traffic"]["up/round"]["messages"] == 2
-
-
-@pytest.mark.parametrize("method", ["fedavg", "fedprox"])
-def test_a_killed_cell_resumes_at_its_round_with_the_same_numbers(
-    runtime, tiny, monkeypatch, tmp_path, method
-):
-    monkeypatch.setattr("fedbench.federation.journal._SHARE", math.inf)  # rounds take no time here
-    cell = tiny(
-        {"name": method, "rounds": 4, "epochs": 1, "validation": "poll"},
-        partition={"validation": 0.2},
-    )
-    calm = run_cell(cell, runtime, suite="calm")
-    rounds = []
-
-    def dies_in_round_3(states):
-        rounds.append(1)
-        if len(rounds) == 3:
-            raise RuntimeError("killed")
-        return average(states)
-
-    monkeypatch.setattr(fedbench.methods.fedavg, "average", dies_in_round_3)
-    killed = run_cell(cell, runtime, suite="stormy")
-    assert killed.status == "failed"
-    assert "killed" in killed.reason
-    resumed = run_cell(cell, runtime, suite="stormy")
-    assert len(rounds) == 5  # two rounds, the one that died, and the two that were left
-    assert compare(calm, resumed) == []
-    assert len(resumed.curves) == 4
 
 
 def test_pooled_validation_uploads_hold_outs_once_and_names_the_privilege(compute):

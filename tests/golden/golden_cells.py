@@ -12,13 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shared import TINY
-
 from fedbench.bench.cell import run_cell
 from fedbench.bench.runtime import Runtime
 from fedbench.bench.suite import merge
 from fedbench.config import parse
 from fedbench.data.specs import DATASETS, DIGITS
+from fedbench.testing import TINY
 
 #: Beside the clients' digits: another data set for extractors that are trained on a public one.
 PUBLIC = "golden_digits"

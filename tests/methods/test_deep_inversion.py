@@ -1,15 +1,11 @@
 """Deep Inversion as a method: messages, DI-7, options, bad input, own images, kills."""
 
-import json
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
 from fedbench.errors import SettingsError
-from fedbench.federation.journal import Journal
 from fedbench.federation.message import Message
 from fedbench.synthesis.inversion import Inverter
 from fedbench.synthesis.pool import ImagePool
@@ -253,25 +249,3 @@ def test_settings_that_contradict_each_other_are_refused(tiny, over, words):
 def test_images_of_any_size(compute, runtime, size):
     record = compute(inversion(), **RESNET, data={"image_size": size})
     assert tensors(runtime, record, "inverted")["images"].shape[1:] == (1, size, size)
-
-
-def test_a_kill_costs_an_epoch_and_no_bit(tiny, runtime, compute, monkeypatch):
-    cell = tiny(inversion(persist_moments=True), **RESNET)
-    calls, run = [], Inverter.run
-
-    def die(self, *given, **options):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return run(self, *given, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Inverter, "run", die)
-        patch.setattr(Journal, "affordable", True)  # quick steps are committed together otherwise
-        with pytest.raises(KeyboardInterrupt):
-            run_cell(cell, runtime, suite="test")
-        resumed = run_cell(cell, runtime, suite="test")
-    assert len(calls) == 5  # the batch that was lost, once more
-    other = run_cell(cell, runtime, suite="again")
-    assert resumed.outputs == other.outputs
-    assert json.dumps(resumed.curves) == json.dumps(other.curves)

@@ -8,14 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
 from fedbench.federation.method import Method
 from fedbench.methods import METHODS
 from fedbench.methods.dense import Dense, DenseConfig
 from fedbench.synthesis.data_free import LOOKS, Workshop
 from fedbench.synthesis.pool import ImagePool
-from fedbench.training.pool import TrainerPool
 
 NORM = {"name": "convnet", "width": 4, "depth": 2, "norm": "batch"}
 BATCH_NORM = {"models": NORM}
@@ -208,37 +206,6 @@ def test_teachers_never_change_and_no_gradient_is_left(compute, monkeypatch):
         assert not any(module.training for module in net.modules())
         assert all(weight.grad is None and not weight.requires_grad for weight in net.parameters())
     assert all(weight.requires_grad for weight in shop.student.parameters())
-
-
-@pytest.mark.parametrize("method", ["dense", "co_boosting"])
-def test_a_killed_cell_goes_on_at_the_last_epoch(method, compute, tiny, runtime, monkeypatch):
-    from fedbench.federation import journal
-
-    monkeypatch.setattr(journal.Journal, "affordable", property(lambda self: True))
-    settings = {**dense(epochs=4), "name": method}
-    calm = compute(settings, **BATCH_NORM)
-    fits, plain = [], TrainerPool.fit
-
-    class Killed(BaseException):
-        pass
-
-    def fit(self, module, loader, **options):
-        fits.append(type(module).__name__)
-        if fits.count("Generation") == 3 and fits[-1] == "Student":
-            raise Killed
-        plain(self, module, loader, **options)
-
-    monkeypatch.setattr(TrainerPool, "fit", fit)
-    cell = tiny(settings, **BATCH_NORM)
-    with pytest.raises(Killed):
-        run_cell(cell, runtime, suite="again")
-    fits.clear()
-    monkeypatch.setattr(TrainerPool, "fit", lambda *a, **o: fits.append(a[1]) or plain(*a, **o))
-    record = run_cell(cell, runtime, suite="again")
-    assert record.status == "ok"
-    assert record.outputs == calm.outputs
-    assert record.curves == calm.curves
-    assert len(fits) == 2 * 2  # the third epoch and the fourth
 
 
 def test_settings_of_every_preset_are_known_and_the_method_is_in_the_table():

@@ -306,27 +306,6 @@ def test_bad_teachers_are_left_out(compute, monkeypatch):
     assert record.outputs != all_of_them.outputs
 
 
-def test_a_killed_cell_goes_on_at_its_round(compute, tiny, runtime, monkeypatch):
-    method = feddf(rounds=2, exchange="logits", augment="none")
-    expected = compute(method, **SHARED)
-    feddf_class = METHODS.get("feddf")
-    whole = feddf_class.aggregate
-
-    def die(self, server, uploads, round):
-        if round == 1:
-            raise KeyboardInterrupt
-        whole(self, server, uploads, round)
-
-    monkeypatch.setattr(feddf_class, "aggregate", die)
-    cell = tiny(method, **SHARED)
-    with pytest.raises(KeyboardInterrupt):
-        run_cell(cell, runtime, suite="again")
-    monkeypatch.setattr(feddf_class, "aggregate", whole)
-    record = run_cell(cell, runtime, suite="again")
-    assert record.outputs == expected.outputs
-    assert record.ledger["bytes_total"] == expected.ledger["bytes_total"]
-
-
 @pytest.mark.parametrize(
     ("over", "cell", "reason"),
     [

@@ -6,14 +6,13 @@ import contextlib
 
 import pytest
 import torch
-from safetensors.torch import load, save
 from torch import nn
-from torch.nn import functional as F
 
 from fedbench.models.factory import build
 from fedbench.models.families import MODELS
 from fedbench.models.net import FlatNet, Net, PooledNet
 from fedbench.models.settings import Model
+from fedbench.testing import ModelProperties
 
 NAMES = (
     "convnet",
@@ -47,66 +46,29 @@ def label(model):
     return model.label
 
 
+def _properties(model):
+    """Return the test class of an architecture."""
+    name = f"Test_{model.label.replace('-', '_')}"
+    body = {
+        "model": model.name,
+        "settings": model.model_dump(exclude={"name"}, exclude_none=True),
+        "__module__": __name__,
+    }
+    return type(name, (ModelProperties,), body)
+
+
+globals().update({kind.__name__: kind for kind in map(_properties, MODELS_HERE)})
+
+
 def test_no_family_is_left_out():
     built_in = {name for name in MODELS.names() if "fedbench.models." in MODELS.get(name).build}
     assert built_in == set(NAMES)
-
-
-@pytest.mark.parametrize(
-    "images", [(1, 28), (3, 32), (1, "smallest"), (3, "smallest"), (3, 33)], ids=str
-)
-@pytest.mark.parametrize("model", MODELS_HERE, ids=label)
-def test_shapes_and_logits_are_head_of_features(model, images):
-    channels, size = images
-    size = MODELS.get(model.name).smallest(model) if size == "smallest" else size
-    net, x = net_and_images(model, channels, size)
-    net.eval()
-    features, logits = net.features(x), net(x)
-    assert features.shape == (2, net.feature_dim)
-    assert logits.shape == (2, 7)
-    assert logits.dtype == torch.float32
-    assert type(net.head) is nn.Linear
-    assert torch.equal(logits, net.head(features))
-    # In training mode: the untrained statistics of a deep net's BatchNorm let its signal vanish.
-    first, second = net.train().features(x)
-    assert not torch.allclose(first, second), "features must depend on the image"
-
-
-@pytest.mark.parametrize("model", MODELS_HERE, ids=label)
-def test_gradient_reaches_all_parameters_and_the_images(model):
-    net, x = net_and_images(model)
-    x.requires_grad_()
-    F.cross_entropy(net(x), torch.tensor([0, 3])).backward()
-    still = [
-        name
-        for name, weight in net.named_parameters()
-        if weight.grad is None or not weight.grad.isfinite().all()
-    ]
-    assert still == []
-    # A bias in front of BatchNorm has no effect; every weight of more than one dimension has.
-    idle = [
-        name for name, weight in net.named_parameters() if weight.ndim > 1 and not weight.grad.any()
-    ]
-    assert idle == []
-    assert x.grad.any()
 
 
 @pytest.mark.parametrize("model", WITHOUT_BATCH_NORM, ids=label)
 def test_without_batch_norm_an_image_does_not_see_its_batch(model):
     net, x = net_and_images(model, count=3)
     torch.testing.assert_close(net(x)[1:2], net(x[1:2]), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [16, 28, 32, 64])
-@pytest.mark.parametrize("model", MODELS_HERE, ids=label)
-def test_batch_norm_is_declared_as_it_is(model, size):
-    family = MODELS.get(model.name)
-    if size < family.smallest(model):
-        pytest.skip("smaller than it takes")
-    net = build(model, channels=1, size=size, classes=3, seed=0)
-    layers = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
-    assert family.has_batch_norm(model, size) is bool(layers)
-    assert bool(list(net.buffers())) is bool(layers)
 
 
 def smallest_map(net, size):
@@ -134,24 +96,6 @@ def test_smallest_image_is_the_least_that_keeps_maps_of_2x2(model, monkeypatch):
     monkeypatch.setattr("fedbench.models.factory.why_not", lambda *_: None)
     smaller = build(model, channels=3, size=size - 1, classes=3, seed=0)
     assert smallest_map(smaller, size - 1)[0] < 2
-
-
-@pytest.mark.parametrize("model", MODELS_HERE, ids=label)
-def test_state_goes_through_safetensors_without_shared_tensors(model):
-    net, x = net_and_images(model)
-    net(x)  # moves the statistics of BatchNorm away from where they start
-    state = {name: value.contiguous() for name, value in net.state_dict().items()}
-    places = [tensor.untyped_storage().data_ptr() for tensor in state.values()]
-    assert len(set(places)) == len(places)
-    other = build(model, channels=3, size=32, classes=7, seed=9)
-    other.load_state_dict(load(save(state)))
-    assert torch.equal(other.eval()(x), net.eval()(x))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_training_mode_is_not_random(name):
-    net, x = net_and_images(Model(name=name))
-    assert torch.equal(net(x), net(x))
 
 
 def test_convnet_pads_grey_images_to_larger_maps():

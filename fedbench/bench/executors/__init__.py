@@ -44,7 +44,7 @@ def execute(
 
     Args:
         cells: What to compute, in this order.
-        runtime: Where; each worker takes one thread of it on the CPU.
+        runtime: Where; each worker takes its threads on the CPU, one where it says 0.
         suite: Names the folder of the records.
         profile: A label.
         workers: How many cells at once; at least 1, or 0 for all that a cluster has room for.
@@ -56,7 +56,7 @@ def execute(
         on_event: Called with what workers are doing, while a record is waited for.
         go_on: Asked before a worker is given a cell; where it says no, those in hand are the last.
     """
-    quiet = replace(runtime, threads=1, show=silent, say=silent)
+    quiet = replace(runtime, threads=runtime.threads or 1, show=silent, say=silent)
     before = {e.cell_id: stamp(record_path(runtime.home, suite, e.cell_id)) for e in cells}
     given = tuple(devices) or (runtime.device,)
     job = Job(quiet, suite, profile, tuple(plugins), given, before)

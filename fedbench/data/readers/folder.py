@@ -1,7 +1,8 @@
 """Your own images: train/<class>/... and test/<class>/..., any size, any mode.
 
 Classes are the folders of train/, sorted by name. A class without test images is kept; a class
-with test images only is an error, since no model could learn it.
+with test images only is an error, since no model could learn it. Where there is nothing to test
+with, a fifth of the images is drawn for it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
 from fedbench.data.apart import at
 from fedbench.data.dataset import Split
 from fedbench.data.modes import decoding, read_rgb
 from fedbench.data.readers import Counter, Decoded, Progress, split_of
+from fedbench.data.subset import stratified
 from fedbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Of so many bad images an error names each.
 _NAMED = 10
+#: One image of so many is for testing where the folder has no test images.
+_TESTED = 5
 
 
 def read(sources: Sources, size: int | None, progress: Progress) -> Decoded:
@@ -68,8 +73,49 @@ def read(sources: Sources, size: int | None, progress: Progress) -> Decoded:
     return Decoded(split("train"), split("test"), classes, notes)
 
 
-def _class(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).parts[1]
+def read_undivided(sources: Sources, size: int | None, progress: Progress) -> Decoded:
+    """Read a tree of images without test images, and draw these.
+
+    Args:
+        sources: The files: part ``images``, below <class>/ or train/<class>/.
+        size: As in ``read``.
+        progress: Likewise.
+
+    Returns:
+        Four of five images for training and one for testing, stratified by class, always the same;
+        the only image of a class is for training.
+
+    Raises:
+        DataError: Images cannot be read, or the name of a class is no UTF-8.
+    """
+    paths, folder = sources.part("images"), sources.folder or sources.root
+    depth = 0 if sources.layout and sources.layout.name == "classes" else 1
+    names = [_class(path, folder, depth) for path in paths]
+    classes = tuple(sorted(set(names)))
+    _check_names(folder, classes)
+    counter = Counter(sources.name, len(paths), progress, every=1000)
+    images = _stack(sources, paths, size or sources.spec.size, counter)
+    labels = np.asarray([classes.index(name) for name in names])
+    several = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    draws = stratified(
+        torch.from_numpy(labels[several]), len(several) // _TESTED, 0, sources.name, "test"
+    )
+    tested = np.zeros(len(labels), dtype=bool)
+    tested[several[draws.numpy()]] = True
+    if not tested.any():
+        raise DataError(
+            f"{folder}: holds too few images to draw a fifth for testing; add images, or a folder "
+            "test/ beside train/"
+        )
+    if _grey(images):
+        images = images[:, :1]
+    note = f"no folder of test images, so {tested.sum():,} of {len(labels):,} are drawn for testing"
+    train, test = (split_of(images[part], labels[part]) for part in (~tested, tested))
+    return Decoded(train, test, classes, (note,))
+
+
+def _class(path: Path, folder: Path, depth: int = 1) -> str:
+    return path.relative_to(folder).parts[depth]
 
 
 def _names(classes: list[str]) -> str:

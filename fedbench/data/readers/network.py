@@ -278,7 +278,7 @@ def _nidd_features(
             values = table[name].to_numpy()
             if np.isinf(values).any():
                 raise sources.fault(path, f"has an infinite value in column {name!r}")
-            columns.append(_scaled(values, train))
+            columns.append(scaled(values, train))
     if not 0 < len(columns) <= _NIDD_GRID**2:
         raise sources.fault(
             path, f"gives {len(columns)} features; there must be 1 to {_NIDD_GRID**2}"
@@ -286,7 +286,7 @@ def _nidd_features(
     return np.stack(columns, axis=1)
 
 
-def _scaled(values: NDArray[np.float64], train: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def scaled(values: NDArray[np.float64], train: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return a column of numbers as bytes; what is missing, or constant in training, is 0."""
     known = values[train & ~np.isnan(values)]
     if not len(known) or known.min() == known.max():
@@ -295,8 +295,8 @@ def _scaled(values: NDArray[np.float64], train: NDArray[np.bool_]) -> NDArray[np
     # The rule behind `_HEAVY_TAILS`: a linear scale would be all zeros.
     if span > 30 * np.percentile(known - known.min(), 99) or span >= 1e8:
         shifted, span = np.log1p(shifted.clip(min=0)), np.log1p(span)
-    scaled: NDArray[np.float64] = np.nan_to_num(shifted / span).clip(0, 1)
-    return np.rint(scaled * 255).astype(np.uint8)
+    unit: NDArray[np.float64] = np.nan_to_num(shifted / span).clip(0, 1)
+    return np.rint(unit * 255).astype(np.uint8)
 
 
 def _tiles(features: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:

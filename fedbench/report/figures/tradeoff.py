@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ from fedbench.report.figures.scales import LogScale
 from fedbench.report.figures.series import Cast, Page, bars, number, pages, panels
 from fedbench.report.figures.style import Look
 from fedbench.report.frame import Row
+from fedbench.report.verdict import front
 
 _FRONT: dict[str, Any] = {"color": "#cccccc", "linewidth": 3.0, "zorder": 1.2}
 _WITH_CONTROLS: dict[str, Any] = {
@@ -44,20 +45,6 @@ def _accuracy(row: Row) -> float:
 
 def _bytes(row: Row) -> float:
     return number(row.values["bytes_total"])
-
-
-def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points that no other one beats or equals with fewer bytes, by rising bytes.
-
-    Args:
-        points: (bytes, accuracy) pairs.
-    """
-    best, kept = -math.inf, []
-    for cost, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
-        if accuracy > best:
-            best = accuracy
-            kept.append((cost, accuracy))
-    return kept
 
 
 def _sketch(page: Page, cast: Cast) -> Sketch:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from fedbench.report import tables
+from fedbench.report import tables, verdict
 from fedbench.report.board import Board
 from fedbench.report.columns import BALANCED, DOMAINS, tells_balanced
 from fedbench.report.figures import Figure
@@ -88,6 +88,7 @@ def page(
         beside=[about.beside(found) for found in comparisons if found.row is not None],
         not_run=[about.beside(found) for found in comparisons if found.row is None],
         note=tables.note(board.views),
+        says=(verdict.HEADING, verdict.verdict(board)),
         files=BESIDE,
         script=Markup(script),
         policy=_policy(script),

@@ -1,0 +1,246 @@
+"""What a board says in plain sentences: which rows to look at, and which gaps are no noise.
+
+Made from plan and records alone, a few sentences for each block; of many blocks, counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fedbench.bench.about import preset_label
+from fedbench.report import labels
+from fedbench.report.board import Board
+from fedbench.report.csvs import signless_zero
+from fedbench.report.frame import Row, blocks
+from fedbench.report.paired import Paired, paired
+from fedbench.report.tables import (
+    accuracy,
+    accuracy_of,
+    escape_markdown,
+    size,
+    tells_balanced,
+    title,
+)
+
+HEADING = "What the board says"
+#: Seeds from which on something can be said about noise.
+SEEDS = 3
+#: Rows that the best one is compared with.
+_COMPARED = 4
+#: Blocks up to which each is spoken of.
+_BLOCKS = 6
+#: Two-sided 95 % quantiles of Student's t by degrees of freedom, from 2 on; 1.96 beyond them.
+_T = (4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+@dataclass(frozen=True)
+class Saying:
+    """Some sentences about one thing.
+
+    Attributes:
+        about: A block's title, or what else they are about; may be empty.
+        sentences: In order.
+    """
+
+    about: str
+    sentences: tuple[str, ...]
+
+
+def verdict(board: Board) -> list[Saying]:
+    """Return what a board says: block by block, then what could not run and what was given."""
+    found = [(title(head), members) for head, members in blocks(board.views)]
+    several = [_block(name, members) for name, members in found]
+    if len(several) > _BLOCKS:
+        several = [_counts([members for _, members in found])]
+    rest = (*_noise(board), *_missing(board), *_given(board))
+    return [saying for saying in (*several, Saying("", rest)) if saying.sentences]
+
+
+def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points that no other one beats or equals with fewer bytes, by rising bytes.
+
+    Args:
+        points: (bytes, accuracy) pairs.
+    """
+    best, kept = -math.inf, []
+    for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
+        if score > best:
+            best = score
+            kept.append((cost, score))
+    return kept
+
+
+def beyond_noise(gap: Paired) -> bool | None:
+    """Say whether a paired difference is beyond the noise at 95 %; None of fewer than 3 seeds."""
+    n = len(gap.seeds)
+    if n < SEEDS or gap.std is None:
+        return None
+    quantile = _T[n - SEEDS] if n - SEEDS < len(_T) else 1.96
+    return abs(gap.mean) > quantile * gap.std / math.sqrt(n)
+
+
+def to_markdown(sayings: Sequence[Saying]) -> str:
+    """Return the sentences as Markdown with a heading; nothing where there are none."""
+    if not sayings:
+        return ""
+    parts = [f"### {HEADING}\n"]
+    for saying in sayings:
+        if saying.about:
+            parts.append(f"**{escape_markdown(saying.about)}**\n")
+        parts.append("\n".join(f"- {escape_markdown(text)}" for text in saying.sentences) + "\n")
+    return "\n".join(parts)
+
+
+def _block(name: str, members: Sequence[Row]) -> Saying:
+    """Return the sentences about one block."""
+    ranked = _ranked(members)
+    if not ranked:
+        return Saying(name, ())
+    rows = _front(ranked)
+    words = ", ".join(f"{_name(row)} {_score(row)} % for {_cost(row)}" for row in rows)
+    sentences = [f"No contender beats these with fewer bytes: {words}."]
+    cheaper = [row for row in _front([*ranked, *_controls(members)]) if row.control]
+    if cheaper:
+        words = ", ".join(f"{_name(row)} {_score(row)} % for {_cost(row)}" for row in cheaper)
+        sentences.append(f"Controls that none of them beats with fewer bytes: {words}.")
+    sentences += _against_best(ranked, members)
+    if tells_balanced(members):
+        best = max(ranked, key=lambda row: float(row.values["balanced_accuracy_mean"] or 0.0))
+        value = accuracy(
+            best.values["balanced_accuracy_mean"], best.values["balanced_accuracy_std"]
+        )
+        sentences.append(
+            f"Where every class counts alike, {_name(best)} is best: {value} % balanced accuracy."
+        )
+    return Saying(name, tuple(sentences))
+
+
+def _against_best(ranked: Sequence[Row], members: Sequence[Row]) -> list[str]:
+    """Return which rows the best one is ahead of beyond the noise; none without seeds for it."""
+    best, *others = ranked
+    real = [row for row in members if row.values["method"] == "random_real"]
+    ahead: list[str] = []
+    level: list[str] = []
+    for row in [*others[:_COMPARED], *real]:
+        gap = paired(best, row)
+        if gap is not None and (beyond := beyond_noise(gap)) is not None:
+            (ahead if beyond else level).append(f"{_name(row)} {_gap(gap)}")
+    if not ahead and not level:
+        return []
+    clear, chance = (", ".join(found) or "none" for found in (ahead, level))
+    return [
+        f"Best is {_name(best)}, {accuracy_of(best)} %. Differences beyond the noise (points, "
+        f"paired over seeds, at 95 %): {clear}. Within it: {chance}."
+    ]
+
+
+def _gap(gap: Paired) -> str:
+    return f"{signless_zero(f'{100 * gap.mean:+.2f}')} ± {100 * (gap.std or 0.0):.2f}"
+
+
+def _counts(several: Sequence[Sequence[Row]]) -> Saying:
+    """Return what holds over many blocks."""
+    fronts: Counter[str] = Counter()
+    bests: Counter[str] = Counter()
+    clear = told = 0
+    for members in several:
+        ranked = _ranked(members)
+        fronts.update({_name(row) for row in _front(ranked)})
+        bests.update(_name(row) for row in ranked[:1])
+        gap = paired(ranked[0], ranked[1]) if len(ranked) > 1 else None
+        beyond = beyond_noise(gap) if gap is not None else None
+        told += beyond is not None
+        clear += beyond is True
+    sentences = [
+        f"No contender beats these with fewer bytes: {_listed(fronts)}.",
+        f"Best: {_listed(bests)}.",
+    ]
+    if told:
+        sentences.append(
+            f"In {clear} of {told} blocks the best differs from the second beyond the noise "
+            "(paired over seeds, at 95 %)."
+        )
+    return Saying(f"Over {len(several)} blocks", tuple(sentences))
+
+
+def _noise(board: Board) -> list[str]:
+    """Return that nothing can be said about noise, where that is so."""
+    most = max((len(row.accuracies) for row in board.views), default=SEEDS)
+    if most >= SEEDS:
+        return []
+    seeds = "1 seed" if most == 1 else f"{most} seeds"
+    return [
+        f"With {seeds} nothing can be said about noise: a difference may be chance. "
+        f"`fedbench sweep {board.plan.suite} --profile {board.plan.profile} --seeds {SEEDS}` "
+        "computes what is lacking."
+    ]
+
+
+def _missing(board: Board) -> list[str]:
+    """Return which methods need what is not there: those that were skipped, by reason."""
+    reasons: dict[str, set[str]] = {}
+    for entry in board.plan.cells:
+        if entry.skip:
+            method = entry.settings["method"]
+            name = labels.method_label(method["name"], preset_label(method), ())
+            reasons.setdefault(" ".join(entry.skip.split()), set()).add(name)
+    return [
+        f"Skipped: {', '.join(sorted(names))}: {reason}."
+        for reason, names in sorted(reasons.items())
+    ]
+
+
+def _given(board: Board) -> list[str]:
+    """Return which methods were given what others were not."""
+    privileges: dict[str, set[str]] = {}
+    for row in board.views:
+        for record in row.records:
+            for text in record.privileges:
+                privileges.setdefault(text, set()).add(str(row.values["method"]))
+    return [
+        f"Given beyond others: {', '.join(sorted(names))}: {text}."
+        for text, names in sorted(privileges.items())
+    ]
+
+
+def _ranked(members: Sequence[Row]) -> list[Row]:
+    """Return the contenders with an accuracy and all seeds, the best first."""
+    return [row for row in members if not (row.control or row.lacks_seeds) and _known(row)]
+
+
+def _controls(members: Sequence[Row]) -> list[Row]:
+    """Return the controls that send something: what stays at a client serves that one alone."""
+    return [row for row in members if row.control and _known(row) and row.values["bytes_total"]]
+
+
+def _known(row: Row) -> bool:
+    return None not in (row.values["accuracy_mean"], row.values["bytes_total"])
+
+
+def _front(rows: Sequence[Row]) -> list[Row]:
+    points = {point: row for row in reversed(rows) for point in [_point(row)]}
+    return [points[point] for point in front(points)]
+
+
+def _point(row: Row) -> tuple[float, float]:
+    return float(row.values["bytes_total"] or 0.0), float(row.values["accuracy_mean"] or 0.0)
+
+
+def _name(row: Row) -> str:
+    return str(row.values["label"])
+
+
+def _score(row: Row) -> str:
+    return f"{100 * float(row.values['accuracy_mean'] or 0.0):.2f}"
+
+
+def _cost(row: Row) -> str:
+    return size(row.values["bytes_total"])
+
+
+def _listed(counts: Counter[str]) -> str:
+    found = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{name} in {many}" for name, many in found) or "none"
