@@ -120,7 +120,8 @@ def results_block(name: str, boards: dict[str, Board], up: str) -> str:
         up: Relative link from the page to the folder of boards, with a slash at its end.
     """
     from fedbench.report.frame import blocks
-    from fedbench.report.tables import escape_markdown, percent, size
+    from fedbench.report.columns import percent, size
+    from fedbench.report.markdown import escape_markdown
 
     head = ("board", "data, split, K, network", "row", "accuracy %", "behind centralised", "sends")
     lines = [_line(head), "| --- | --- | --- | ---: | ---: | ---: |"]
