@@ -119,8 +119,8 @@ def results_block(name: str, boards: dict[str, Board], up: str) -> str:
         boards: By name.
         up: Relative link from the page to the folder of boards, with a slash at its end.
     """
-    from fedbench.report.frame import blocks
     from fedbench.report.columns import percent, size
+    from fedbench.report.frame import blocks
     from fedbench.report.markdown import escape_markdown
 
     head = ("board", "data, split, K, network", "row", "accuracy %", "behind centralised", "sends")

@@ -13,17 +13,12 @@ from dataclasses import dataclass
 from fedbench.bench.about import preset_label
 from fedbench.report import labels
 from fedbench.report.board import Board
+from fedbench.report.columns import accuracy, size, tells_balanced
 from fedbench.report.csvs import signless_zero
 from fedbench.report.frame import Row, blocks
+from fedbench.report.markdown import escape_markdown
 from fedbench.report.paired import Paired, paired
-from fedbench.report.tables import (
-    accuracy,
-    accuracy_of,
-    escape_markdown,
-    size,
-    tells_balanced,
-    title,
-)
+from fedbench.report.tables import accuracy_of, title
 
 HEADING = "What the board says"
 #: Seeds from which on something can be said about noise.
