@@ -26,7 +26,17 @@ _RULE = (
     "such as fed_median"
 )
 #: Names of classes that the method's file imports.
-_IMPORTED = {"Cell", "Client", "Field", "Iterable", "Message", "Method", "Server", "Upload"}
+_IMPORTED = {
+    "Cell",
+    "Client",
+    "Course",
+    "Field",
+    "Iterable",
+    "Message",
+    "Method",
+    "Server",
+    "Upload",
+}
 #: What stands in each file.
 _WORDS = {
     "method.py": "the method: runs as it stands, for you to change",
@@ -181,7 +191,8 @@ def _say(name: str, places: _Places) -> None:
             f"  python tests/golden/test_golden_records.py --only {name}",
             f"  python tests/golden/test_accuracy_baselines.py --only {name}",
             "  python tests/test_config.py           # the defaults that cell ids leave out",
-            "  a row in docs/methods.md, then",
+            f"  a line `{name}: methods/{name}.md` in mkdocs.yml, then",
+            "  python scripts/generated.py           # facts, settings and diagram of its page",
             "  python tests/bench/test_about.py      # what records say of it",
             "  a line in benchmarks/digits.yaml",
         ]
