@@ -58,15 +58,22 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
     return found
 
 
-def load_plugins(targets: list[str] | None, *suites: Path) -> list[str]:
-    """Load plugins, those that suite files name as well, and return their targets."""
+def load_plugins(targets: list[str] | None, *suites: Path | str) -> list[str]:
+    """Load plugins, those that suites name as well, and return their targets.
+
+    Args:
+        targets: Of the options; they are loaded first.
+        suites: Files, or other words for them (see ``lookup.find_suite_file``).
+    """
     from fedbench.bench.suite import plugins_of
+    from fedbench.cli.lookup import find_suite_file
     from fedbench.plugins import load_plugin
 
     loaded = dict.fromkeys(targets or [])
     for target in loaded:
         load_plugin(target)
-    for target in (name for suite in suites for name in plugins_of(suite)):
+    files = [find_suite_file(str(suite)) for suite in suites]
+    for target in (name for file in files for name in plugins_of(file)):
         load_plugin(target)
         loaded[target] = None
     return list(loaded)

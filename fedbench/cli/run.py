@@ -79,8 +79,8 @@ def run(
 
     Example: fedbench run --dataset digits --method fedavg --beta 0.1 --rounds 5
     """
+    plugins = load_plugins(plugin, *([suite] if suite else []))
     start = find_suite_file(suite) if suite else None
-    plugins = load_plugins(plugin, *([start] if start else []))
     if record is not None:
         _reproduce(record, device, offline)
         return

@@ -41,8 +41,8 @@ def validate(
     """
     from fedbench.bench.checking import check
 
+    load_plugins(plugin, *files)
     paths = [find_suite_file(name) for name in files]
-    load_plugins(plugin, *paths)
     good = True
     for path in paths:
         checked = check(path)

@@ -111,8 +111,8 @@ def sweep(
     begun = time.monotonic()
     limit = parse_duration(time_limit) if time_limit else None
     crew = crew_of(executor, address, device, workers, gpus_per_cell, threads)
+    plugins = load_plugins(plugin, suite)
     path = find_suite_file(suite)
-    plugins = load_plugins(plugin, path)
     means = runtime(device, threads=threads, offline=offline, refresh=force)
     order = read_order(
         path,
