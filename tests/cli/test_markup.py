@@ -6,12 +6,12 @@ import io
 
 from rich.console import Console
 
-from fedbench.cli import inspect, system
+from fedbench.cli import inspect, listing, system
 from fedbench.cli.console import fail, warn
 
 
 def console():
-    return Console(file=io.StringIO(), width=200)
+    return Console(file=io.StringIO(), width=400)
 
 
 def test_class_names_and_titles(monkeypatch):
@@ -23,8 +23,8 @@ def test_class_names_and_titles(monkeypatch):
 
 def test_lists_of_things(monkeypatch):
     there = console()
-    monkeypatch.setattr(inspect, "stdout", there)
-    inspect._show([{"name": "[b]", "what": ["[/i]", "x"]}], False, "Things")
+    monkeypatch.setattr(listing, "stdout", there)
+    listing.listed([{"name": "[b]", "what": ["[/i]", "x"]}], False, "Things")
     assert "[b]" in there.file.getvalue()
     assert "[/i], x" in there.file.getvalue()
 
@@ -36,9 +36,9 @@ def test_the_data_root(monkeypatch, tmp_path):
     monkeypatch.setenv("FEDBENCH_DATA", "[b]data")
     monkeypatch.setattr(system, "stdout", there)
     system.data()
-    shown = there.file.getvalue()
-    assert "Data below [b]data (FEDBENCH_DATA)" in shown
-    assert "no file of it is below [b]data (set" in shown
+    shown = " ".join(there.file.getvalue().split())
+    assert f"Data below {tmp_path / '[b]data'} (FEDBENCH_DATA)" in shown
+    assert f"no file of it is below {tmp_path / '[b]data'} (set" in shown
 
 
 def test_errors_and_warnings(monkeypatch):
