@@ -46,7 +46,7 @@ def find_suite(text: str) -> Path:
         return found[0].parent.parent
     known = sorted(each.parent.name for top in (home(), boards) for each in top.glob(f"*/{PLAN}"))
     raise SettingsError(
-        f"there is no plan of {text!r}{did_you_mean(text, known)}, neither in {home()} nor in "
+        f"there is no plan of {text!r}{did_you_mean(path.name, known)}, neither in {home()} nor in "
         f"{boards.absolute()}; give {SUITES}, or run `fedbench sweep FILE` first"
     )
 

@@ -64,6 +64,8 @@ def new_method(
     """Write a method of your own with its test, a suite and a page; all of it runs at once.
 
     Nothing is overwritten.
+
+    Example: fedbench new-method fed_median
     """
     _check_name(name)
     places = _places(name, into)

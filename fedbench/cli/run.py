@@ -254,6 +254,8 @@ def show(record: Record, path: Path) -> None:
         stderr.print(f"the traceback is in {path}", highlight=False, markup=False)
         return
     metrics, ledger = record.metrics, record.ledger
+    own = "own_mix" in metrics  # of `local`: no model is scored on another client's mix
+    worst = "worst client's own model on its own label mix" if own else "worst client's label mix"
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     lines = [
         (
@@ -264,7 +266,7 @@ def show(record: Record, path: Path) -> None:
         (
             "accuracy",
             f"{percent(metrics['accuracy'])} % of {record.data['test']:,} test images "
-            f"(worst client's label mix {percent(metrics['worst_client'])} %)",
+            f"({worst} {percent(metrics['worst_client'])} %)",
         ),
         *_domains(metrics),
         (

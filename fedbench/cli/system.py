@@ -70,8 +70,9 @@ def data(
             ]
         )
         return
-    title = escape(f"Data below {data_root()} (FEDBENCH_DATA)")
-    table = Table(title=title, title_justify="left")
+    title = f"Data below {data_root()} (FEDBENCH_DATA)"  # a path to copy: not to be folded
+    stdout.print(title, highlight=False, markup=False, soft_wrap=True)
+    table = Table()
     for name in ("", "data set", "where", "layout", "MB", "decoded"):
         table.add_column(name, justify="right" if name == "MB" else "left", overflow="fold")
     for item in found:

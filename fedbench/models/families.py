@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from fedbench.errors import ModelError
 from fedbench.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: From this height on, `dense_cnn` is the network that DENSE uses for 32x32 pixels; below, the one
 #: that it uses for 28x28.
 DENSE_CNN_PLAIN_FROM = 32  # DENSE
+
+_OPTIONS = {"width", "depth", "norm"}
 
 #: Ways to start convolutions other than PyTorch's (see ``initialisation``).
 Initialisation = Literal["kaiming_normal", "kaiming_uniform"]
@@ -76,6 +79,18 @@ class Family:
     initialisation: bool = False
     channels_last: bool = False
     version: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse options that no model's settings have.
+
+        Raises:
+            ModelError: One of ``options`` is not ``width``, ``depth`` or ``norm``.
+        """
+        for name in self.options.keys() - _OPTIONS:
+            raise ModelError(
+                f"model {self.name!r} takes an option {name!r}, which no setting has; options are "
+                "`width`, `depth` and `norm`: fix all else in `build`"
+            )
 
     def smallest(self, model: Options) -> int:
         """Return the height in pixels of the smallest image that a model of this family takes."""

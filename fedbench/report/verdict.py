@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fedbench.bench.about import preset_label
+from fedbench.bench.planfile import Entry
 from fedbench.report import labels
 from fedbench.report.board import Board
 from fedbench.report.columns import accuracy, size, tells_balanced
@@ -50,7 +51,7 @@ def verdict(board: Board) -> list[Saying]:
     several = [_block(name, members) for name, members in found]
     if len(several) > _BLOCKS:
         several = [_counts([members for _, members in found])]
-    rest = (*_noise(board), *_missing(board), *_given(board))
+    rest = (*_waiting(board), *_noise(board), *_missing(board), *_given(board))
     return [saying for saying in (*several, Saying("", rest)) if saying.sentences]
 
 
@@ -127,8 +128,9 @@ def _against_best(ranked: Sequence[Row], members: Sequence[Row]) -> list[str]:
         return []
     clear, chance = (", ".join(found) or "none" for found in (ahead, level))
     return [
-        f"Best is {_name(best)}, {accuracy_of(best)} %. Differences beyond the noise (points, "
-        f"paired over seeds, at 95 %): {clear}. Within it: {chance}."
+        f"Best is {_name(best)}, {accuracy_of(best)} %. Ahead of others by points, mean ± standard "
+        f"deviation over seeds; beyond the noise by a paired t-test at 95 %: {clear}; within it: "
+        f"{chance}."
     ]
 
 
@@ -174,14 +176,31 @@ def _noise(board: Board) -> list[str]:
     ]
 
 
+def _waiting(board: Board) -> list[str]:
+    """Return which cells of the plan have no number, where there are some."""
+    done, failed = ({each.cell_id for each in found} for found in (board.good, board.failed))
+    lacking = [each for each in board.plan.cells if not each.skip and each.cell_id not in done]
+    if not lacking:
+        return []
+    counts = Counter(_method(entry) for entry in lacking)
+    broken = sum(entry.cell_id in failed for entry in lacking)
+    return [
+        f"{len(lacking)} of {len(board.plan.cells)} cells have no number ({broken} failed, "
+        f"{len(lacking) - broken} not computed): {_listed(counts)}."
+    ]
+
+
+def _method(entry: Entry) -> str:
+    method = entry.settings["method"]
+    return labels.method_label(method["name"], preset_label(method), ())
+
+
 def _missing(board: Board) -> list[str]:
     """Return which methods need what is not there: those that were skipped, by reason."""
     reasons: dict[str, set[str]] = {}
     for entry in board.plan.cells:
         if entry.skip:
-            method = entry.settings["method"]
-            name = labels.method_label(method["name"], preset_label(method), ())
-            reasons.setdefault(" ".join(entry.skip.split()), set()).add(name)
+            reasons.setdefault(" ".join(entry.skip.split()), set()).add(_method(entry))
     return [
         f"Skipped: {', '.join(sorted(names))}: {reason}."
         for reason, names in sorted(reasons.items())

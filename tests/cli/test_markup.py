@@ -11,7 +11,7 @@ from fedbench.cli.console import fail, warn
 
 
 def console():
-    return Console(file=io.StringIO(), width=400)
+    return Console(file=io.StringIO(), width=200)
 
 
 def test_class_names_and_titles(monkeypatch):
@@ -36,7 +36,7 @@ def test_the_data_root(monkeypatch, tmp_path):
     monkeypatch.setenv("FEDBENCH_DATA", "[b]data")
     monkeypatch.setattr(system, "stdout", there)
     system.data()
-    shown = " ".join(there.file.getvalue().split())
+    shown = there.file.getvalue()
     assert f"Data below {tmp_path / '[b]data'} (FEDBENCH_DATA)" in shown
     assert f"no file of it is below {tmp_path / '[b]data'} (set" in shown
 

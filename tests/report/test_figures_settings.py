@@ -23,7 +23,8 @@ def sketched(made):
     return list(settings.sketches(made.views, Cast(made)))
 
 
-def swept(times=TIMES, method="collabdm", **where):
+# `col_dm` is nobody's method: records of built-in ones are completed by their defaults.
+def swept(times=TIMES, method="col_dm", **where):
     """Make a record for each number of iterations, its accuracy that number over 1000."""
     options = where.pop("options", {})
     return [
@@ -70,8 +71,8 @@ def test_points_are_joined_and_references_stand_level():
 def test_only_a_label_of_what_is_not_joined_has_the_setting():
     (sketch,) = sketched(suite(budget=640))
     assert legend(sketch) == [
-        "collabdm",
-        "collabdm (expand=2, iterations=100)",
+        "col_dm",
+        "col_dm (expand=2, iterations=100)",
         "local_dm",
         "centralised",
         "random_real",
@@ -80,7 +81,7 @@ def test_only_a_label_of_what_is_not_joined_has_the_setting():
 
 def test_the_caption_says_whose_setting_it_is_and_what_is_level():
     (sketch,) = sketched(suite(budget=640))
-    assert "against iterations, a setting of collabdm;" in sketch.caption
+    assert "against iterations, a setting of col_dm;" in sketch.caption
     assert "Level lines" in sketch.caption
     assert "No error bars: n = 1 seed." in sketch.caption
     assert "Gaps" not in sketch.caption
@@ -93,8 +94,8 @@ def test_other_figures_keep_a_series_for_each_value():
     made = board(suite(budget=640))
     labels = [look.label for look in Cast(made).series(made.views)]
     assert labels[:5] == [
-        "collabdm (expand=2, iterations=100)",
-        *(f"collabdm (iterations={t})" for t in TIMES),  # 20 before 100
+        "col_dm (expand=2, iterations=100)",
+        *(f"col_dm (iterations={t})" for t in TIMES),  # 20 before 100
     ]
 
 
@@ -106,9 +107,9 @@ def test_other_figures_keep_a_series_for_each_value():
         [*swept(TIMES[:2], budget=640), *swept(TIMES[2:], budget=1280)],
         [*swept(TIMES[:2], beta=0.1), *swept(TIMES[2:], beta=0.5)],
         [*swept(TIMES[:2]), *swept(TIMES[2:], "local_dm")],
-        [record("collabdm", options={"augment": name}) for name in ("a", "b", "c")],
-        [record("collabdm", options={"joint": flag}) for flag in (True, False)],
-        [record("collabdm", accuracy=None, options={"iterations": t}) for t in TIMES],
+        [record("col_dm", options={"augment": name}) for name in ("a", "b", "c")],
+        [record("col_dm", options={"joint": flag}) for flag in (True, False)],
+        [record("col_dm", accuracy=None, options={"iterations": t}) for t in TIMES],
     ],
 )
 def test_a_curve_has_three_values_of_a_number_in_one_panel(other):
@@ -144,16 +145,16 @@ def test_a_value_of_another_series_is_no_gap():
     heights = [heights for _, heights in drawn(sketch.drawing.axes[0])]
     assert sorted(heights) == [[1, 10, 100], [2, 20]]
     assert "Gaps" not in sketch.caption
-    assert "a setting of collabdm, local_dm;" in sketch.caption
+    assert "a setting of col_dm, local_dm;" in sketch.caption
     assert "shifted" in sketch.caption
     ticks = [label.get_text() for label in sketch.drawing.axes[0].get_xticklabels()]
     assert ticks == ["10", "20", "100", "200", "1,000"]
 
 
 def test_series_that_differ_otherwise_are_curves_of_their_own():
-    made = [*swept(), *swept(options={"expand": 2}), record("collabdm", accuracy=0.7)]
+    made = [*swept(), *swept(options={"expand": 2}), record("col_dm", accuracy=0.7)]
     (sketch,) = sketched(made)
-    assert legend(sketch) == ["collabdm", "collabdm (expand=2)"]
+    assert legend(sketch) == ["col_dm", "col_dm (expand=2)"]
     lines = drawn(sketch.drawing.axes[0])
     assert len(lines) == 3
     assert ([0, 1], [70, 70]) in lines  # whose number of iterations is not given
@@ -161,7 +162,7 @@ def test_series_that_differ_otherwise_are_curves_of_their_own():
 
 def test_error_bars_are_deviations_over_seeds():
     made = [
-        record("collabdm", seed, 0.2 + seed / 10, options={"iterations": t})
+        record("col_dm", seed, 0.2 + seed / 10, options={"iterations": t})
         for seed in (0, 1)
         for t in TIMES
     ]
@@ -210,13 +211,13 @@ def test_same_bytes_for_shuffled_records():
 def test_a_legend_of_many_settings_stays_inside_the_figure():
     long = {"element": "fp32", "fraction": 0.5, "seeds_of_networks": 7, "expand": 1}
     made = [
-        record("collabdm", options={**long, "iterations": t, "expand": e}, budget=pixels)
+        record("col_dm", options={**long, "iterations": t, "expand": e}, budget=pixels)
         for t in TIMES
         for e in (1, 2)
         for pixels in (100, 500)
     ]
     made += [
-        record("collabdm", options={**long, "element": "fp16", "fraction": f}, budget=100)
+        record("col_dm", options={**long, "element": "fp16", "fraction": f}, budget=100)
         for f in (0.25, 1.0)
     ]
     on = board(made)
@@ -235,7 +236,7 @@ def test_what_varies_between_panels_alone_is_not_joined(place):
         made += [*swept(**{name: value}), *swept((times,), "local_dm", **{name: value})]
     (sketch,) = sketched(made)
     assert legend(sketch) == [
-        "collabdm",
+        "col_dm",
         "local_dm (iterations=100)",
         "local_dm (iterations=200)",
     ]

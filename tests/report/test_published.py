@@ -148,7 +148,7 @@ def test_a_comparable_row_has_the_difference_and_no_reason_where_nothing_differs
         ({"theirs": "model.width=128"}, {}, "model.width 32 here, 128 there"),
         (
             {"theirs": "local_epochs=400"},
-            {"recipe": {"epochs": 20}},
+            {"recipe": {"epochs": 20}, "options": {"epochs": None}},
             "local_epochs 20 here, 400 there",
         ),
         (
@@ -161,7 +161,7 @@ def test_a_comparable_row_has_the_difference_and_no_reason_where_nothing_differs
             {"participation": 1.0},
             "participation 1.0 here, 0.4 there",
         ),
-        ({"theirs": "participation=0.4"}, {}, "participation not set here, 0.4 there"),
+        ({"theirs": "participation=0.4"}, {}, "participation 1.0 here, 0.4 there"),
         (
             {},
             {"data": {"name": "digits", "train_size": 100}},

@@ -39,9 +39,19 @@ def test_the_front_by_bytes_and_what_is_beyond_the_noise():
         "Controls that none of them beats with fewer bytes: random_real 80.00 % for 500 B."
     )
     assert noise == (
-        "Best is best, 90.00 ± 0.10 %. Differences beyond the noise (points, paired over seeds, at "
-        "95 %): cheap +20.00 ± 0.00, lost +30.00 ± 0.00, random_real +10.00 ± 0.00. Within it: "
-        "close +0.10 ± 0.20."
+        "Best is best, 90.00 ± 0.10 %. Ahead of others by points, mean ± standard deviation over "
+        "seeds; beyond the noise by a paired t-test at 95 %: cheap +20.00 ± 0.00, lost +30.00 ± "
+        "0.00, random_real +10.00 ± 0.00; within it: close +0.10 ± 0.20."
+    )
+
+
+def test_a_board_that_is_not_done_says_what_it_lacks():
+    board = board_of(
+        [record("a"), record("b", status="failed")], missing=[record("c"), record("c", 1)]
+    )
+    *_, rest = verdict(board)
+    assert rest.sentences[0] == (
+        "3 of 4 cells have no number (1 failed, 2 not computed): c in 2, b in 1."
     )
 
 
