@@ -101,7 +101,7 @@ class Registry(Generic[T]):
         if name in self.names():
             if self.get(name) is thing:
                 return
-            raise SettingsError(f"there is a {self.kind} {name!r} already; rename yours")
+            raise SettingsError(self._taken(name))
         self._loaded[name] = thing
         self._brought[name] = by.__name__ if by else str(getattr(thing, "__module__", ""))
 
@@ -117,9 +117,14 @@ class Registry(Generic[T]):
             SettingsError: A thing that was not typed has that name.
         """
         if name in self.names() and self.get(name) not in _TYPED:
-            raise SettingsError(f"there is a {self.kind} {name!r} already; rename yours")
+            raise SettingsError(self._taken(name))
         _TYPED[thing] = _sha256(source.encode())
         self._loaded[name] = thing
+
+    def _taken(self, name: str) -> str:
+        place = self._targets.get(name) or self._brought.get(name)
+        of = f", of {place}" if place else ""
+        return f"there is a {self.kind} {name!r} already{of}; rename yours"
 
     def brought_by_others(self, thing: object, module: ModuleType) -> bool:
         """Say whether a thing that a module shows is registered, and not by that module."""

@@ -196,6 +196,7 @@ def _say(name: str, places: _Places) -> None:
             f"  a line `{name}: methods/{name}.md` in mkdocs.yml, then",
             "  python scripts/generated.py           # facts, settings and diagram of its page",
             "  python tests/bench/test_about.py      # what records say of it",
+            "  python tests/bench/test_completed.py  # defaults of records that are older",
             "  a line in benchmarks/digits.yaml",
         ]
     stdout.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
