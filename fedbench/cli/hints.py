@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 
 from fedbench.errors import SettingsError
 from fedbench.settings import OTHER_WORDS, near
@@ -71,9 +70,11 @@ def _place(name: str) -> str | None:
     return next(found, None)
 
 
-@cache
 def _sections() -> Mapping[str, frozenset[str]]:
-    """Return the names of settings by the part of a cell that has them, in order of search."""
+    """Return the names of settings by the part of a cell that has them, in order of search.
+
+    Schemes of plugins count, so what was known before one was loaded is not kept.
+    """
     from fedbench.config import Budget, Evaluation
     from fedbench.data.schemes import SCHEMES
     from fedbench.data.settings import Data
