@@ -163,11 +163,30 @@ def imported(target: str | T) -> T:
         target: A thing of one's own file is given as it is, for a plugin's module has no name that
             could be written down; one of an installed module as ``module:attribute``, so that the
             module is imported when it is needed and not before.
+
+    Raises:
+        SettingsError: There is no such module, or nothing of that name in it.
     """
     if not isinstance(target, str):
         return target
     module, _, attribute = target.partition(":")
-    return cast(T, getattr(importlib.import_module(module), attribute))
+    if not module or not attribute:
+        raise SettingsError(
+            f"{target!r} says not where something is; write it as 'module:name', or give the thing "
+            "itself"
+        )
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{target!r} cannot be imported: {error}; correct the name, or install the module"
+        ) from error
+    if not hasattr(found, attribute):
+        raise SettingsError(
+            f"{target!r} cannot be imported: {module} has no {attribute!r}"
+            f"{did_you_mean(attribute, vars(found))}; correct the name"
+        )
+    return cast(T, getattr(found, attribute))
 
 
 def import_plugin(target: str) -> ModuleType:

@@ -78,8 +78,13 @@ def _is_number(kind: object) -> bool:
     return bool({int, float} & {*kinds}) and bool not in kinds
 
 
-def validate(kind: type[S], values: object) -> S:
+def validate(kind: type[S], values: object, at: str = "") -> S:
     """Validate settings of any kind.
+
+    Args:
+        kind: Of settings.
+        values: What is to be one.
+        at: Their place in a cell, such as ``data``, for the errors.
 
     Raises:
         SettingsError: With one line for each fault: where it is, what is wrong, what would do.
@@ -87,14 +92,15 @@ def validate(kind: type[S], values: object) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(explain(error)) from error
+        raise SettingsError(explain(error, at)) from error
 
 
-def explain(error: ValidationError) -> str:
+def explain(error: ValidationError, at: str = "") -> str:
     """Return a validation error as lines ``place: what is wrong (got value)``."""
     lines = []
     for fault in error.errors(include_url=False):
-        place = ".".join(str(part) for part in fault["loc"]) or "settings"
+        steps = [*([at] if at else []), *map(str, fault["loc"])]
+        place = ".".join(steps) or "settings"
         message = fault["msg"].removeprefix("Value error, ")
         plain = fault["type"] in ("value_error", "missing")
         lines.append(

@@ -100,7 +100,7 @@ def run(
         KeyboardInterrupt: It was interrupted; the same call goes on at its last commit.
     """
     from fedbench.bench.memo import Memo
-    from fedbench.cli.run import Wish, build_cell, obtain
+    from fedbench.cli.run import Wish, build_cell, check_wish, obtain
 
     means = _means(home, device, threads=threads, offline=offline, refresh=force)
     if cell is None:
@@ -123,6 +123,7 @@ def run(
         }
         wish = Wish.of(places, None, Path(suite) if suite else None, profile)
         wish = Wish(wish.tree, wish.epochs, _nested(settings))
+        check_wish(wish, means)
         with heavy_imports():
             # A method of this session has no file that an answer could be kept for.
             cell = build_cell(wish, means, Memo(means.home, ["session"]))

@@ -7,12 +7,10 @@ from functools import lru_cache
 
 from fedbench.bench.lookup import data_digest
 from fedbench.bench.runtime import Runtime
-from fedbench.config import Cell
 from fedbench.data.dataset import ImageData
 from fedbench.data.load import load
 from fedbench.data.settings import Data
-from fedbench.federation.resources import Folders, declared
-from fedbench.methods import METHODS
+from fedbench.federation.resources import Folders
 
 
 def load_data(settings: Data, runtime: Runtime) -> ImageData:
@@ -20,13 +18,6 @@ def load_data(settings: Data, runtime: Runtime) -> ImageData:
     folders = Folders(runtime.data, runtime.home)
     sources = data_digest(settings, folders)
     return _load(settings, sources, folders, runtime.offline, runtime.say)
-
-
-def needed(cell: Cell) -> list[Data]:
-    """Return the data sets that a cell reads: the clients', and those of public images."""
-    names = METHODS.get(cell.method.name)(cell.method).resources(cell)
-    public = (declared(name).data(cell) for name in names)
-    return [cell.data, *(settings for settings in public if settings is not None)]
 
 
 @lru_cache(maxsize=4)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
-from fedbench.bench.records import Record, find_record, record_path, stamp
+from fedbench.bench.completed import completed
+from fedbench.bench.records import Record, find_record, read_records, record_path, stamp
 from fedbench.config import Cell
 from fedbench.data.settings import Data
 from fedbench.data.sources import Sources, locate
 from fedbench.data.specs import DATASETS
-from fedbench.federation.resources import Folders, digests
+from fedbench.errors import DataError
+from fedbench.federation.resources import Folders, declared, digests
 from fedbench.files import move_aside
+from fedbench.methods import METHODS
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,55 @@ def data_digest(settings: Data, folders: Folders) -> str | None:
     """
     sources = data_sources(settings, folders.data)
     return sources.digest(folders.cache) if sources.found else None
+
+
+def why_absent(settings: Data, root: Path, *, offline: bool) -> str | None:
+    """Return why a cell's data cannot be had, as far as a look at folders and headers can tell.
+
+    Nothing is decoded, downloaded or hashed. Where nothing of a data set is here and a download is
+    allowed, nothing is said of it.
+
+    Args:
+        settings: Which data.
+        root: The data root.
+        offline: Whether a download is not allowed.
+    """
+    try:
+        sources = data_sources(settings, root)
+        if sources.found:
+            sources.look()
+            return None
+    except DataError as error:
+        return str(error)
+    if sources.spec.torchvision and not sources.files and not offline:
+        return None
+    return sources.help
+
+
+def absent(cells: Iterable[Cell], root: Path, *, offline: bool) -> dict[Data, str]:
+    """Return the data that cells need and cannot have, those of public images among them, and why.
+
+    See ``why_absent``.
+    """
+    wanted = dict.fromkeys(settings for cell in cells for settings in needed(cell))
+    found = {settings: why_absent(settings, root, offline=offline) for settings in wanted}
+    return {settings: why for settings, why in found.items() if why is not None}
+
+
+def needed(cell: Cell) -> list[Data]:
+    """Return the data sets that a cell reads: the clients', and those of public images."""
+    names = METHODS.get(cell.method.name)(cell.method).resources(cell)
+    public = (declared(name).data(cell) for name in names)
+    return [cell.data, *(settings for settings in public if settings is not None)]
+
+
+def has_record_of(folder: Path, settings: Data) -> bool:
+    """Say whether a suite's folder, such as ``runs/run``, has a good record of some data."""
+    wanted = settings.model_dump(mode="json")
+    return any(
+        record.status == "ok" and completed(record.settings)["data"] == wanted
+        for _, record in read_records(folder / "records")
+    )
 
 
 def good_record(home: Path, suite: str, cell: Cell, root: Path) -> tuple[Path, Record] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -23,7 +24,7 @@ from fedbench.cli.options import (
     load_plugins,
     runtime,
 )
-from fedbench.errors import SettingsError
+from fedbench.errors import DataError, SettingsError
 from fedbench.imports import heavy_imports
 from fedbench.methods import METHODS
 
@@ -106,6 +107,7 @@ def run(
     memo = Memo(means.home, plugins)
     known = None if force else finished(wish, means, memo)
     if known is None:
+        check_wish(wish, means)
         with heavy_imports():
             cell = build_cell(wish, means, memo)
         known = obtain(cell, means, force=force)
@@ -157,6 +159,40 @@ class Wish:
                 tree = merge(tree, nest(place, value))
         return cls(tree, places.get("recipe.epochs"), assignments(settings))
 
+    @property
+    def whole(self) -> dict[str, Any]:
+        """Its settings with those laid over them."""
+        from fedbench.bench.suite import merge
+
+        return reduce(merge, self.over, self.tree)
+
+
+def check_wish(wish: Wish, means: Runtime) -> None:
+    """Refuse at once, before torch is imported, what lacks a method or its data.
+
+    Data that are not here are no fault where a record of them is: it may be the cell's.
+
+    Raises:
+        SettingsError: With a line for each thing that is missing.
+        DataError: The data are not here, as far as a look can tell.
+    """
+    from fedbench.bench.lookup import has_record_of, why_absent
+    from fedbench.data.settings import Data
+    from fedbench.settings import validate
+
+    tree, faults, data = wish.whole, list[str](), None
+    if "method" not in tree:
+        faults.append("no method is named; give --method NAME (`fedbench methods` lists them)")
+    try:
+        data = validate(Data, tree.get("data", {}), "data")
+    except SettingsError as error:
+        faults.append(str(error))
+    if faults or data is None:
+        raise SettingsError("\n".join(faults))
+    why = why_absent(data, means.data, offline=means.offline)
+    if why is not None and not has_record_of(means.home / SUITE, data):
+        raise DataError(why)
+
 
 def finished(wish: Wish, means: Runtime, memo: Memo) -> tuple[Path, Record] | None:
     """Return a good record of a wish that was granted before, without importing its method."""
@@ -182,7 +218,7 @@ def build_cell(wish: Wish, means: Runtime, memo: Memo) -> Cell:
     """Return the cell that a wish means, and keep in mind which one it is.
 
     Raises:
-        SettingsError: A setting is wrong, or no method is named.
+        SettingsError: A setting is wrong.
     """
     from fedbench.bench.plan import planned
     from fedbench.bench.suite import merge
@@ -195,10 +231,6 @@ def build_cell(wish: Wish, means: Runtime, memo: Memo) -> Cell:
         tree = merge(tree, {"method": {"epochs": wish.epochs}})
     for assignment in wish.over:
         tree = merge(tree, assignment)
-    if "method" not in tree:
-        raise SettingsError(
-            "no method is named; give --method NAME (`fedbench methods` lists them)"
-        )
     entry = planned(parse(tree))
     if entry.skip:
         raise SettingsError(f"this cell cannot run: {entry.skip}{_budget_option(entry.cell)}")
@@ -226,7 +258,11 @@ def _budget_option(cell: Cell) -> str:
 
 
 def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Path, Record]:
-    """Return a cell's record and its place, computing it unless there is a good one."""
+    """Return a cell's record and its place, computing it unless there is a good one.
+
+    Raises:
+        DataError: It has to be computed, and its data are not here.
+    """
     from fedbench.bench.lookup import good_record
     from fedbench.bench.records import record_path
     from fedbench.cli.progress import one_cell
@@ -235,10 +271,18 @@ def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Path, Record]:
     if found is not None and not force:
         stderr.print("this cell has a record; --force computes it again")
         return found
+    _refuse_absent(cell, means)
     if force:
         shutil.rmtree(means.home / SUITE / "scratch" / cell.cell_id, ignore_errors=True)
     record = one_cell(cell, means, suite=SUITE)
     return record_path(means.home, SUITE, cell.cell_id), record
+
+
+def _refuse_absent(cell: Cell, means: Runtime) -> None:
+    from fedbench.bench.lookup import absent
+
+    if faults := absent([cell], means.data, offline=means.offline):
+        raise DataError("\n".join(faults.values()))
 
 
 def show(record: Record, path: Path) -> None:
@@ -350,6 +394,7 @@ def _reproduce(text: str, device: str, offline: bool) -> None:
     means = runtime(
         device, threads=old.environment.get("threads", 0), offline=offline, refresh=True
     )
+    _refuse_absent(cell, means)
     shutil.rmtree(means.home / "reproduced" / "scratch" / cell.cell_id, ignore_errors=True)
     new = one_cell(cell, means, suite="reproduced")
     if new.status != "ok":

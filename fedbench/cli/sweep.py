@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,8 +132,13 @@ def sweep(
     crew = crew.shared(survey.estimate)
     _warn_of_exclusions(path, order)
     _show(order, survey, crew)
+    ready, lacking = look_for_data(_to_compute(order, survey), means)
     if dry_run:
+        if lacking:
+            warn(lacking)
         return
+    if lacking and not ready:
+        raise DataError(lacking)
     with mirror_of(order.suite.name, wandb) as live:
         add = None if live is None else live.add
         done = carry_out(
@@ -297,6 +302,21 @@ def _clear(order: Order, todo: Sequence[Planned], means: Runtime, *, force: bool
             good_record(means.home, order.suite.name, entry.cell, means.data)
 
 
+def look_for_data(todo: Sequence[Planned], means: Runtime) -> tuple[list[Planned], str]:
+    """Return the cells whose data are here as far as a look can tell, and what others lack."""
+    from fedbench.bench.lookup import absent, needed
+
+    faults = absent((entry.cell for entry in todo), means.data, offline=means.offline)
+    ready = [entry for entry in todo if not faults.keys() & {*needed(entry.cell)}]
+    return ready, _without_data(len(todo) - len(ready), faults.values())
+
+
+def _without_data(cells: int, faults: Iterable[str]) -> str:
+    """Return in words that some cells cannot begin; nothing where there is no fault."""
+    words = "\n".join(dict.fromkeys(faults))
+    return f"{count(cells, 'cell')} cannot begin for want of data; {words}" if words else ""
+
+
 def _prepare(todo: Sequence[Planned], means: Runtime) -> list[Planned]:
     """Read each data set once before the workers need it, and leave out cells that lack theirs.
 
@@ -306,12 +326,16 @@ def _prepare(todo: Sequence[Planned], means: Runtime) -> list[Planned]:
     Raises:
         DataError: No cell has its data.
     """
-    from fedbench.bench.datasets import load_data, needed
+    from fedbench.bench.datasets import load_data
+    from fedbench.bench.lookup import needed
 
+    there, lacking = look_for_data(todo, means)
+    if lacking and there:
+        warn(lacking)
     faults: dict[Data, str] = {}
     asked: set[Data] = set()
     ready = []
-    for entry in todo:
+    for entry in there:
         wanted = needed(entry.cell)
         for settings in (each for each in wanted if each not in asked):
             asked.add(settings)
@@ -323,11 +347,11 @@ def _prepare(todo: Sequence[Planned], means: Runtime) -> list[Planned]:
                 faults[settings] = f"data set {settings.name} cannot be loaded: {error}"
         if not faults.keys() & {*wanted}:
             ready.append(entry)
-    words = "\n".join(dict.fromkeys(faults.values()))
-    if faults and not ready:
-        raise DataError(words)
-    if faults:
-        warn(f"{count(len(todo) - len(ready), 'cell')} cannot begin for want of data; {words}")
+    unread = _without_data(len(there) - len(ready), faults.values())
+    if (lacking or unread) and not ready:
+        raise DataError("\n".join(filter(None, (lacking, unread))))
+    if unread:
+        warn(unread)
     return ready
 
 

@@ -8,13 +8,11 @@ CPU, and all samples are moved together on their own device. Crop and flip are t
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-Kind = Literal["none", "crop", "flip", "flip_crop"]
+from fedbench.data.layouts import Kind
 
 
 def padding(size: int) -> int:

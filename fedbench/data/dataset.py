@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from fedbench.data.augment import Kind
+    from fedbench.data.layouts import Kind
     from fedbench.data.settings import Scaling
 
 

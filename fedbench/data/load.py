@@ -145,6 +145,11 @@ def _read(sources: Sources, size: int | None, say: Progress) -> Decoded:
     reader = cast(Reader, imported(sources.layout.reader))
     say(f"{sources.name}: decoding {sources.folder or ''} (once; kept in the cache)")
     decoded = reader(sources, size, say)
+    if not isinstance(decoded, Decoded):
+        raise DataError(
+            f"{sources.name}: the reader gave {type(decoded).__name__}; let it return "
+            "Decoded(train, test, classes)"
+        )
     for name, split in (("training", decoded.train), ("test", decoded.test)):
         _check(sources, name, split, len(decoded.classes))
     if size is not None and decoded.train.images.shape[2] != size:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -17,6 +18,7 @@ from fedbench.data.hashes import file_hashes
 from fedbench.data.specs import DATASETS, DatasetSpec, Layout
 from fedbench.data.tree import Tree, find
 from fedbench.errors import DataError
+from fedbench.registry import imported
 
 #: Part of every cache key: raised when the cache file's own form changes.
 CACHE_FORMAT = 2
@@ -81,16 +83,30 @@ class Sources:
         if self.found:
             return f"{self.name}: found in {self.folder or 'fedbench itself'}"
         if self.folder is not None:
-            state = f"{self.folder} lacks {', '.join(self.missing)}"
+            state = f"{self.folder.absolute()} {self._lacking}"
         else:
-            state = f"no file of it is below {self.root} (set FEDBENCH_DATA to the data root)"
+            root = self.root.absolute()
+            absent = "" if root.is_dir() else ", which is no folder"
+            state = f"no file of it is below {root}{absent} (set FEDBENCH_DATA to the data root)"
         return f"{self.name}: {state}\n{self.advice}"
+
+    @property
+    def _lacking(self) -> str:
+        """What is wrong with the folder, in words that follow its name."""
+        if self.folder is not None and not self.folder.exists():
+            return "is not there"
+        if self.folder is not None and self.folder.is_file():
+            return "is a file of another kind (an archive has to be unpacked)"
+        if self._suffixes and self.folder is not None and not self.files:
+            return "has no image in a folder for its class"
+        return f"lacks {', '.join(self.missing)}"
 
     @property
     def advice(self) -> str:
         """The accepted layouts and the command that fetches the data; several lines."""
         accepted = "\n".join(f"  accepted: {words}" for words in self.spec.layouts)
-        return f"{accepted}\n  to fetch: {self.spec.fetch.replace('{root}', str(self.root))}"
+        fetch = self.spec.fetch.replace("{root}", str(self.root.absolute()))
+        return f"{accepted}\n  to fetch: {fetch}"
 
     def digest(self, cache: Path) -> str:
         """Return the SHA-256 over the layout and the names and content of the files.
@@ -148,6 +164,21 @@ class Sources:
     @property
     def _suffixes(self) -> tuple[str, ...]:
         return self.layout.suffixes if self.layout else ()
+
+    def look(self) -> None:
+        """Refuse what a look at files that are there tells, without torch (see ``Layout.look``).
+
+        Raises:
+            DataError: With the first fault.
+        """
+        self.check()
+        for file in self.files:
+            if not file.size:
+                raise self.fault(file.path, "is empty")
+            if not os.access(file.path, os.R_OK):
+                raise self.fault(file.path, "cannot be read: let this user read it")
+        if self.layout is not None and self.layout.look is not None:
+            imported(self.layout.look)(self)
 
     def part(self, part: str) -> list[Path]:
         """Return the paths of one part's files, sorted by name."""
@@ -246,7 +277,7 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
     missing: list[str] = []
     left_out: list[Path] = []
     empty: list[Path] = []
-    for part, patterns in layout.files:
+    for part, patterns in layout.parts:
         trees = _trees(folder, patterns, layout.suffixes)
         tree = next((tree for tree in trees if tree.files), Tree())
         if not tree.files:
@@ -254,7 +285,7 @@ def _inspect(spec: DatasetSpec, root: Path, layout: Layout, folder: Path) -> Sou
         files += [SourceFile(part, path, path.stat().st_size) for path in tree.files]
         left_out += tree.left_out
         empty += tree.empty
-    where = folder if layout.files else None
+    where = folder if layout.parts else None
     if folder.is_file():
         where = folder.parent
     return Sources(
@@ -279,6 +310,6 @@ def _trees(folder: Path, patterns: tuple[str, ...], suffixes: tuple[str, ...]) -
 
 def _absent_folder(spec: DatasetSpec, root: Path, folder: Path) -> Sources:
     """Return the finding for a given `path` that holds nothing of the data set."""
-    if not folder.exists():
+    if not folder.is_dir():
         return Sources(spec, root, spec.accepts[0], folder, missing=("the folder itself",))
     return _inspect(spec, root, spec.accepts[0], folder)

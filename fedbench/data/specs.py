@@ -1,101 +1,18 @@
-"""What is known of each data set before a file is opened, and which files hold it.
+"""The data sets that are built in, and the table of all.
 
-A ``DatasetSpec`` carries all that loading needs, so a third party adds a data set with one spec
-and one reader function: in a plugin, or behind the entry-point group ``fedbench.datasets``. This
-module imports neither torch nor NumPy: `fedbench datasets` and a plan read it.
+A third party adds one with a ``DatasetSpec`` (see ``layouts``) and a reader function: in a plugin,
+or behind the entry-point group ``fedbench.datasets``. This module imports neither torch nor NumPy:
+`fedbench datasets` and a plan read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
+from fedbench.data.layouts import DatasetSpec as DatasetSpec
+from fedbench.data.layouts import Layout as Layout
 from fedbench.registry import Registry
 
-if TYPE_CHECKING:
-    from fedbench.data.augment import Kind
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One accepted arrangement of a data set's files.
-
-    Attributes:
-        name: A short name, such as ``parquet``.
-        words: The arrangement in words, for help and errors.
-        reader: Who reads it: a function with the signature of ``fedbench.data.readers.Reader``, or
-            ``module:function``, imported when it is needed.
-        places: Folders below the data root (or below `path`) where the files may lie, the
-            preferred one first.
-        files: For each part, the glob patterns that may match it, relative to the place; the
-            first pattern that matches anything gives the part's files. All parts must be there.
-        suffixes: File name endings (lower case, with the dot) that count; empty counts all.
-        labels: The label's column, where the files are tables with named columns.
-        unless: Names in a place that rule the layout out there, since they mean another one.
-    """
-
-    name: str
-    words: str
-    reader: str | Callable[..., object]  # a Reader, whose type needs torch and this module
-    places: tuple[str, ...] = ("",)
-    files: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    suffixes: tuple[str, ...] = ()
-    labels: str = "label"
-    unless: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """One data set.
-
-    Attributes:
-        name: Its name in settings.
-        title: What it is, in one line.
-        classes: Names of the classes in the order of the labels; empty where they are known only
-            after reading.
-        channels: 1 or 3; None where known only after reading.
-        size: Height and width in pixels of the images as they are read without `image_size`.
-        train_size: Published number of training images; None where there is none.
-        test_size: Published number of test images; None where there is none.
-        mean: Mean in [0, 1], one value a channel; a single value serves all channels.
-        std: Standard deviation in [0, 1], as ``mean``.
-        augment: What the recipe's ``standard`` augmentation means here.
-        version: Of the reader: part of the cell id; raised when pixels, labels, split or the
-            constants above change.
-        accepts: The accepted layouts, the preferred one first.
-        fetch: The command that fetches it, or what to do; ``{root}`` stands for the data root.
-        torchvision: The class of torchvision.datasets that downloads it; empty for none.
-        download_to: The folder below the data root that the download goes to.
-        takes_path: Whether the settings must give a `path`.
-        source: Who made it and where it is described: the attribution to give.
-    """
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    channels: int | None
-    size: int
-    train_size: int | None
-    test_size: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    augment: Kind
-    version: int
-    accepts: tuple[Layout, ...]
-    fetch: str
-    torchvision: str = ""
-    download_to: str = ""
-    takes_path: bool = False
-    source: str = ""
-
-    @property
-    def layouts(self) -> tuple[str, ...]:
-        """The accepted layouts in words."""
-        return tuple(layout.words for layout in self.accepts)
-
-
 _READERS = "fedbench.data.readers"
+_CSVS = "fedbench.data.csvs"
 _DIGIT_NAMES = tuple("0123456789")
 
 
@@ -321,6 +238,7 @@ NSL_KDD = DatasetSpec(
             words="nsl_kdd/ with KDDTrain+.txt (or KDDTrain+_20Percent.txt) and KDDTest+.txt, "
             "plain or .gz: csv without header, 41 features, attack name, difficulty",
             reader=f"{_READERS}.network:read",
+            look=f"{_CSVS}:look",
             places=("nsl_kdd", "NSL_KDD", "NSL-KDD"),
             files=(
                 (
@@ -360,6 +278,7 @@ NIDD_5G = DatasetSpec(
             words="PATH/ with Combined.csv (or one *.csv), plain or .gz: a header, Argus features, "
             "and the column 'Attack Type'",
             reader=f"{_READERS}.network:read_nidd",
+            look=f"{_CSVS}:look_at_labels",
             files=(("flows", ("Combined.csv", "Combined.csv.gz", "*.csv", "*.csv.gz")),),
             labels="Attack Type",
         ),
@@ -390,6 +309,7 @@ FLOWS = DatasetSpec(
             words="PATH/ with train.csv and test.csv, plain or .gz: a header, numbers and words, "
             "and a column for the class called label, class, attack, ...",
             reader=f"{_READERS}.flows:read",
+            look=f"{_CSVS}:look_at_flows",
             files=(
                 ("train", ("train.csv", "train.csv.gz")),
                 ("test", ("test.csv", "test.csv.gz")),
@@ -400,6 +320,7 @@ FLOWS = DatasetSpec(
             words="PATH/ with one *.csv or *.csv.gz, or PATH itself such a file: the same; a fifth "
             "is drawn for testing",
             reader=f"{_READERS}.flows:read_one",
+            look=f"{_CSVS}:look_at_flows",
             files=(("flows", ("*.csv", "*.csv.gz")),),
         ),
     ),

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fedbench.data import augment as augmentation
 from fedbench.data import dsa
-from fedbench.data.augment import Kind
 from fedbench.data.epochs import Epochs
+from fedbench.data.layouts import Kind
 from fedbench.data.normalisation import Normalisation
 from fedbench.errors import TrainingError
 

@@ -15,7 +15,7 @@ from fedbench.models.inference import Inference
 
 if TYPE_CHECKING:
     from fedbench.config import Cell
-    from fedbench.data.augment import Kind
+    from fedbench.data.layouts import Kind
     from fedbench.data.normalisation import Normalisation
     from fedbench.federation.artefacts import ArtefactStore
     from fedbench.federation.resources import Resource

@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedbench.config import Cell, MethodConfig
-from fedbench.data.augment import Kind
 from fedbench.data.epochs import Epochs
+from fedbench.data.layouts import Kind
 from fedbench.data.stream import Stream
 from fedbench.federation.averaging import average
 from fedbench.federation.client import Client, ClientInfo

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from fedbench.data import augment, dsa
-from fedbench.data.augment import Kind
 from fedbench.data.epochs import Epochs
+from fedbench.data.layouts import Kind
 from fedbench.data.normalisation import Normalisation
 from fedbench.synthesis.generator import Generator
 from fedbench.synthesis.teachers import Teachers

@@ -178,7 +178,7 @@ def asked(monkeypatch, home, tmp_path):
         sweep.sweep(path, device="cpu", offline=True, **options)
         return calls[-1]
 
-    run.calls = calls
+    run.calls, run.path = calls, path
     return run
 
 
@@ -191,15 +191,20 @@ def test_cells_without_their_data_do_not_begin_and_are_no_failures(asked, capsys
     assert options["workers"] == len(os.sched_getaffinity(0))
     said = capsys.readouterr().err
     assert "1 cell cannot begin" in said
-    assert said.count("data set cifar10 cannot be loaded") == 1
+    assert said.count("cifar10: no file of it is below") == 1
     assert not list((home / "mixed" / "records").glob("*"))
 
 
 def test_a_sweep_without_any_data_is_one_error_before_any_cell(asked):
     with pytest.raises(DataError, match="cifar-10-batches-py") as caught:
         asked(only=["dataset=cifar10"])
-    assert str(caught.value).count("cannot be loaded") == 1
+    assert str(caught.value).count("cifar10: no file of it is below") == 1
     assert asked.calls == []
+
+
+def test_a_dry_run_says_what_data_lack_and_ends_well(asked, capsys):
+    sweep.sweep(asked.path, device="cpu", offline=True, dry_run=True)
+    assert "1 cell cannot begin for want of data; cifar10: no file" in capsys.readouterr().err
 
 
 def test_more_images_than_there_are_is_one_error_before_any_cell(asked):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from data_files import load_all, put
 
-from fedbench.data.readers.flows import CrowdedError, label_of
+from fedbench.data.csvs import label_of
+from fedbench.data.readers.flows import CrowdedError
 from fedbench.errors import DataError
 
 HEAD = "id,bytes,proto,address,label"

@@ -214,7 +214,7 @@ def test_several_files_are_not_guessed_among(tmp_path):
 def test_it_needs_a_path(tmp_path):
     with pytest.raises(SettingsError, match="needs `path`"):
         parse({"method": "local", "data": {"name": "nidd_5g"}})
-    with pytest.raises(DataError, match="the folder itself"):
+    with pytest.raises(DataError, match="is not there"):
         load_all("nidd_5g", tmp_path, tmp_path / "cache", path="nowhere")
     assert Data(name="nidd_5g", path="flows").path == "flows"
 

@@ -166,7 +166,7 @@ def test_folder_ignores_hidden_and_other_files(tmp_path):
 
 def test_absent_folder_says_so(tmp_path):
     message = locate(FOLDER, tmp_path, "typo").help
-    assert f"{tmp_path / 'typo'} lacks the folder itself" in message
+    assert f"{tmp_path / 'typo'} is not there" in message
 
 
 def test_folder_without_a_test_part_is_undivided_and_an_empty_one_is_missing(tmp_path):

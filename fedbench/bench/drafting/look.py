@@ -144,7 +144,7 @@ def _refuse_known(path: Path) -> None:
     folder = path if path.is_dir() else path.parent
     for name in DATASETS.names():
         spec = DATASETS.get(name)
-        if spec.takes_path or not spec.accepts[0].files:
+        if spec.takes_path or not spec.accepts[0].parts:
             continue
         for root in (folder, folder.parent):
             found = locate(spec, root)

@@ -9,9 +9,6 @@ addresses, are left out: they would tell the class, or nothing.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from fedbench.data.apart import at
+from fedbench.data.csvs import LABELS, flows_header, label_of, plain, table
 from fedbench.data.readers import Decoded, Progress, split_of
 from fedbench.data.readers.network import scaled
 from fedbench.data.subset import stratified
@@ -31,18 +28,6 @@ if TYPE_CHECKING:
 
     from fedbench.data.sources import Sources
 
-#: What people call the class, the surest name first; letter case and separators do not matter.
-LABELS = (
-    "attacktype",
-    "attackcat",
-    "attackcategory",
-    "attack",
-    "class",
-    "label",
-    "category",
-    "target",
-    "y",
-)
 #: Other columns that are no features: they tell the class, or where in the file a row was.
 _NO_FEATURES = frozenset({*LABELS, "", "unnamed0", "id", "index", "difficulty", "attacktool"})
 #: Words that a column may have; more are addresses, times or numbers of packets.
@@ -93,73 +78,16 @@ def read_one(sources: Sources, size: int | None, progress: Progress) -> Decoded:
     )
 
 
-def label_of(columns: Sequence[str]) -> str | None:
-    """Return the column that is the class, or None where no name says so."""
-    plain = {_plain(name): name for name in reversed(columns)}
-    return next((plain[name] for name in LABELS if name in plain), None)
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
-
-
 def _table(sources: Sources, path: Path, progress: Progress) -> pyarrow.Table:
     """Return a file's columns, numbers as float64 and all else as text."""
-    import pyarrow as pa
     from pyarrow import csv as arrow
 
-    at(path)
     progress(f"{sources.name}: reading {path.name}")
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            header = [name.strip() for name in next(csv.reader(stream), [])]
-        _check_header(sources, path, header)
-        table = arrow.read_csv(
-            path,
-            read_options=arrow.ReadOptions(column_names=header, skip_rows=1),
-            convert_options=arrow.ConvertOptions(strings_can_be_null=True),
-        )
-    except (
-        OSError,
-        EOFError,
-        UnicodeDecodeError,
-        zlib.error,
-        csv.Error,
-        pa.ArrowException,
-    ) as error:
-        raise sources.fault(path, f"cannot be read: {error}") from error
-    if not len(table):
+    names = flows_header(sources, path)
+    found = table(sources, path, names, lambda: arrow.ConvertOptions(strings_can_be_null=True))
+    if not len(found):
         raise sources.fault(path, "has a header and no row")
-    return table
-
-
-def _check_header(sources: Sources, path: Path, header: list[str]) -> None:
-    """Refuse a file without a header, without a label, or with two columns of one name."""
-    if any(_is_number(name) for name in header):
-        raise sources.fault(
-            path,
-            f"has no header: its first row is {', '.join(header[:5])}, ...; put the names of the "
-            "columns into a first row (NSL-KDD's own files have none: the data set nsl_kdd)",
-        )
-    if label_of(header) is None:
-        raise sources.fault(
-            path,
-            f"has no column of labels; call it `label`. Its columns are: {', '.join(header)}",
-        )
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise sources.fault(
-            path, f"has columns of one name: {', '.join(map(repr, twice))}; rename one of each"
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return found
 
 
 def _decoded(
@@ -180,7 +108,7 @@ def _decoded(
     """
     names = tables[0].column_names
     label = label_of(names)
-    assert label is not None  # `_check_header`
+    assert label is not None  # `flows_header`
     texts = np.array([_text(value) for value in _column(tables, label)], dtype=object)
     if (empty := int((texts == "").sum())) > 0:
         raise sources.fault(path, f"has {empty:,} rows without a {label!r}; fill or delete them")
@@ -241,7 +169,7 @@ def _features(
     columns: list[NDArray[np.uint8]] = []
     left_out = []
     for name in names:
-        if _plain(name) in _NO_FEATURES:
+        if plain(name) in _NO_FEATURES:
             left_out += [] if name == label_of(names) else [name]
             continue
         kinds = [table[name].type for table in tables]

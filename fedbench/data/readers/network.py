@@ -13,16 +13,13 @@ https://arxiv.org/abs/2212.01298
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from fedbench.data.apart import at
+from fedbench.data.csvs import labelled_header, rows, table
 from fedbench.data.readers import Decoded, Progress, split_of
 from fedbench.data.subset import stratified
 
@@ -82,41 +79,33 @@ def read(sources: Sources, size: int | None, progress: Progress) -> Decoded:
     Raises:
         DataError: A row of another form, an unknown attack, or more features than pixels.
     """
-    rows = {}
+    flows = {}
     for part in ("train", "test"):
         progress(f"{sources.name}: reading the {part} file")
-        rows[part] = _rows(sources, sources.part(part)[0])
-    words = [sorted({row[index] for row in rows["train"]}) for index in _WORDS]
-    numbers = {part: _numbers(sources, sources.part(part)[0], rows[part]) for part in rows}
+        flows[part] = _rows(sources, sources.part(part)[0])
+    words = [sorted({row[index] for row in flows["train"]}) for index in _WORDS]
+    numbers = {part: _numbers(sources, sources.part(part)[0], flows[part]) for part in flows}
     low = numbers["train"].min(axis=0)
     span = numbers["train"].max(axis=0) - low
 
     def split(part: str) -> Split:
         # A feature that is constant in training carries nothing.
         scaled = np.where(span > 0, (numbers[part] - low) / np.where(span > 0, span, 1), 0)
-        features = np.hstack([scaled.clip(0, 1), _one_hot(rows[part], words)])
-        labels = _labels(sources, sources.part(part)[0], rows[part])
+        features = np.hstack([scaled.clip(0, 1), _one_hot(flows[part], words)])
+        labels = _labels(sources, sources.part(part)[0], flows[part])
         return split_of(_square(sources, features), labels)
 
     return Decoded(split("train"), split("test"), sources.spec.classes)
 
 
 def _rows(sources: Sources, path: Path) -> Rows:
-    at(path)
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8", newline="") as stream:
-            rows = [row for row in csv.reader(stream) if row]
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
-        raise sources.fault(path, f"cannot be read: {error}") from error
-    if not rows:
-        raise sources.fault(path, "is empty")
-    for number, row in enumerate(rows, start=1):
+    found = rows(sources, path)
+    for number, row in enumerate(found, start=1):
         if len(row) != _FIELDS:
             raise sources.fault(
                 path, f"has {len(row)} fields in row {number}; a flow has {_FIELDS}"
             )
-    return rows
+    return found
 
 
 def _numbers(sources: Sources, path: Path, rows: Rows) -> NDArray[np.float64]:
@@ -208,41 +197,19 @@ def _nidd_table(sources: Sources, path: Path) -> pyarrow.Table:
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    at(path)
+    names = labelled_header(sources, path)
     label = sources.layout.labels if sources.layout else ""
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            header = [name.strip() for name in next(csv.reader(stream), [])]
-        if label not in header:
-            raise sources.fault(
-                path, f"has no column {label!r}; its columns are: {', '.join(header) or 'none'}"
-            )
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice:
-            raise sources.fault(
-                path, f"has columns of one name: {', '.join(map(repr, twice))}; rename one of each"
-            )
-        kept = [name for name in header if name not in _NIDD_LEFT_OUT]
+
+    def convert() -> arrow.ConvertOptions:
+        kept = [name for name in names if name not in _NIDD_LEFT_OUT]
         texts = (*_NIDD_WORDS, label)
-        return arrow.read_csv(
-            path,
-            read_options=arrow.ReadOptions(column_names=header, skip_rows=1),
-            convert_options=arrow.ConvertOptions(
-                include_columns=kept,
-                column_types={n: pa.string() if n in texts else pa.float64() for n in kept},
-                strings_can_be_null=True,
-            ),
+        return arrow.ConvertOptions(
+            include_columns=kept,
+            column_types={n: pa.string() if n in texts else pa.float64() for n in kept},
+            strings_can_be_null=True,
         )
-    except (
-        OSError,
-        EOFError,
-        UnicodeDecodeError,
-        zlib.error,
-        csv.Error,
-        pa.ArrowException,
-    ) as error:
-        raise sources.fault(path, f"cannot be read: {error}") from error
+
+    return table(sources, path, names, convert)
 
 
 def _nidd_labels(
