@@ -7,7 +7,15 @@ from typing import Any
 
 from fedbench.bench.about import preset_label
 from fedbench.data.schemes import SCHEMES
-from fedbench.report.labels import Flat, flatten, method_label, model_label, written
+from fedbench.report.labels import (
+    Flat,
+    dataset,
+    flatten,
+    method_label,
+    model_label,
+    with_short_paths,
+    written,
+)
 
 #: Settings that tell cells of one method apart.
 _OWN = ("method.", "student.")
@@ -24,7 +32,8 @@ def cell_labels(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     Returns:
         Labels by id, such as ``fedavg (one_shot) β=0.1 seed 3``.
     """
-    flat = {name: flatten(settings) for name, settings in cells.items()}
+    flats = with_short_paths(map(flatten, cells.values()))
+    flat = dict(zip(cells, flats, strict=True))
     families: dict[tuple[str, str | None], list[str]] = {}
     for name, settings in cells.items():
         method = settings["method"]
@@ -35,7 +44,7 @@ def cell_labels(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         varying = _varying(flat[name] for name in members)
         own = [name for name in varying if name.startswith(_OWN)]
         for name in members:
-            labels[name] = _label(cells[name], written(flat[name], own), common)
+            labels[name] = _label(cells[name], flat[name], written(flat[name], own), common)
     return labels
 
 
@@ -48,31 +57,32 @@ def _varying(several: Iterable[Flat]) -> list[str]:
     return sorted(name for name, found in values.items() if len(found) > 1)
 
 
-def _label(settings: Mapping[str, Any], own: list[str], common: list[str]) -> str:
+def _label(settings: Mapping[str, Any], flat: Flat, own: list[str], common: list[str]) -> str:
     """Return one cell's label.
 
     Args:
         settings: Of the cell.
+        flat: The same, flattened, with short paths.
         own: The method's settings in which it differs from others of its method, written.
         common: Other settings in which the cells at hand differ.
     """
     method, partition = settings["method"], settings["partition"]
     scheme = SCHEMES.get(partition["scheme"])
     words = [method_label(method["name"], preset_label(method), own)]
-    for name, text in (
-        ("data.name", settings["data"]["name"]),
-        ("models", model_label(settings["models"])),
-        ("partition.scheme", scheme.name),
+    for names, text in (
+        ({"data.name", "data.path"}, dataset(flat)),
+        ({"models"}, model_label(settings["models"])),
+        ({"partition.scheme"}, scheme.name),
     ):
-        words += [text] if name in common else []
+        words += [text] if names & {*common} else []
     own_parameters = {
         name
         for name in scheme.parameters
         if name not in _MINOR or partition[name] != scheme.settings.model_fields[name].default
     }
     shown = {*common, *(f"partition.{name}" for name in own_parameters)}
-    shown -= {"data.name", "models", "partition.scheme"}
-    found = written(flatten(settings), sorted(shown))
+    shown -= {"data.name", "data.path", "models", "partition.scheme"}
+    found = written(flat, sorted(shown))
     return " ".join(
         [*words, *(word.replace("beta=", "β=") for word in found), f"seed {settings['seed']}"]
     )

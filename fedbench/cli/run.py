@@ -291,6 +291,7 @@ def show(record: Record, path: Path) -> None:
     from rich.table import Table
 
     from fedbench.report.columns import percent, size
+    from fedbench.report.labels import dataset, flatten, with_short_paths
 
     settings = record.settings
     if record.status != "ok":
@@ -304,7 +305,7 @@ def show(record: Record, path: Path) -> None:
     lines = [
         (
             "cell",
-            f"{record.method_label()} on {settings['data']['name']}, "
+            f"{record.method_label()} on {dataset(*with_short_paths([flatten(settings)]))}, "
             f"{_split(settings['partition'])}, seed {settings['seed']}",
         ),
         (

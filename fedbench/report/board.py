@@ -13,6 +13,7 @@ import pandas as pd
 
 from fedbench.bench.planfile import Plan, read_plan
 from fedbench.bench.records import Record, read_records
+from fedbench.report import labels
 from fedbench.report.frame import Row, records_frame, rows_frame, views
 
 
@@ -40,7 +41,7 @@ class Board:
     def of(plan: Plan, records: Iterable[Record]) -> Board:
         """Return the board of a plan and its records; skipped ones have no place in it."""
         found = tuple(records)
-        frame = records_frame(found)
+        frame = records_frame(found, [labels.flatten(entry.settings) for entry in plan.cells])
         rows = rows_frame(frame)
         return Board(
             plan=plan,

@@ -112,19 +112,25 @@ class Row:
         return tuple(self.values[name] for name in BUDGET)
 
 
-def records_frame(records: Iterable[Record]) -> pd.DataFrame:
+def records_frame(records: Iterable[Record], plan: Iterable[Flat] = ()) -> pd.DataFrame:
     """Return good records as a frame, one line each, in order of seed and cell id.
 
     Columns: ``SETTING``, profile, method, preset, seed, control, metrics, the ledger,
     ``shared_pixels``, ``resources``, ``cell_id``; ``row`` and ``block``, equal where records are of
     one row, or of rows that are compared; ``record`` and ``flat``, the objects that a line is of;
-    then every setting by its dotted name. What does not apply, or is not finite, is missing.
+    then every setting by its dotted name, a folder of data by its own name. What does not apply, or
+    is not finite, is missing.
+
+    Args:
+        records: Those that are not good are left out.
+        plan: Settings of all cells that names of folders have to tell apart; of the records where
+            it is left out.
     """
     good = [record for record in records if record.status == "ok"]
     good.sort(key=lambda record: (int(record.settings["seed"]), record.cell_id))
     controls = _controls(good)
     lines = []
-    for record, flat in zip(good, _identities(good), strict=True):
+    for record, flat in zip(good, _identities(good, plan), strict=True):
         values, method = setting(record.settings, flat, record.data), record.settings["method"]
         lines.append(
             {
@@ -292,9 +298,9 @@ def rows(records: Iterable[Record]) -> list[Row]:
     return views(rows_frame(records_frame(records)))
 
 
-def _identities(records: list[Record]) -> list[labels.Flat]:
+def _identities(records: list[Record], plan: Iterable[Flat]) -> list[Flat]:
     """Return each record's settings, and its origin as far as it differs where it must not."""
-    flats = [labels.flatten(record.settings) for record in records]
+    flats = labels.with_short_paths([labels.flatten(each.settings) for each in records], plan)
     origins = [labels.origin(record.versions, record.data) for record in records]
     for identity, part in ((labels.of_block, labels.of_block), (dict, labels.of_row)):
         alike: dict[tuple[Any, ...], list[int]] = {}
@@ -364,11 +370,11 @@ def setting(
 
     Args:
         settings: Of a record or of a plan's entry.
-        flat: The same, flattened (see ``labels.flatten``).
+        flat: The same, flattened (see ``labels.flatten`` and ``labels.with_short_paths``).
         data: Of a record; empty where the cell has not run.
     """
     return {
-        "dataset": flat["data.name"],
+        "dataset": labels.dataset(flat),
         "scheme": flat["partition.scheme"],
         "beta": flat.get("partition.beta"),
         "partition": " ".join([str(flat["partition.scheme"]), *labels.scheme_parameters(flat)]),

@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from fedbench.bench.about import preset_label
@@ -31,7 +32,7 @@ FIRST = ("data.name", "partition.scheme", "partition.beta", "partition.clients")
 _OF_NO_SCHEME = tuple(
     f"partition.{name}" for name in ("scheme", "clients", "validation", "max_tries")
 )
-_IN_TITLE = ("data.name", "models")
+_IN_TITLE = ("data.name", "data.path", "models")
 _STUDENT = "student.model."
 #: So many settings make a name that is longer than what it names.
 _MANY = 3
@@ -65,6 +66,37 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> Flat:
         elif value is not None:
             flat[prefix + key] = value
     return flat
+
+
+def with_short_paths(flats: Iterable[Flat], others: Iterable[Flat] = ()) -> list[Flat]:
+    """Return settings with folders of data by their names, as far as these tell them apart.
+
+    Where a folder lies is nobody's matter. Two folders of one name have their parents' as well.
+
+    Args:
+        flats: Of records, or of cells (see ``flatten``).
+        others: Further cells that these are told apart from.
+    """
+    flats = list(flats)
+    paths = {str(flat["data.path"]) for flat in (*flats, *others) if "data.path" in flat}
+    steps = {path: [step for step in PurePath(path).parts if step != "/"] for path in paths}
+
+    def short(path: str) -> str:
+        own = steps[path]
+        for count in range(1, len(own) + 1):
+            if sum(other[-count:] == own[-count:] for other in steps.values()) == 1:
+                return "/".join(own[-count:])
+        return path
+
+    return [
+        {**flat, "data.path": short(str(flat["data.path"]))} if "data.path" in flat else flat
+        for flat in flats
+    ]
+
+
+def dataset(flat: Flat) -> str:
+    """Return a data set's name, with its folder's where it has one (see ``with_short_paths``)."""
+    return " ".join(str(flat[name]) for name in ("data.name", "data.path") if name in flat)
 
 
 def origin(versions: Mapping[str, Any], data: Mapping[str, Any]) -> Flat:
@@ -190,12 +222,11 @@ def cell_label(settings: Mapping[str, Any]) -> str:
     Args:
         settings: Of a record or of a plan's entry.
     """
-    flat, method = flatten(settings), settings["method"]
+    (flat,), method = with_short_paths([flatten(settings)]), settings["method"]
     split = " ".join([str(flat["partition.scheme"]), *scheme_parameters(flat)])
     name = method_label(str(method["name"]), preset_label(method), [])
     return (
-        f"{name}, {flat['data.name']}, {split}, K={flat['partition.clients']}, "
-        f"seed {settings['seed']}"
+        f"{name}, {dataset(flat)}, {split}, K={flat['partition.clients']}, seed {settings['seed']}"
     )
 
 

@@ -296,6 +296,8 @@ def _axis(asked: str, flats: Sequence[labels.Flat]) -> str:
         return name
     if name == "budget.ipc" and "budget.pixels" in varying:
         return "budget.pixels"
+    if name == "data.name" and "data.path" in varying:
+        return "data.path"
     if len(ends) == 1:
         return ends[0]
     many = f"; {asked!r} may be {' or '.join(ends)}" if ends else ""

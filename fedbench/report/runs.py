@@ -112,10 +112,12 @@ def _others(board: Board) -> list[dict[str, Value]]:
     """Return the lines of the cells that have no result, and why they have none."""
     done = {record.cell_id for record in board.good}
     failed = {record.cell_id: record for record in board.failed}
+    cells = board.plan.cells
     told = _told_apart(board.plan)
+    flats = labels.with_short_paths(labels.flatten(entry.settings) for entry in cells)
     lines = [
-        {**_without_result(entry, failed.get(entry.cell_id), board), "settings": told(entry)}
-        for entry in board.plan.cells
+        {**_without_result(entry, flat, failed.get(entry.cell_id), board), "settings": told(entry)}
+        for entry, flat in zip(cells, flats, strict=True)
         if entry.cell_id not in done
     ]
     return sorted(
@@ -155,8 +157,9 @@ def _name(entry: Entry) -> str:
     return json.dumps([method["name"], method.get("preset"), block], sort_keys=True)
 
 
-def _without_result(entry: Entry, failed: Record | None, board: Board) -> dict[str, Value]:
-    flat = labels.flatten(entry.settings)
+def _without_result(
+    entry: Entry, flat: labels.Flat, failed: Record | None, board: Board
+) -> dict[str, Value]:
     status = "skipped" if entry.skip else "failed" if failed else "missing"
     return {
         "cell_id": entry.cell_id,

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from made_records import board_of, record
 
-from fedbench.report import latex, tables
+from fedbench.report import latex, pivot, runs, tables
+from fedbench.report.frame import blocks
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,40 @@ def test_a_markdown_row_links_its_records():
     assert "[01234567](../records/0123456789abcdef.json) |" in tables.to_markdown(
         made.views, None, "../records/"
     )
+
+
+def of_folder(path, seed=0, **others):
+    cell_id = f"{sum(map(ord, path))}-{seed}"
+    return record("a", seed, data={"name": "folder", "path": path}, cell_id=cell_id, **others)
+
+
+def titles(board):
+    return [tables.title(head) for head, _ in blocks(board.views)]
+
+
+def test_a_block_of_a_folder_has_the_folders_name_and_not_where_it_lies():
+    board = board_of([of_folder("/home/anna/photos", seed) for seed in range(2)])
+    assert [title.partition(" · ")[0] for title in titles(board)] == ["folder photos"]
+    assert "anna" not in tables.to_markdown(board.views)
+    assert "anna" not in board.rows.drop(columns="records").to_csv()
+
+
+def test_folders_of_one_name_have_their_parents_too_also_from_cells_that_have_not_run():
+    paths = ("/home/anna/photos", "/home/ben/photos", "/home/ben/scans", "photos.csv")
+    made = [of_folder(path) for path in paths]
+    shown = [title.partition(" · ")[0] for title in titles(board_of(made))]
+    assert shown == [
+        "folder anna/photos", "folder ben/photos", "folder photos.csv", "folder scans",
+    ]  # fmt: skip
+    failed = of_folder(paths[0], status="failed")
+    board = board_of([failed, *made[1:]])
+    assert "folder ben/photos" in {*board.rows["dataset"]}
+    assert [line["dataset"] for line in runs.lines(board) if line["status"] == "failed"] == [
+        "folder anna/photos"
+    ]
+
+
+def test_the_axis_of_data_is_the_folder_where_that_varies():
+    found = pivot.pivot(board_of([of_folder("x/one"), of_folder("x/two")]), "dataset")
+    assert (found.axis, found.values) == ("data.path", ("one", "two"))
+    assert [line.setting for line in found.lines] == [""]

@@ -193,7 +193,7 @@ def _facts(row: Row, beyond: list[str], free: Sequence[str], split_only: bool) -
     own = sorted(
         labels.scheme_parameters(flat), key=lambda text: (not text.startswith("beta="), text)
     )
-    facts = {"data.name": str(flat["data.name"]), "partition.scheme": str(flat["partition.scheme"])}
+    facts = {"data.name": labels.dataset(flat), "partition.scheme": str(flat["partition.scheme"])}
     for text in own:
         facts[f"partition.{text.split('=')[0]}"] = text.replace("beta=", "β=")
     facts["partition.clients"] = f"K={flat['partition.clients']}"

@@ -58,7 +58,7 @@ class Gap:
 def facts(board: Board) -> list[tuple[str, str]]:
     """Return what the page's head says of the suite, name by name."""
     plan = board.plan
-    flats = [labels.flatten(entry.settings) for entry in plan.cells]
+    flats = labels.with_short_paths(labels.flatten(entry.settings) for entry in plan.cells)
     values = [
         setting(entry.settings, flat, {}) for entry, flat in zip(plan.cells, flats, strict=True)
     ]
@@ -67,7 +67,7 @@ def facts(board: Board) -> list[tuple[str, str]]:
         ("Profile", plan.profile),
         ("Cells", _done(board)),
         ("Seeds", ", ".join(map(str, seeds))),
-        ("Data", " · ".join(_sizes(board) or _unique(str(v["dataset"]) for v in values))),
+        ("Data", " · ".join(_sizes(board) or _unique(map(labels.dataset, flats)))),
         ("Split", " · ".join(_splits(flats))),
         ("Clients", "K = " + ", ".join(map(str, sorted({int(v["clients"] or 0) for v in values})))),
     ]
@@ -101,8 +101,9 @@ def _done(board: Board) -> str:
 
 def _sizes(board: Board) -> list[str]:
     """Return each data set with its number of images, as records have them."""
+    names = {each.cell_id: row.values["dataset"] for row in board.views for each in row.records}
     return _unique(
-        f"{record.settings['data']['name']} ({count(record.data['train'])} training, "
+        f"{names[record.cell_id]} ({count(record.data['train'])} training, "
         f"{count(record.data['test'])} test images)"
         for record in board.good
         if {"train", "test"} <= record.data.keys()

@@ -114,13 +114,14 @@ def of_record(record: Record) -> Content:
     settings = record.settings
     method, seed = settings["method"], settings["seed"]
     split = _split(record)
+    data = labels.dataset(*labels.with_short_paths([labels.flatten(settings)]))
     return Content(
         id=record.cell_id,
-        name=_named([record.method_label(), settings["data"]["name"], *split], f"seed {seed}"),
+        name=_named([record.method_label(), data, *split], f"seed {seed}"),
         group=record.suite,
         job_type="cell",
         tags=_tags(
-            settings["data"]["name"],
+            data,
             method["name"],
             method.get("preset"),
             "overridden" if overrides(method, record.about) else None,
