@@ -60,9 +60,9 @@ def pages(known: dict[str, Board]) -> dict[Path, str]:
     blocks = {
         ROOT / "README.md": {
             "digits": overview.readme_table(known["digits"]),
-            "methods": method_pages.table_of(every, "docs/methods/"),
+            "methods": method_pages.table_of(every, "docs/methods/", known.values()),
         },
-        DOCS / "methods.md": {"methods": method_pages.table_of(every, "methods/")},
+        DOCS / "methods.md": {"methods": method_pages.table_of(every, "methods/", known.values())},
     }
     found = {}
     for each in every:

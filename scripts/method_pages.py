@@ -35,13 +35,15 @@ _STYLE = """
 """
 
 
-def table_of(several: Iterable[Facts], link: str) -> str:
+def table_of(several: Iterable[Facts], link: str, boards: Iterable[Board]) -> str:
     """Return the table of methods as Markdown: what passes, and what each asks for.
 
     Args:
         several: Of all methods.
         link: The folder of their pages, with a slash at its end.
+        boards: The published ones, which say what servers had there.
     """
+    ran = _resources(boards)
     head = ["method", "a client sends", "is sent", "rounds", "BatchNorm"]
     head += ["networks may differ", "server has"]
     lines = [_line(head), _line(["---"] * len(head))]
@@ -54,10 +56,30 @@ def table_of(several: Iterable[Facts], link: str) -> str:
             _rounds(found),
             _batch_norm(found.plain).split(",")[0],
             found.mixed,
-            "; ".join(found.plain.resources) or "–",
+            _server_has(found, ran.get(found.name, {})),
         ]
         lines.append(_line(cells))
     return "\n".join(lines)
+
+
+def _resources(boards: Iterable[Board]) -> dict[str, dict[str, None]]:
+    """Return by method the resources of its rows on boards, in words; nothing is ``NOTHING``."""
+    from fedbench.bench.facts import resource_words
+
+    found: dict[str, dict[str, None]] = {}
+    for record in (record for board in boards for record in board.good):
+        words = "; ".join(map(resource_words, record.resources)) or NOTHING
+        found.setdefault(record.settings["method"]["name"], {})[words] = None
+    return found
+
+
+def _server_has(found: Facts, ran: Mapping[str, None]) -> str:
+    """Return what the server has without further settings, or else what it had on boards."""
+    usual = "; ".join(found.plain.resources) or NOTHING
+    others = " or ".join(sorted(words for words in ran if words != usual))
+    if others:
+        return f"{usual}; or, on published boards, {others}"
+    return "–" if usual == NOTHING else usual
 
 
 def facts_block(found: Facts) -> str:

@@ -201,12 +201,21 @@ def _variant(method: type[Method], preset: str | None, notes: Mapping[str, str])
         rounds=made.rounds(),
         batch_norm=norm,
         unless=unless,
-        resources=tuple(_lower(describe(type(kind)).rstrip(".")) for kind in named),
+        resources=tuple(resource_words(name) for name in made.resources(cell)),
         privileges=(*told, *(f"clients tell {each}" for each in made.disclosures(cell))),
     )
 
 
-def _lower(text: str) -> str:
+def resource_words(name: str) -> str:
+    """Return what a resource is, in words, without how much of it there is.
+
+    Args:
+        name: Such as ``dataset:cifar100@500``.
+
+    Raises:
+        SettingsError: There is no such kind.
+    """
+    text = describe(type(declared(name))).rstrip(".")
     return text[:1].lower() + text[1:]
 
 
