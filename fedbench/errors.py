@@ -49,9 +49,14 @@ class UnwritableError(StoreError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string.
 
+    Names that have a word in common, such as ``power`` and ``power_of_samples``, are near as well.
+
     Args:
         name: What the user wrote.
         known: The names that exist.
     """
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or [
+        each for each in names if name in each.split("_") or each in name.split("_")
+    ]
     return f" (did you mean {near[0]!r}?)" if near else ""

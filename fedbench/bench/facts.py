@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 from fedbench.bench.about import leaves
-from fedbench.config import Cell, parse
+from fedbench.config import Cell, MethodConfig, parse
 from fedbench.errors import SettingsError
 from fedbench.federation.method import Method
 from fedbench.federation.resources import Folders, declared
@@ -147,6 +147,12 @@ def facts(name: str) -> Facts:
         settings=tuple(_settings(method)),
         example=_example(method),
     )
+
+
+def setting_names(method: type[Method]) -> dict[str, bool]:
+    """Return a method's settings by dotted name, and whether each is its own and no other's."""
+    every = MethodConfig.model_fields
+    return {name: name not in every for name, _, _ in _fields(method.Config)}
 
 
 def paper(method: type[Method]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import typer
 
 from fedbench.cli.console import stdout
 from fedbench.errors import SettingsError
-from fedbench.files import write_atomic
+from fedbench.files import published_boards, write_atomic
 from fedbench.methods import METHODS
 
 #: What stands for a method's name, and how long it may be.
@@ -37,6 +38,8 @@ _IMPORTED = {
     "Server",
     "Upload",
 }
+#: The board whose settings the suite has.
+_BOARD = "digits"
 #: What stands in each file.
 _WORDS = {
     "method.py": "the method: runs as it stands, for you to change",
@@ -169,7 +172,14 @@ def _rendered(skeleton: str, name: str, places: _Places) -> str:
         noqa="  # noqa: RUF012" if places.built_in else "",
         run=places.run,
         suite=_quoted(places.files["suite.yaml"]),
+        suite_here=_from_test(places.files, "suite.yaml"),
+        page_here=_from_test(places.files, "page.md"),
     )
+
+
+def _from_test(files: Mapping[str, Path], skeleton: str) -> str:
+    """Return a file as its test names it: from the folder of the test."""
+    return Path(os.path.relpath(files[skeleton], files["test.py"].parent)).as_posix()
 
 
 def _say(name: str, places: _Places) -> None:
@@ -185,6 +195,7 @@ def _say(name: str, places: _Places) -> None:
         f"  {places.run}",
         f"  fedbench validate {suite}",
         f"  fedbench sweep {suite}",
+        *_beside(suite),
     ]
     if places.built_in:
         lines += [
@@ -200,6 +211,20 @@ def _say(name: str, places: _Places) -> None:
             "  a line in benchmarks/digits.yaml",
         ]
     stdout.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _beside(suite: str) -> list[str]:
+    """Return how the method comes to stand beside a published board."""
+    boards = published_boards()
+    if boards is None:
+        return [
+            "beside all methods of a published board (docs/beside.md), in a checkout of fedbench:",
+            f"  fedbench sweep {suite} --seeds 3 --beside leaderboards/{_BOARD}",
+        ]
+    return [
+        "beside all methods of the published board, whose rows are not computed again:",
+        f"  fedbench sweep {suite} --seeds 3 --beside {_quoted(boards / _BOARD)}",
+    ]
 
 
 def _quoted(path: Path) -> str:

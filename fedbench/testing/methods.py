@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from fedbench.bench.compare import Difference, compare
+from fedbench.bench.facts import setting_names
+from fedbench.methods import METHODS
+from fedbench.settings import near
+from fedbench.testing.named import in_page, in_suite
 from fedbench.testing.runs import Runs
 from fedbench.testing.tiny import Properties, broken, hold
 
@@ -31,6 +35,8 @@ class MethodProperties(Properties):
         sends_images: Whether clients send real images on purpose. Say so in ``disclosures``.
         kills: How often the killed run is killed at most, at commits that lie evenly.
         mixed: The architectures of clients that differ.
+        suite: A suite's file that has it, from the folder of the test; None for none.
+        page: Its page, likewise.
     """
 
     method: ClassVar[str]
@@ -39,17 +45,45 @@ class MethodProperties(Properties):
     sends_images: ClassVar[bool] = False
     kills: ClassVar[int] = 10
     mixed: ClassVar[tuple[Mapping[str, Any], ...]] = TWO
+    suite: ClassVar[str | None] = None
+    page: ClassVar[str | None] = None
 
     @pytest.fixture
     def runs(self, _plugin: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         """The cell's runs, each computed when it is first asked for, once for a class."""
         kind = type(self)
+        _refuse_unknown(kind.method, kind.settings, "`settings` of the test")
         if kind not in _RUNS:
             cache = tmp_path_factory.getbasetemp() / "fedbench-cache"
             cache.mkdir(exist_ok=True)
             folder = tmp_path_factory.mktemp(kind.__name__)
             _RUNS[kind] = runs_of(kind, folder, cache)
         return _RUNS[kind]
+
+    def test_its_suite_and_page_name_its_settings(self) -> None:
+        """A setting that is renamed or new is so where users read of it."""
+        if self.suite is not None:
+            lines = in_suite(self._beside(self.suite), self.method)
+            hold(
+                bool(lines),
+                "the suite has the method",
+                f"{self.suite} has no {self.method!r} among its methods",
+                "add a line to `axes: method:`",
+            )
+            for place, names in lines.items():
+                _refuse_unknown(self.method, names, f"{self.suite}, {place},")
+        if self.page is not None:
+            names = in_page(self._beside(self.page))
+            _refuse_unknown(self.method, names, f"the table of settings of {self.page}")
+            known = setting_names(METHODS.get(self.method))
+            lacking = [name for name, own in known.items() if own and name not in names]
+            hold(
+                not lacking,
+                "the page has a line for each setting",
+                f"{self.page} has none for {', '.join(map(repr, lacking))}",
+                "add it to the table that begins with `| setting | default |`; in a checkout "
+                "`python scripts/generated.py` does, where the page has the block for it",
+            )
 
     def test_messages_are_read_back_as_they_were_sent_and_charged(self, runs: Runs) -> None:
         """Every message survives its serialisation, and the ledger has its bytes."""
@@ -180,6 +214,20 @@ def runs_of(kind: type[MethodProperties], folder: Path, cache: Path) -> Runs:
         cache: Of decoded data sets.
     """
     return Runs(folder, cache, {"name": kind.method, **kind.settings}, kind.cell, kind.kills)
+
+
+def _refuse_unknown(method: str, names: Iterable[str], where: str) -> None:
+    """Fail a test that finds settings named which a method has not."""
+    known = setting_names(METHODS.get(method))
+    for name in names:
+        # One of several settings in one, or all of them.
+        parts = any(each.startswith(f"{name}.") or name.startswith(f"{each}.") for each in known)
+        hold(
+            name in (*known, "preset") or parts,
+            "settings are named as the method has them",
+            f"{where} names {name!r}{near(name, known)}, and {method} has: {', '.join(known)}",
+            "rename it there too, or take it out",
+        )
 
 
 def _first(found: list[Difference]) -> str:

@@ -38,9 +38,11 @@ class Properties:
         if self.plugin is None:
             return
         target = self.plugin
-        if target.endswith(".py"):
-            target = str(Path(inspect.getfile(type(self))).parent / target)
-        load_plugin(target)
+        load_plugin(str(self._beside(target)) if target.endswith(".py") else target)
+
+    def _beside(self, name: str) -> Path:
+        """Return a file that is named from the folder of the test."""
+        return Path(inspect.getfile(type(self))).parent / name
 
 
 def broken(rule: str, found: str, fix: str) -> NoReturn:

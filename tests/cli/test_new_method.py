@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,12 @@ from plugin_tables import forget_plugins
 from typer.testing import CliRunner
 
 from fedbench.bench.checking import check
+from fedbench.bench.order import read_order
 from fedbench.cli.main import app
 from fedbench.errors import SettingsError
 from fedbench.plugins import load_plugin
+from fedbench.report.beside import apart, finished
+from fedbench.testing import MethodProperties
 from fedbench.testing.methods import runs_of
 
 
@@ -39,7 +43,7 @@ def call(home, tmp_path, monkeypatch):
     return run
 
 
-def test_its_properties_hold_and_its_suite_is_good(call, tmp_path, cache):
+def test_its_properties_hold_and_its_suite_is_good(call, tmp_path, cache, monkeypatch):
     said = call("fed_mean")
     folder = tmp_path / "mine" / "fed_mean"
     written = {path.name for path in folder.iterdir()}
@@ -54,14 +58,55 @@ def test_its_properties_hold_and_its_suite_is_good(call, tmp_path, cache):
 
     spec = importlib.util.spec_from_file_location("test_fed_mean", folder / "test_fed_mean.py")
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     kind = module.TestFedMean
     assert (kind.method, kind.plugin) == ("fed_mean", "fed_mean.py")
     runs = runs_of(kind, tmp_path / "runs of it", cache)
     tests = [each for name, each in inspect.getmembers(kind) if name.startswith("test_")]
-    assert len(tests) == 7
+    assert len(tests) == 8
     for test in tests:
-        test(kind(), runs)
+        test(kind(), *([runs] if "runs" in inspect.signature(test).parameters else []))
+
+
+def test_a_renamed_setting_is_missed_where_it_is_named(call, tmp_path):
+    call("fed_mean")
+    folder = tmp_path / "mine" / "fed_mean"
+    file = folder / "fed_mean.py"
+    file.write_text(file.read_text().replace("power", "power_of_samples"))
+    load_plugin(str(file))
+
+    def said(**names):
+        body = {"method": "fed_mean", "_beside": lambda self, name: folder / name, **names}
+        with pytest.raises(pytest.fail.Exception) as caught:
+            type("TestIt", (MethodProperties,), body)().test_its_suite_and_page_name_its_settings()
+        return str(caught.value)
+
+    wrong = "names 'power' (did you mean 'power_of_samples'?), and fed_mean has: validation, power"
+    assert f"fed_mean.yaml, axes.method[5], {wrong}" in said(suite="fed_mean.yaml")
+    assert f"settings of fed_mean.md {wrong}" in said(page="fed_mean.md")
+    page = folder / "fed_mean.md"
+    page.write_text(page.read_text().replace("| `power`", "| `validation`"))
+    assert "fed_mean.md has none for 'power_of_samples'" in said(page="fed_mean.md")
+    (problem,) = {each.message for each in check(folder / "fed_mean.yaml").problems}
+    assert "unknown key 'power' (did you mean 'power_of_samples'?)" in problem
+
+
+def test_its_suite_stands_beside_the_published_board(call, tmp_path):
+    said = call("fed_mean")
+    file = tmp_path / "mine" / "fed_mean" / "fed_mean.yaml"
+    (line,) = (line for line in said.splitlines() if "--beside" in line)
+    board = Path(shlex.split(line)[-1])
+    assert shlex.split(line)[:-1] == [
+        *("fedbench", "sweep", "fed_mean/fed_mean.yaml", "--seeds", "3", "--beside"),
+    ]
+    load_plugin(str(file.with_suffix(".py")))
+    order = read_order(file, tmp_path / "home", profile=None, seeds=3, overrides=(), wishes=())
+    published = {entry.cell_id for entry in finished(board)}
+    assert apart(order.plan, finished(board)) == []
+    mine = {name for name, each in order.cells.items() if each.cell.method.name != "fed_mean"}
+    assert len(mine) == 24
+    assert mine <= published
 
 
 def test_in_a_checkout_it_is_a_built_in_method_and_says_what_else_that_needs(call, tmp_path):

@@ -100,6 +100,7 @@ def _properties(name):
         "method": settings["name"],
         "settings": {key: value for key, value in settings.items() if key != "name"},
         "cell": over,
+        "page": f"../../docs/methods/{settings['name']}.md",
         "sends_images": settings["name"] in SENDERS,
         "kills": 3,
         "pytestmark": pytest.mark.xdist_group(f"properties of {name}"),
