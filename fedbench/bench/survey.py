@@ -99,6 +99,7 @@ def survey(
     plan: Plan,
     *,
     redo: Collection[str] = (),
+    held: Collection[str] = (),
     chosen: Collection[str] | None = None,
     device: str | None = None,
     card: str | None = None,
@@ -111,6 +112,7 @@ def survey(
         home: The folder of all results.
         plan: What was asked for.
         redo: Cells whose good records do not count, such as those of changed data files.
+        held: Cells of which a board has the records that a sweep beside it copies.
         chosen: Ids of the cells that are to be computed, if not all that are left.
         device: The type of the device that estimates are for; that of the suite's newest record
             where None.
@@ -127,7 +129,8 @@ def survey(
     wanted = {entry.cell_id: entry for entry in plan.cells if entry.skip is None}
 
     def state(name: str) -> State:
-        if name in records and records[name].status == "ok" and name not in redo:
+        ours = name in records and records[name].status == "ok"
+        if (ours or name in held) and name not in redo:
             return "done"
         if name in beats and beats[name].live:
             return "running"

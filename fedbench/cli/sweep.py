@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,6 +107,7 @@ def sweep(
     """
     from fedbench.bench.order import outdated, read_order
     from fedbench.bench.selection import parse_only
+    from fedbench.report.beside import finished
 
     begun = time.monotonic()
     limit = parse_duration(time_limit) if time_limit else None
@@ -122,13 +123,13 @@ def sweep(
         overrides=assignments(settings),
         wishes=parse_only(only or []),
     )
-    plan = replace(order.plan, plugins=tuple(loaded_files()))
+    plan, held = replace(order.plan, plugins=tuple(loaded_files())), frozenset[str]()
     if beside is not None:
-        plan = stand_beside(
-            find_suite(beside), plan, means.home / order.suite.name, dry_run=dry_run
-        )
+        board = find_suite(beside)
+        plan = stand_beside(board, plan, means.home / order.suite.name, dry_run=dry_run)
+        held = frozenset(entry.cell_id for entry in finished(board))
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
-    survey = survey_of(order, means, redo, crew)
+    survey = survey_of(order, means, redo, crew, held)
     crew = crew.shared(survey.estimate)
     _warn_of_exclusions(path, order)
     _show(order, survey, crew)
@@ -230,8 +231,10 @@ def stand_beside(board: Path, plan: Plan, folder: Path, *, dry_run: bool) -> Pla
     return joined(plan, others)
 
 
-def survey_of(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Survey:
-    """Look at where an order stands, and estimate what is left of it."""
+def survey_of(
+    order: Order, means: Runtime, redo: set[str], crew: Crew, held: Collection[str] = ()
+) -> Survey:
+    """Look at where an order stands, and estimate what is left of it (see ``survey.survey``)."""
     from fedbench.bench.plan import planned
     from fedbench.bench.survey import survey
     from fedbench.config import parse
@@ -247,6 +250,7 @@ def survey_of(order: Order, means: Runtime, redo: set[str], crew: Crew) -> Surve
         means.home,
         order.plan,
         redo=redo,
+        held=held,
         chosen=order.chosen,
         device=crew.device,
         card=crew.card,

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from fedbench.bench.checking import check
 from fedbench.bench.order import read_order
+from fedbench.bench.survey import survey
 from fedbench.cli.main import app
 from fedbench.errors import SettingsError
 from fedbench.plugins import load_plugin
@@ -107,6 +108,9 @@ def test_its_suite_stands_beside_the_published_board(call, tmp_path):
     mine = {name for name, each in order.cells.items() if each.cell.method.name != "fed_mean"}
     assert len(mine) == 24
     assert mine <= published
+    looked = survey(tmp_path / "home", order.plan, held=published)  # as a dry run does
+    assert {*looked.done} == mine
+    assert len(looked.todo) == 12
 
 
 def test_in_a_checkout_it_is_a_built_in_method_and_says_what_else_that_needs(call, tmp_path):
