@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fedbench.bench.about import preset_label
+from fedbench.bench.about import STAR, method_label, overrides, preset_label
 from fedbench.data.schemes import SCHEMES
-from fedbench.report.labels import Flat, flatten, method_label, model_label, written
+from fedbench.report.labels import Flat, flatten, model_label, starred, written
 
 #: Settings that tell cells of one method apart.
 _OWN = ("method.", "student.")
@@ -28,14 +28,16 @@ def cell_labels(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     families: dict[tuple[str, str | None], list[str]] = {}
     for name, settings in cells.items():
         method = settings["method"]
-        families.setdefault((method["name"], preset_label(method)), []).append(name)
+        preset = preset_label(method)
+        family = method["name"], None if preset == STAR else preset
+        families.setdefault(family, []).append(name)
     common = [name for name in _varying(flat.values()) if not name.startswith(_OWN)]
     labels = {}
     for members in families.values():
         varying = _varying(flat[name] for name in members)
         own = [name for name in varying if name.startswith(_OWN)]
         for name in members:
-            labels[name] = _label(cells[name], written(flat[name], own), common)
+            labels[name] = _label(cells[name], flat[name], own, common)
     return labels
 
 
@@ -48,17 +50,20 @@ def _varying(several: Iterable[Flat]) -> list[str]:
     return sorted(name for name, found in values.items() if len(found) > 1)
 
 
-def _label(settings: Mapping[str, Any], own: list[str], common: list[str]) -> str:
+def _label(settings: Mapping[str, Any], flat: Flat, own: list[str], common: list[str]) -> str:
     """Return one cell's label.
 
     Args:
         settings: Of the cell.
-        own: The method's settings in which it differs from others of its method, written.
+        flat: The same, flattened.
+        own: The method's settings in which it differs from others of its method.
         common: Other settings in which the cells at hand differ.
     """
     method, partition = settings["method"], settings["partition"]
     scheme = SCHEMES.get(partition["scheme"])
-    words = [method_label(method["name"], preset_label(method), own)]
+    other = [f"method.{name}" for name in overrides(method)]
+    preset = starred(preset_label(method), other, own)
+    words = [method_label(method["name"], preset, written(flat, own))]
     for name, text in (
         ("data.name", settings["data"]["name"]),
         ("models", model_label(settings["models"])),
@@ -72,7 +77,7 @@ def _label(settings: Mapping[str, Any], own: list[str], common: list[str]) -> st
     }
     shown = {*common, *(f"partition.{name}" for name in own_parameters)}
     shown -= {"data.name", "models", "partition.scheme"}
-    found = written(flatten(settings), sorted(shown))
+    found = written(flat, sorted(shown))
     return " ".join(
         [*words, *(word.replace("beta=", "β=") for word in found), f"seed {settings['seed']}"]
     )

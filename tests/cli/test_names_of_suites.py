@@ -53,7 +53,8 @@ def test_a_suite_file_is_found_by_what_was_swept_of_it(toy, tmp_path):
     assert find_suite_file("dense") == ROOT / "benchmarks" / "paper" / "dense.yaml"
     for word, message in (
         ("digits.yaml", f"no suite file {tmp_path}/digits.yaml; there is {ROOT}/benchmarks/digits"),
-        ("digitz", r"no suite file of 'digitz' \(did you mean 'digits'\?\)"),
+        ("digitz", r"no suite file of 'digitz' \(did you mean 'digits'\?\); `fedbench suites`"),
+        ("svhn_x", "'svhn_x'.*; near it: .*collabdm_svhn, dense_svhn.*`fedbench suites` lists the"),
     ):
         with pytest.raises(SettingsError, match=message):
             find_suite_file(word)

@@ -114,6 +114,7 @@ def test_a_gpu_each_or_the_device_that_was_named(monkeypatch):
         (0, Estimate({"a": 1.0}, memory=2**30), 8),
         (0, Estimate({"a": 1.0}, memory=30 * 2**30), 4),
         (0, Estimate({"a": 1.0, "b": None}, memory=2**30), 8),
+        (0, Estimate({"a": 1.0}, memory=2**30, scaled={"a": "other networks"}), 8),
         (3, Estimate({"a": 1.0}, memory=2**30), 3),
     ],
 )
