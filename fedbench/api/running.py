@@ -176,8 +176,8 @@ def sweep(
     ``if __name__ == "__main__":``; a notebook does not.
 
     Args:
-        suite: What the command line takes: a name such as ``digits``, a file, or a folder of results
-            or of a published board. Or the suite itself, as a file would hold it.
+        suite: What the command line takes: a name such as ``digits``, a file, or a folder of
+            results or of a published board. Or the suite itself, as a file would hold it.
         profile: Its size; the suite's own by default.
         seeds: How many, from 0; the profile's by default.
         only: Compute these cells only, such as ``["method=fedavg,ensemble", "beta=0.1"]``.

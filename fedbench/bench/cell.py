@@ -124,6 +124,7 @@ def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Recor
             beat.show(progress)
             diary.show(progress)
 
+        runtime.show(Progress())  # from here on it is in hand
         labels: dict[str, Any] = {
             "cell_id": cell.cell_id,
             "suite": suite,

@@ -2,9 +2,9 @@
 
 A cell whose settings are equal but for the seed gives its seconds as they are. Otherwise cells of
 the same method, data set, networks and batch size are scaled by their image passes (images x epochs
-x rounds). Where there is neither, the answer is rough: of the cells that come next to it (``_FAR``),
-those of the nearest work are scaled by passes and by what an image costs in a network. Where
-nothing can be compared, it is None: nothing is invented.
+x rounds). Where there is neither, the answer is rough: of the cells that come next (``_FAR``) those
+of the nearest work are scaled by passes and by what an image costs in a network. Where nothing can
+be compared, it is None: nothing is invented.
 
 How rough that is, ``benchmarks/speed/estimates.py`` says: each published board told by the others.
 """

@@ -104,7 +104,7 @@ def suite_files() -> dict[str, Path]:
 
 
 def _others(name: str, files: Iterable[str]) -> str:
-    """Return further names that come near one: those with a part of it, then those spelt like it."""
+    """Return further names near one: those with a part of it, then those spelt like it."""
     known = list(files)
     parts = [part for part in re.split(r"[^a-z0-9]+", Path(name).stem.lower()) if len(part) > 2]
     near = [each for each in known if any(part in each for part in parts)]

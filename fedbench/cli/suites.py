@@ -39,13 +39,13 @@ def suites(as_json: AsJson = False) -> None:
     for name, path in sorted(suite_files().items()):
         suite, _, problems = inspect_suite(path)
         if suite is not None:  # another YAML file of this folder is no suite
-            about = {"title": suite.title, "profiles": list(suite.profiles) or [suite.profile]}
-            found.append({"name": name, **about, "faults": len(problems) or None, "file": path})
+            sizes = list(suite.profiles) or [suite.profile]
+            about = {"title": suite.title, "profiles": sizes, "faults": len(problems) or None}
+            found.append({"name": name, **about, "file": str(path if as_json else _short(path))})
     if not found:
         stderr.print("no suite here: `fedbench new-suite PATH` writes one for your own images")
         return
-    shown = found if as_json else [{**each, "file": _short(each["file"])} for each in found]
-    listed(shown, as_json, "Suites; `fedbench sweep NAME --dry-run` says what one comes to")
+    listed(found, as_json, "Suites; `fedbench sweep NAME --dry-run` says what one comes to")
 
 
 def _short(path: Path) -> Path:

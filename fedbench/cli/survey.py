@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedbench.cli.labels import cell_labels
-from fedbench.cli.words import count, duration, position, size
+from fedbench.cli.words import count, duration, size, whereabouts
 
 if TYPE_CHECKING:
     from fedbench.bench.estimate import Estimate
@@ -148,10 +148,9 @@ def _cells(survey: Survey) -> str:
 
 
 def _where(beat: InHand) -> str:
-    epoch = f", epoch {beat.done}/{beat.total}" if beat.total else ""
     since = duration(max(time.time() - beat.started, 0))
-    place = position(beat.round, beat.rounds, beat.stage) or "starting"
-    return f"{place}{epoch}; for {since}, process {beat.pid} on {beat.host}"
+    place = whereabouts(beat.round, beat.rounds, beat.stage, beat.done, beat.total)
+    return f"{place}; for {since}, process {beat.pid} on {beat.host}"
 
 
 def _trainings(survey: Survey) -> str:

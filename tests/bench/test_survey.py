@@ -244,7 +244,7 @@ def test_other_networks_and_methods_are_scaled_by_cost_and_say_so(plan):
 
 def test_an_image_costs_what_its_network_multiplies(plan):
     width = of(plan, "fedavg").settings["models"][0]["width"]
-    convolutions = 9 * (16**2 * width + 8**2 * width**2 + 4**2 * width**2)
+    convolutions = 9 * (20**2 * width + 10**2 * width**2 + 5**2 * width**2)  # it pads by 3
     assert cost_of(of(plan, "fedavg").settings) == convolutions + 2**2 * width * 10
 
 
