@@ -77,6 +77,7 @@ def board_of(folder, cell_id="0123456789abcdef", **settings):
     """Write a board of one good record, or one more to it."""
     cell = {
         "data": {"name": "digits", "train_size": 120, "test_size": 50},
+        "models": [{"name": "convnet", "width": 4, "depth": 2, "norm": "instance"}],
         "method": {"name": "local", "preset": None},
         "seed": 0,
         **settings,
