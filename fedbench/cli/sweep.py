@@ -41,7 +41,7 @@ Only = Annotated[
         "repeated. The report keeps the whole suite.",
     ),
 ]
-Beside = Annotated[
+BesideBoard = Annotated[
     str | None,
     typer.Option(
         metavar="BOARD",
@@ -97,7 +97,7 @@ def sweep(
     device: Device = "auto",
     offline: Offline = False,
     plugin: Plugin = None,
-    beside: Beside = None,
+    beside: BesideBoard = None,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Mirror the records and the leaderboard in W&B.")
     ] = False,

@@ -147,7 +147,7 @@ def test_a_new_suite_is_written_once_and_says_what_to_type(home, tmp_path, monke
     assert f"next       fedbench sweep {tmp_path}/mine.yaml --profile smoke" in said
     assert "left out   single_image: crops of a photograph" in said
     # A fresh home knows published boards.
-    assert "by records of other data" in said.split("\nquick")[1].splitlines()[0]
+    assert "scaled from other data or batch sizes" in said.split("\nquick")[1].splitlines()[0]
     assert not plan_path(home, "mine").exists()
     with pytest.raises(SettingsError, match=r"mine.yaml is there already.*--out FILE"):
         new_suite(path)

@@ -277,7 +277,7 @@ def test_plain_lines_say_what_is_left_and_when(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("fedbench.cli.progress.time.monotonic", lambda: clock[0])
     display._start = clock[0]
-    for seconds in (0, 1, 30, 31, 61, 119, 121):  # a line after 30, 60 and 120 seconds
+    for seconds in (0, 1, 30, 31, 61, 119, 123):  # a line after 30, 60 and 120 seconds
         clock[0] = 100.0 + seconds
         display.event(Event(0, "a", 2, 10, "client 3", 4, 20))
     display.event(Event(1, "b", 0, 0, "", 0, 0))
