@@ -29,8 +29,8 @@ def pytest_addoption(parser):
     parser.addoption(
         "--kills",
         type=int,
-        default=6,
-        help="of the slow storm of tests/integration; twenty take five minutes (6)",
+        default=4,
+        help="of the storm of tests/integration; twenty take five minutes (4)",
     )
 
 

@@ -31,10 +31,12 @@ NOTE = "fedbench.json"
 PROMPTS = "prompts.safetensors"
 #: S4's prompt.
 _PROMPT = "an image of {}"
+#: The parts of a pipeline that turn prompts into embeddings.
+_TOKENIZER, _ENCODER = "tokenizer", "text_encoder"
 #: How files of pickled weights end.
 _PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
 #: The parts of a pipeline that are weights.
-_PARTS = ("unet", "vae", "text_encoder")
+_PARTS = ("unet", "vae", _ENCODER)
 
 
 class DiffusionFolder(ResourceKind):
@@ -194,7 +196,11 @@ def _files(folder: Path) -> list[Path]:
     """Return settings and weights in order of name."""
     if not folder.is_dir():
         return []
-    found = (path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors"})
+    found = (
+        path
+        for path in folder.rglob("*")
+        if path.suffix in {".json", ".safetensors"} or path.parent.name == _TOKENIZER
+    )
     return sorted(path for path in found if path.is_file())
 
 
@@ -233,13 +239,19 @@ def _encoded(folder: Path, classes: tuple[str, ...]) -> Tensor:
     except ImportError as error:
         raise DataError(
             f"{folder} has a text encoder, which needs the package transformers; install it "
-            f"(pip install transformers), or put the prompts' embeddings into {PROMPTS}"
+            f"(pip install 'fedbench[prompts]'), or put the prompts' embeddings into {PROMPTS}"
         ) from error
-    tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    if lacking := [part for part in (_TOKENIZER, _ENCODER) if not (folder / part).is_dir()]:
+        raise DataError(
+            f"{folder} takes prompts and has no {' and no '.join(lacking)}; copy the whole "
+            f"pipeline, or put the prompts' embeddings into {PROMPTS}"
+        )
+    transformers.utils.logging.disable_progress_bar()  # the cell has its own
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / _TOKENIZER)
     with isolated(0):  # what is drawn for new weights is overwritten
         encoder = transformers.CLIPTextModel.from_pretrained(
-            folder / "text_encoder", use_safetensors=True
-        )
+            folder / _ENCODER, use_safetensors=True
+        ).eval()
     words = [*(_PROMPT.format(name) for name in classes), ""]
     tokens = tokenizer(
         words,

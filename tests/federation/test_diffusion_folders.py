@@ -1,6 +1,8 @@
 """Diffusion models as resources: folders, their sizes and digests, what is refused and why."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from fedbench.config import parse
 from fedbench.errors import DataError, PrivacyError
 from fedbench.federation.priors import NOTE, settings_of
 from fedbench.federation.resources import Folders, Scene, declared, digests, why_not
+from fedbench.seeding import isolated
 
 SETTINGS = {"sample_size": 16, "in_channels": 1, "out_channels": 1}
 
@@ -33,8 +36,8 @@ def cell(**data):
     return parse({"data": {"name": "digits", **data}, "method": "local"})
 
 
-def load(folders, of, name="diffusers:model"):
-    return declared(name).load(Scene(of, 1, of.data.size, 10, folders, lambda _: None))
+def load(folders, of, name="diffusers:model", read=lambda _: None):
+    return declared(name).load(Scene(of, 1, of.data.size, 10, folders, read))
 
 
 def test_a_folder_has_a_size_and_a_digest_of_all_its_files(folder, folders):
@@ -136,3 +139,55 @@ def test_prompts_are_those_prepared_or_need_a_text_encoder(folder, folders):
     save_file({"prompts": prompts[:4]}, folder / "prompts.safetensors")
     with pytest.raises(DataError, match="4 prompts; give one for each of 10 classes"):
         load(folders, photos)
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def write_text_encoder(folder):
+    """Stable Diffusion's tokenizer and text encoder, tiny: it spells, and takes 16 letters."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    words = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+    files = {
+        "vocab.json": json.dumps({word: place for place, word in enumerate(words)}),
+        "merges.txt": "#version: 0.2\n",
+        "tokenizer_config.json": json.dumps({"model_max_length": 16}),
+    }
+    (folder / "tokenizer").mkdir()
+    for name, text in files.items():
+        (folder / "tokenizer" / name).write_text(text)
+    config = CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        bos_token_id=len(words) - 2,
+        eos_token_id=len(words) - 1,
+    )
+    with isolated(0):
+        CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+
+
+def test_prompts_name_the_classes_and_the_folders_text_encoder_reads_them(folder, folders):
+    (folder / "vae").mkdir()
+    write_text_encoder(folder)
+    photos = cell(name="cifar10")
+
+    def read(_):
+        return SimpleNamespace(classes=("airplane", *"bcdefghij"))
+
+    prompts = load(folders, photos, read=read).tensors["prompts"]
+    assert prompts.shape == (11, 16, 8)
+    assert not prompts.requires_grad
+    assert len({tuple(one.flatten().tolist()) for one in prompts}) == 11
+    again = load(folders, photos, read=read).tensors["prompts"]
+    assert torch.equal(again, prompts)  # nothing is drawn
+    before = digests(["diffusers:model"], folders)
+    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\na n</w>\n")
+    assert digests(["diffusers:model"], folders) != before  # what reads prompts is a part of it
+    shutil.rmtree(folder / "tokenizer")
+    with pytest.raises(DataError, match=r"has no tokenizer; copy the whole pipeline, or put .*"):
+        load(folders, photos, read=read)

@@ -50,28 +50,21 @@ axes:
 """
 
 
-class Sweep:
-    """A running `fedbench sweep` of a suite file.
+class Command:
+    """A running command of fedbench.
 
     Args:
-        suite: The suite's file.
+        words: What is typed after `fedbench`.
         home: What FEDBENCH_HOME is for it.
-        *words: More options.
-        workers: Worker processes.
         largest: Bytes that a file may have, as on a disk that is nearly full.
     """
 
-    def __init__(self, suite, home, *words, workers=2, largest=resource.RLIM_INFINITY):
+    def __init__(self, words, home, largest=resource.RLIM_INFINITY):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
         home.mkdir(parents=True, exist_ok=True)
         self.output = home / "said.txt"
-        self.folder = home / yaml.safe_load(suite.read_text())["name"]
-        self._begun = sum(begun(self.folder).values())
-        options = ["--workers", str(workers), "--device", "cpu", "--offline", *words]
-        self.process = context.Process(
-            target=_command, args=(["sweep", str(suite), *options], home, self.output, largest)
-        )
+        self.process = context.Process(target=_command, args=(words, home, self.output, largest))
         self.start = time.monotonic()
         self.process.start()
 
@@ -79,11 +72,6 @@ class Sweep:
         """Return whether it ended by itself within so many seconds."""
         self.process.join(seconds)
         return self.process.exitcode is not None
-
-    def until_a_cell_begins(self):
-        """Wait until one of its workers has a cell in hand, or it has ended."""
-        while sum(begun(self.folder).values()) == self._begun and not self.wait(0.01):
-            assert time.monotonic() < self.start + 120, self.said
 
     def complete(self):
         """Wait for its end, which has to be a good one, and return its seconds."""
@@ -108,6 +96,21 @@ class Sweep:
     def said(self):
         """What all its runs in this home have printed."""
         return self.output.read_text() if self.output.exists() else ""
+
+
+class Sweep(Command):
+    """A running `fedbench sweep` of a suite's file, with more options and so many workers."""
+
+    def __init__(self, suite, home, *words, workers=2, largest=resource.RLIM_INFINITY):
+        self.folder = home / yaml.safe_load(suite.read_text())["name"]
+        self._begun = sum(begun(self.folder).values())
+        options = ["--workers", str(workers), "--device", "cpu", "--offline", *words]
+        super().__init__(["sweep", str(suite), *options], home, largest)
+
+    def until_a_cell_begins(self):
+        """Wait until one of its workers has a cell in hand, or it has ended."""
+        while sum(begun(self.folder).values()) == self._begun and not self.wait(0.01):
+            assert time.monotonic() < self.start + 120, self.said
 
 
 def alive(group):

@@ -1,12 +1,9 @@
 """SIGKILL at work: the same command goes on and ends with the numbers of an undisturbed run."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from forked import Command
 
 from fedbench.bench.compare import compare
 from fedbench.bench.records import read_record
@@ -35,17 +32,6 @@ WORDS = [
 ]
 
 
-def start(home):
-    env = {**os.environ, "FEDBENCH_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "fedbench.cli.main", *WORDS],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def record(home):
     return read_record(next((home / "run" / "records").glob("*.json")))
 
@@ -62,10 +48,9 @@ def until(found, seconds=120.0):
 @pytest.mark.timeout(400)
 def test_a_cell_killed_in_a_round_goes_on_there(tmp_path):
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"
-    process = start(calm)
-    assert process.wait(200) == 0, process.stdout.read()
+    Command(WORDS, calm).complete()
     for commits in (1, 2):  # after a first commit, and again after the resumed run's next one
-        process = start(stormy)
+        command = Command(WORDS, stormy)
         seen = set()
 
         def committed(seen=seen, commits=commits):
@@ -76,11 +61,9 @@ def test_a_cell_killed_in_a_round_goes_on_there(tmp_path):
             return len(seen) > commits
 
         until(committed)
-        process.send_signal(signal.SIGKILL)
-        process.wait(20)
+        command.kill(everybody=True)
         assert not list((stormy / "run").glob("records/*.json"))
-    process = start(stormy)
-    assert process.wait(200) == 0, process.stdout.read()
+    Command(WORDS, stormy).complete()
     assert compare(record(calm), record(stormy)) == []
     assert len(record(stormy).curves) == 12
     assert not list((stormy / "run" / "scratch").iterdir())

@@ -47,15 +47,10 @@ def storm(calm, folder, kills, seed):
     )
 
 
-@pytest.mark.timeout(300)
-def test_three_kills_leave_no_trace(calm, tmp_path):
-    storm(calm, tmp_path, kills=3, seed=1)
-
-
-@pytest.mark.slow
+@pytest.mark.xdist_group("calm")
 @pytest.mark.timeout(900)
-def test_many_kills_leave_no_trace(calm, tmp_path, request):
-    storm(calm, tmp_path, kills=request.config.getoption("--kills"), seed=2)
+def test_kills_leave_no_trace(calm, tmp_path, request):
+    storm(calm, tmp_path, kills=request.config.getoption("--kills"), seed=1)
 
 
 SLEEPER = """

@@ -8,6 +8,8 @@ from forked import Sweep, begun, same_results
 
 from fedbench.bench.running import in_hand
 
+pytestmark = pytest.mark.xdist_group("calm")
+
 
 def in_the_middle(folder, process):
     """Wait until a process has a cell in hand of which it has finished a round."""
