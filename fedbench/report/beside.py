@@ -6,6 +6,7 @@ stood had it been part of the board's.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ class Meeting:
     Attributes:
         title: What all of them share.
         cells: How many cells of the suite come there.
-        rows: How many rows of the board stand there.
+        rows: How many rows of the board stand there, those apart that the suite has as well.
         records: How many records these are made of.
     """
 
@@ -77,7 +78,7 @@ def beside(board: Path, plan: Plan) -> Beside:
         raise SettingsError(
             f"no cell of suite {plan.suite!r}, profile {plan.profile}, can be compared with one of "
             f"{board}, whose profile is {profile}; the nearest block, {_nearest(plan, others)}, "
-            f"differs in {'; '.join(differing)}"
+            f"differs in {'; '.join(differing)}; take the board's profile, or set these alike"
         )
     names = {entry.cell_id for entry in others}
     found = tuple(pair for pair in read_records(board / "records") if pair[1].cell_id in names)
@@ -135,9 +136,14 @@ def apart(plan: Plan, others: Sequence[Entry]) -> list[str]:
     """
     one, other = _closest(plan, others)
     return [
-        f"{name}={one.get(name, 'none')}, {other.get(name, 'none')} there"
+        f"{name}={_written(one, name)}, {_written(other, name)} there"
         for name in labels.varying([one, other])
     ]
+
+
+def _written(flat: labels.Flat, name: str) -> str:
+    value = flat.get(name, "none")
+    return labels.model_label(json.loads(str(value))) if name == "models" else str(value)
 
 
 def _closest(plan: Plan, others: Sequence[Entry]) -> tuple[labels.Flat, labels.Flat]:
@@ -160,7 +166,7 @@ def _nearest(plan: Plan, others: Sequence[Entry]) -> str:
 
 
 def _meetings(ours: Sequence[Entry], good: Sequence[Record]) -> list[Meeting]:
-    """Return the blocks that cells and records have in common, in the board's order."""
+    """Return the blocks that cells and records have in common, by title."""
     cells: dict[_Block, list[Entry]] = {}
     for entry in ours:
         cells.setdefault(_block(entry.settings), []).append(entry)
@@ -172,10 +178,12 @@ def _meetings(ours: Sequence[Entry], good: Sequence[Record]) -> list[Meeting]:
     for block, members in theirs.items():
         if block in cells:
             budgets = [_budget(entry.settings) for entry in cells[block]]
-            near = [each for each in members if _meets(_budget(each.settings), budgets)]
+            own = {entry.cell_id for entry in cells[block]}
+            others = [each for each in members if each.cell_id not in own]
+            near = [each for each in others if _meets(_budget(each.settings), budgets)]
             title = _title(members[0].settings, beyond)
             found.append(Meeting(title, len(cells[block]), len(rows(near)), len(near)))
-    return found
+    return sorted(found, key=lambda each: labels.natural(each.title))
 
 
 def _block(settings: Mapping[str, object]) -> _Block:

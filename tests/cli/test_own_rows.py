@@ -116,13 +116,13 @@ def test_a_dry_run_beside_a_board_says_who_meets_whom_and_what_is_reused(suite, 
     board = board_of(tmp_path / "boards" / "toy", own.cell_id, **own.settings)
     board_of(board, **{**own.settings, "method": {"name": "local", "preset": None}})
     found = beside(board, order.plan)
-    assert [(each.cells, each.rows, each.records) for each in found.meetings] == [(1, 2, 2)]
+    assert [(each.cells, each.rows, each.records) for each in found.meetings] == [(1, 1, 1)]
     assert (found.apart, found.same) == (0, {own.cell_id})
     words = ("sweep", suite, "--beside", board, "--dry-run", "--device", "cpu", "--workers", "1")
     told = " ".join(call(*words).split())
     assert "cells 1: 1 done, 0 left" in told
-    assert f"beside {board}: 2 rows of 2 records beside 1 cell of this suite, in 1 block" in told
-    assert "iid · K=2 · convnet-w4-d2-instance: 2 rows beside 1 cell" in told
+    assert f"beside {board}: 1 row of 1 record beside 1 cell of this suite, in 1 block" in told
+    assert "iid · K=2 · convnet-w4-d2-instance: 1 row beside 1 cell" in told
     assert "reused 1 cell of this suite that the board has" in told
     assert not plan_path(home, "mine").exists()
 
