@@ -7,8 +7,8 @@ of the nearest work are scaled by passes and by what an image costs in a network
 be compared, it is None: nothing is invented.
 
 How rough that is, ``benchmarks/speed/estimates.py`` says, where each published board is told by the
-others: 1.05 times the real time in the median of 15 boards, 14 of them within ``RANGE``, and 12 times
-for the one of network flows, which are not augmented.
+others: 1.05 times the real time in the median of 15 boards, 14 of them within ``RANGE``, and 12
+times for the one of network flows, which are not augmented.
 """
 
 from __future__ import annotations
