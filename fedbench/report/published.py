@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -23,6 +23,8 @@ Selection = Literal["best", "last", "unknown"]
 
 #: The split of a number whose training set was not divided, so that no scheme differs from it.
 NOT_SPLIT = "not split"
+#: Presets that are settings of one thing; any other that is published is a thing of its own.
+_ALIKE = (None, "reference", "fedbench")
 #: Columns of the files that may be empty.
 _OPTIONAL = ("preset", "std", "n", "where", "theirs", "note", "metric")
 FILE_COLUMNS = (
@@ -158,9 +160,13 @@ def comparisons(board: Board, folder: Path | None = None) -> list[Comparison]:
         StoreError: See ``read_published``.
     """
     datasets = {str(entry.settings["data"]["name"]) for entry in board.plan.cells}
+    numbers = read_published(folder)
+    others = {(number.method, number.preset) for number in numbers} - {
+        (number.method, preset) for number in numbers for preset in _ALIKE
+    }
     found = [
-        _compare(number, board.views)
-        for number in read_published(folder)
+        _compare(number, _of_its_kind(number, board.views, others))
+        for number in numbers
         if number.dataset in datasets and number.metric == "accuracy"
     ]
     return sorted(found, key=lambda comparison: comparison.row is None)
@@ -193,17 +199,35 @@ def _line(found: Comparison) -> dict[str, Value]:
     }
 
 
+def _of_its_kind(
+    number: Published, rows: Iterable[Row], others: Collection[tuple[str, str | None]]
+) -> list[Row]:
+    """Return the rows of a number's method, in the variant that the number is of.
+
+    ``others`` are presets that some published number names as another thing than the method, as
+    one-shot FedAvg is and DAFL in DENSE's loop: they stand beside nothing but themselves.
+    """
+    own = (number.method, number.preset) in others
+
+    def fits(row: Row) -> bool:
+        presets = str(row.values["preset"]).split("+")
+        named = {preset for method, preset in others if method == number.method} & {*presets}
+        return number.preset in named if own else not named
+
+    return [row for row in rows if row.values["method"] == number.method and fits(row)]
+
+
 def _compare(number: Published, rows: Iterable[Row]) -> Comparison:
     candidates = [
         (_reasons(number, row), row)
         for row in rows
-        if (row.values["dataset"], row.values["method"]) == (number.dataset, number.method)
-        and not _differing(number.where, _facts(row))
+        if row.values["dataset"] == number.dataset and not _differing(number.where, _facts(row))
     ]
     if not candidates:
-        wanted = " ".join(f"{name}={value}" for name, value in number.where.items())
+        wanted = " ".join(f"{place}={value}" for place, value in number.where.items())
+        name = number.method + ("" if number.preset in _ALIKE else f" ({number.preset})")
         return Comparison(
-            number, None, None, (f"not run: no {number.method} with {wanted or 'any settings'}",)
+            number, None, None, (f"not run: no {name} with {wanted or 'any settings'}",)
         )
     reasons, row = min(candidates, key=lambda pair: _distance(number, *pair))
     mean = row.values["accuracy_mean"]

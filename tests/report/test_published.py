@@ -242,6 +242,22 @@ def test_of_several_rows_the_nearest_is_taken(tmp_path):
     assert found.row.values["accuracy_mean"] == pytest.approx(0.2)
 
 
+def test_a_preset_that_is_another_thing_stands_beside_itself_alone(tmp_path):
+    """DAFL in DENSE's loop is not DENSE, and one-shot FedAvg is not FedAvg of many rounds."""
+    text = (line("dense", accuracy="0.6"), line("dense", preset="fed_dafl", accuracy="0.5"))
+    folder = folder_with(tmp_path, *text)
+    dense = seeds("dense", 0.4, preset="fedbench")
+    dafl = seeds("dense", 0.3, preset="fed_dafl", options={"steps": 3})
+    found = comparisons(board_of([*dafl, *dense]), folder)
+    assert [one.row.values["accuracy_mean"] for one in found] == pytest.approx([0.4, 0.3])
+    first, second = comparisons(board_of(dense), folder)
+    assert (first.published.preset, second.published.preset) == (None, "fed_dafl")
+    assert second.row is None
+    assert second.reasons == ("not run: no dense (fed_dafl) with partition.beta=0.1",)
+    (found,) = [one for one in comparisons(board_of(dafl), folder) if one.row]
+    assert found.published.preset == "fed_dafl"
+
+
 def test_only_numbers_of_the_boards_data_sets_and_those_with_a_row_first(tmp_path):
     text = (line("dense"), line(), line().replace("digits", "svhn"))
     found = comparisons(board_of(seeds()), folder_with(tmp_path, *text))
