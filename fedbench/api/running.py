@@ -13,11 +13,13 @@ from fedbench.errors import FedbenchError, SettingsError
 from fedbench.files import home as default_home
 from fedbench.imports import heavy_imports
 from fedbench.registry import loaded_files
+from fedbench.settings import validate
 
 if TYPE_CHECKING:
     from fedbench.bench.order import Order
     from fedbench.bench.records import Record
     from fedbench.bench.runtime import Runtime
+    from fedbench.bench.suite import Suite
     from fedbench.config import Cell
 
 #: The exit code that a shell has for Ctrl-C, and that Lightning leaves with.
@@ -84,7 +86,7 @@ def run(
         precision: ``32-true`` or ``bf16-mixed``.
         seed: Of everything.
         settings: Any other settings by dotted name, such as ``{"recipe.lr": 0.1}``.
-        suite: A suite file whose fixed settings are begun with.
+        suite: A suite, by its name or file, whose fixed settings are begun with.
         profile: The suite's profile.
         force: Compute again, whatever there is.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -100,6 +102,7 @@ def run(
         KeyboardInterrupt: It was interrupted; the same call goes on at its last commit.
     """
     from fedbench.bench.memo import Memo
+    from fedbench.cli.lookup import find_suite_file
     from fedbench.cli.run import Wish, build_cell, check_wish, obtain
 
     means = _means(home, device, threads=threads, offline=offline, refresh=force)
@@ -121,7 +124,8 @@ def run(
             "precision": precision,
             "seed": seed,
         }
-        wish = Wish.of(places, None, Path(suite) if suite else None, profile)
+        file = None if suite is None else find_suite_file(str(suite))
+        wish = Wish.of(places, None, file, profile)
         wish = Wish(wish.tree, wish.epochs, _nested(settings))
         check_wish(wish, means)
         with heavy_imports():
@@ -152,7 +156,7 @@ def cell(**settings: object) -> Cell:
 
 
 def sweep(
-    suite: str | Path,
+    suite: str | Path | Suite | Mapping[str, object],
     *,
     profile: str | None = None,
     seeds: int | None = None,
@@ -173,7 +177,8 @@ def sweep(
     ``if __name__ == "__main__":``; a notebook does not.
 
     Args:
-        suite: A suite file, such as ``benchmarks/digits.yaml``.
+        suite: What the command line takes: a name such as ``digits``, a file, or a folder of
+            results or of a published board. Or the suite itself, as a file would hold it.
         profile: Its size; the suite's own by default.
         seeds: How many, from 0; the profile's by default.
         only: Compute these cells only, such as ``["method=fedavg,ensemble", "beta=0.1"]``.
@@ -184,7 +189,8 @@ def sweep(
         offline: Never download data.
         plugins: Files or modules with methods and more of your own; those that the suite names are
             loaded as well.
-        beside: A published board whose finished cells are shown with this suite's own.
+        beside: A published board, by its name or folder, whose finished cells are shown with this
+            suite's own.
         home: Where everything is written; ``$FEDBENCH_HOME`` or ``runs`` by default.
         quiet: Say nothing of the progress.
 
@@ -199,15 +205,24 @@ def sweep(
     """
     from fedbench.bench.order import outdated, read_order
     from fedbench.bench.selection import parse_only
+    from fedbench.bench.suite import Suite
     from fedbench.cli.crew import crew_of
+    from fedbench.cli.lookup import find_suite_file
     from fedbench.cli.options import load_plugins
-    from fedbench.cli.sweep import carry_out, stand_beside, survey_of
+    from fedbench.cli.sweep import beside_of, carry_out, stand_beside, survey_of
 
-    targets = load_plugins([str(plugin) for plugin in plugins], Path(suite))
+    given = [str(plugin) for plugin in plugins]
+    source: Path | Suite
+    if isinstance(suite, str | Path):
+        source = find_suite_file(str(suite))
+        targets = load_plugins(given, source)
+    else:
+        source = suite if isinstance(suite, Suite) else validate(Suite, dict(suite))
+        targets = load_plugins([*given, *source.plugins])
     means = _means(home, device, offline=offline, refresh=force)
     crew = crew_of("local", None, device, workers)
     order = read_order(
-        Path(suite),
+        source,
         means.home,
         profile=profile,
         seeds=seeds,
@@ -215,11 +230,12 @@ def sweep(
         wishes=parse_only(list(only)),
     )
     _refuse_typed(order)
+    board = None if beside is None else beside_of(str(beside), order)
     plan = replace(order.plan, plugins=tuple(loaded_files()))
-    if beside is not None:
-        plan = stand_beside(Path(beside), plan, means.home / order.suite.name, dry_run=False)
+    if board is not None:
+        plan = stand_beside(board, plan, means.home / order.suite.name)
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
-    survey = survey_of(order, means, redo, crew)
+    survey = survey_of(order, means, redo, crew, board)
     with _telling(quiet), _interrupts():
         planned = replace(order, plan=plan)
         carry_out(planned, survey, means, crew.shared(survey.estimate), targets, force=force)

@@ -8,13 +8,17 @@ that, are looked up in ``about.json``, which has the built-in methods of today
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
-#: What a setting is worth, and what the preset has in its place.
+from fedbench.bench.completed import method_defaults
+
+#: Behind the name of a preset, or of a method where no preset is named: some settings are others.
+STAR = "*"
+#: What a setting is worth, and what the preset, or the method by default, has in its place.
 Overrides = dict[str, tuple[object, object]]
 
 
@@ -52,23 +56,30 @@ _WORDS = ("what", "paper", "up", "down")
 
 
 def overrides(method: Mapping[str, Any], said: Mapping[str, Any] | None = None) -> Overrides:
-    """Return the settings of a method that are not what its preset stands for.
+    """Return the settings of a method that are not its preset's, or without one its defaults.
 
     Args:
         method: Its settings, as records and plans have them.
-        said: ``Record.about``, whose ``preset`` has all settings that the preset stood for.
+        said: ``Record.about``, whose ``preset`` has all settings that the preset, or the method
+            without one, stood for.
 
     Returns:
-        The value and the preset's by dotted name, sorted; nothing without a preset, or where what
-        it stands for is not known.
+        The value and the one that was meant by dotted name, sorted; nothing where what was meant
+        is not known, as of a plugin's method in a plan.
     """
-    name, preset = str(method.get("name")), method.get("preset")
-    if not preset:
-        return {}
-    meant = (said or {}).get("preset") or _builtin().get(name, {}).get("presets", {}).get(preset)
-    ours, theirs = dict(leaves(method)), dict(leaves(meant or {}))
+    ours, theirs = dict(leaves(method)), dict(leaves(_meant(method, said or {})))
     shared = sorted((ours.keys() & theirs.keys()) - {"name", "preset"})
     return {key: (ours[key], theirs[key]) for key in shared if ours[key] != theirs[key]}
+
+
+def _meant(method: Mapping[str, Any], said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return all settings of a method's preset, or its defaults where it names none."""
+    name, preset = str(method.get("name")), method.get("preset")
+    if "preset" in said:
+        return dict(said["preset"] or {})
+    if preset:
+        return dict(_builtin().get(name, {}).get("presets", {}).get(preset) or {})
+    return {} if "plugin" in said else method_defaults(name)
 
 
 def leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
@@ -81,13 +92,30 @@ def leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
 
 
 def preset_label(method: Mapping[str, Any], said: Mapping[str, Any] | None = None) -> str | None:
-    """Return a preset's name, with a star where settings of it are overridden; None without one."""
-    preset = method.get("preset")
-    return f"{preset}*" if preset and overrides(method, said) else preset or None
+    """Return a preset's name, with a star where settings of it are overridden.
+
+    Without a preset it is the star alone where a setting is not the method's default, else None.
+    """
+    star = STAR if overrides(method, said) else ""
+    return f"{method.get('preset') or ''}{star}" or None
+
+
+def method_label(method: str, preset: str | None, settings: Iterable[str] = ()) -> str:
+    """Return what to call a method: ``fedavg``, ``fedavg*``, or ``fedavg (one_shot, epochs=5)``.
+
+    Args:
+        method: Its name.
+        preset: See ``preset_label``.
+        settings: What else is to be said of it, written.
+    """
+    alone = preset == STAR
+    inside = [*([preset] if preset and not alone else []), *settings]
+    name = f"{method}{STAR}" if alone else method
+    return f"{name} ({', '.join(inside)})" if inside else name
 
 
 def in_words(found: Overrides) -> str:
-    """Return overrides as ``rounds=1 (100), steps=500 (10000)``: each with the preset's value."""
+    """Return overrides as ``rounds=1 (100), steps=500 (10000)``: each with what was meant."""
     return ", ".join(f"{key}={text(here)} ({text(meant)})" for key, (here, meant) in found.items())
 
 

@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Recor
             beat.show(progress)
             diary.show(progress)
 
+        runtime.show(Progress())  # from here on it is in hand
         labels: dict[str, Any] = {
             "cell_id": cell.cell_id,
             "suite": suite,
@@ -146,13 +148,14 @@ def said_of(cell: Cell) -> dict[str, Any]:
     """Return what a cell's method says of itself, for those who read its record without it.
 
     Returns:
-        ``what`` in a line; ``preset``, all settings that the cell's preset stands for; ``plugin``,
-        where it comes from a user's file.
+        ``what`` in a line; ``preset``, all settings that the cell's preset stands for, or the
+        method's defaults where it names none; ``plugin``, where it comes from a user's file.
     """
     method = METHODS.get(cell.method.name)
     found: dict[str, Any] = {"what": describe(method)}
-    if cell.method.preset is not None:
-        given = {"name": cell.method.name, "preset": cell.method.preset}
+    given = {"name": cell.method.name, "preset": cell.method.preset}
+    # A plugin's method may have settings without a default: what is always set, nothing stands for.
+    with suppress(ValueError):
         # Validated by itself: what a preset needs of the cell, such as hold-outs, is no matter.
         found["preset"] = validate_method(given).model_dump(mode="json")
     if plugin_digest(method) is not None:

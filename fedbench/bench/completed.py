@@ -39,6 +39,11 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found | ({"models": models} if models else {})
 
 
+def method_defaults(name: str) -> dict[str, Any]:
+    """Return all settings of a built-in method that nobody has set; nothing of any other."""
+    return dict(_defaults()["methods"].get(name, {}))
+
+
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
     return _filled(model, _defaults()["models"].get(str(model.get("name")), {}))
 

@@ -2,9 +2,13 @@
 
 A cell whose settings are equal but for the seed gives its seconds as they are. Otherwise cells of
 the same method, data set, networks and batch size are scaled by their image passes (images x epochs
-x rounds). Where there is neither, cells of the same method and networks on other data, or of other
-batch sizes, are scaled by passes and pixels, and the answer is called rough. Where there is none of
-these, it is None: nothing is invented.
+x rounds). Where there is neither, the answer is rough: of the cells that come next (``_FAR``) those
+of the nearest work are scaled by passes and by what an image costs in a network. Where nothing can
+be compared, it is None: nothing is invented.
+
+How rough that is, ``benchmarks/speed/estimates.py`` says, where each published board is told by the
+others: 1.05 times the real time in the median of 15 boards, 14 of them within ``RANGE``, and 12
+times for the one of network flows, which are not augmented.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,8 @@ from fedbench.bench.suite import find
 from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError
 
+#: Says what an image costs on its way through a cell's networks; None where that is not known.
+Cost = Callable[[Mapping[str, Any]], float | None]
 #: Records that one estimate rests on at most: those whose passes are nearest.
 _NEAREST = 5
 #: What cells have to have in common for one to be scaled to the other.
@@ -35,8 +42,21 @@ _ALIKE = (
     "student.batch_size",
     "precision",
 )
-#: The same for rough estimates, which are scaled by the images' pixels as well.
-_ROUGHLY = ("method.name", "models", "precision")
+#: The same for rough estimates, the likest first, and what is other in them.
+_FAR = (
+    (("method.name", "models", "precision"), "other data or batch sizes"),
+    (("method.name", "precision"), "other networks"),
+    (("data.name", "data.image_size", "models", "precision"), "other methods on these data"),
+    (("precision",), "other methods and data"),
+)
+#: Of these, those that say what a cell needs of memory and of a disk: the same networks.
+_LIKE = _FAR[:1]
+#: Multiply-adds that an image takes beside its network's: loading, augmentation, calls.
+_OVERHEAD = 300_000
+#: Seconds that a scaled cell takes at least: start, evaluation, record.
+_LEAST = 1.0
+#: A rough estimate is seldom more than so many times too long or too short.
+RANGE = 4.0
 #: Artefacts that are looked at for their sizes.
 _LOOKED_AT = 200
 
@@ -47,6 +67,7 @@ class Sample:
 
     Attributes:
         record: Its id.
+        suite: Whose it is.
         settings: The cell.
         seconds: Wall seconds, as if it had trained its clients itself and waited for nobody.
         first: The part of them that the client trainings of one round took.
@@ -57,6 +78,7 @@ class Sample:
     """
 
     record: str
+    suite: str
     settings: Mapping[str, Any]
     seconds: float
     first: float
@@ -74,8 +96,9 @@ class Estimate:
         size: Bytes that records, outputs and artefacts will take, as far as that is known.
         sizes_unknown: Cells whose bytes are not known.
         records: How many records all this rests on.
-        rough: Cells of which only records of other data or batch sizes are known.
         memory: Bytes of an accelerator that the largest cell takes, among those that are known.
+        scaled: Of the cells that are estimated roughly, what the records are of.
+        suites: The suites of the records.
     """
 
     seconds: dict[str, float | None] = field(default_factory=dict)
@@ -83,7 +106,18 @@ class Estimate:
     sizes_unknown: int = 0
     records: int = 0
     memory: int = 0
-    rough: int = 0
+    scaled: dict[str, str] = field(default_factory=dict)
+    suites: tuple[str, ...] = ()
+
+    @property
+    def rough(self) -> int:
+        """Cells of which only records of other cells are known, which had to be scaled."""
+        return len(self.scaled)
+
+    @property
+    def sizes_known(self) -> bool:
+        """Whether every cell has a record of the same networks."""
+        return not self.unknown and set(self.scaled.values()) <= {words for _, words in _LIKE}
 
     @property
     def unknown(self) -> int:
@@ -99,7 +133,19 @@ class Estimate:
         Returns:
             None where no cell's seconds are known.
         """
-        known = [value for value in self.seconds.values() if value is not None]
+        return self._wall(workers, 1.0)
+
+    def span(self, workers: int) -> tuple[float, float] | None:
+        """Return the least and the most seconds that ``wall`` may come to; None where it is."""
+        least, most = self._wall(workers, 1 / RANGE), self._wall(workers, RANGE)
+        return None if least is None or most is None else (least, most)
+
+    def _wall(self, workers: int, factor: float) -> float | None:
+        known = [
+            value * (factor if name in self.scaled else 1.0)
+            for name, value in self.seconds.items()
+            if value is not None
+        ]
         return max(sum(known) / workers, *known) if known else None
 
 
@@ -112,18 +158,27 @@ def sample(record: Record, path: Path, passes: float | None) -> Sample:
         passes: Of its cell.
     """
     ledger = record.ledger
-    outputs = path.parent.parent / "outputs"
-    files = [path, *(outputs / f"{digest}.safetensors" for digest in record.outputs.values())]
-    whole = all(file.exists() for file in files)
+    files = [path, *_outputs(record, path)]
     return Sample(
         record.cell_id,
+        record.suite,
         record.settings,
         record.wall_seconds - record.waiting_seconds + ledger.get("shared_seconds", 0.0),
         ledger.get("client_seconds", 0.0) / max(ledger.get("rounds", 1), 1),
         passes,
-        sum(file.stat().st_size for file in files) if whole else 0,
+        sum(file.stat().st_size for file in files) if outputs_here(record, path) else 0,
         record.peak_device_memory_bytes,
     )
+
+
+def outputs_here(record: Record, path: Path) -> bool:
+    """Return whether what a record names lies beside it; of a copied record it does not."""
+    return all(file.exists() for file in _outputs(record, path))
+
+
+def _outputs(record: Record, path: Path) -> list[Path]:
+    folder = path.parent.parent / "outputs"
+    return [folder / f"{digest}.safetensors" for digest in record.outputs.values()]
 
 
 def estimate(
@@ -132,6 +187,7 @@ def estimate(
     *,
     trained: Collection[str] = (),
     artefact_size: Callable[[Entry], float | None] = lambda _: None,
+    cost: Cost | None = None,
 ) -> Estimate:
     """Estimate what cells will take.
 
@@ -140,24 +196,26 @@ def estimate(
         samples: What earlier cells took, on the device that is to be used.
         trained: Names of client trainings that need not be done again.
         artefact_size: Says how many bytes one client training of a cell leaves.
+        cost: Says what an image costs on its way through a cell's networks, in multiply-adds; the
+            pixels of its images where None.
     """
-    exact, alike = _grouped(samples, _equal), _grouped(samples, _alike)
-    far = _grouped(samples, _roughly)
-    covered, used = set(trained), set()
+    known = _Known(samples, cost)
+    covered, used = set(trained), set[tuple[str, str]]()
     seconds: dict[str, float | None] = {}
-    size, unknown, memory, rough = 0.0, 0, 0, 0
+    scaled: dict[str, str] = {}
+    size, unknown, memory = 0.0, 0, 0
     for entry in cells:
-        found = exact.get(_equal(entry.settings)) or _nearest(
-            alike.get(_alike(entry.settings), []), entry
-        )
-        if not found:
-            found = _nearest(far.get(_roughly(entry.settings), []), entry)
-            rough += bool(found)
-        used |= {item.record for item in found}
-        memory = max(memory, *(item.memory for item in found)) if found else memory
+        found, words = known.like(entry)
+        if words:
+            scaled[entry.cell_id] = words
+        used |= {(item.suite, item.record) for item in found}
         new = set(entry.trainings) - covered
         covered |= new
-        seconds[entry.cell_id] = _seconds(entry, found, len(new))
+        taken = known.seconds(entry, found, len(new))
+        seconds[entry.cell_id] = max(taken, _LEAST) if words and taken is not None else taken
+        if words not in ("", *(each for _, each in _LIKE)):
+            found = []  # other networks take other room
+        memory = max(memory, *(item.memory for item in found)) if found else memory
         bytes_each = artefact_size(entry) if new else 0.0
         here = [item for item in found if item.size]
         own = [item.size for item in here if _clients(item.settings) == _clients(entry.settings)]
@@ -165,7 +223,8 @@ def estimate(
             unknown += 1
         else:
             size += statistics.median(own) + bytes_each * len(new)
-    return Estimate(seconds, size, unknown, len(used), memory, rough)
+    suites = tuple(sorted({suite for suite, _ in used}))
+    return Estimate(seconds, size, unknown, len(used), memory, scaled, suites)
 
 
 def artefact_sizes(folder: Path) -> Callable[[Entry], float | None]:
@@ -186,33 +245,78 @@ def artefact_sizes(folder: Path) -> Callable[[Entry], float | None]:
     return size
 
 
-def _seconds(entry: Entry, found: Sequence[Sample], new: int) -> float | None:
-    """Return the seconds of a cell that has to do ``new`` of its client trainings itself."""
-    if not found:
-        return None
-    full = statistics.median(item.seconds * _ratio(entry, item) for item in found)
-    first = statistics.median(item.first * _ratio(entry, item) for item in found)
-    if not entry.trainings:
-        return full
-    return max(full - first * (1 - new / len(entry.trainings)), 0.0)
+class _Known:
+    """What is known of earlier cells, and how one is told by another.
 
+    Args:
+        samples: What they took.
+        cost: See ``estimate``.
+    """
 
-def _ratio(entry: Entry, item: Sample) -> float:
-    ours, theirs = _work(entry.settings, entry.passes), _work(item.settings, item.passes)
-    return ours / theirs if ours and theirs else 1.0
+    def __init__(self, samples: Sequence[Sample], cost: Cost | None) -> None:
+        self._cost = cost
+        self._costs: dict[str, float | None] = {}
+        self._exact, self._alike = _grouped(samples, _equal), _grouped(samples, _alike)
+        self._far = [_grouped(samples, partial(_part, places)) for places, _ in _FAR]
 
+    def like(self, entry: Entry) -> tuple[list[Sample], str]:
+        """Return the samples that a cell is likest, and what is other in them if they are not."""
+        if found := self._exact.get(_equal(entry.settings)):
+            return found, ""
+        if found := self._nearest(self._alike.get(_alike(entry.settings), []), entry):
+            return found, ""
+        for groups, (places, words) in zip(self._far, _FAR, strict=True):
+            if found := self._nearest(groups.get(_part(places, entry.settings), []), entry):
+                return found, words
+        return [], ""
 
-def _nearest(samples: Sequence[Sample], entry: Entry) -> list[Sample]:
-    """Return the samples whose work is nearest, in proportion."""
-    wanted = _work(entry.settings, entry.passes)
-    known = [(_work(item.settings, item.passes), item) for item in samples] if wanted else []
-    pairs = [(abs(math.log(work / (wanted or 1))), item) for work, item in known if work]
-    return [item for _, item in sorted(pairs, key=lambda pair: pair[0])[:_NEAREST]]
+    def seconds(self, entry: Entry, found: Sequence[Sample], new: int) -> float | None:
+        """Return the seconds of a cell that has to do ``new`` of its client trainings itself."""
+        if not found:
+            return None
+        full = statistics.median(item.seconds * self._ratio(entry, item) for item in found)
+        method = entry.settings["method"]["name"]
+        own = [item for item in found if item.settings["method"]["name"] == method]
+        if not entry.trainings or not own:
+            return full
+        first = statistics.median(item.first * self._ratio(entry, item) for item in own)
+        return max(full - first * (1 - new / len(entry.trainings)), 0.0)
 
+    def _ratio(self, entry: Entry, item: Sample) -> float:
+        ours = self._work(entry.settings, entry.passes)
+        theirs = self._work(item.settings, item.passes)
+        return ours / theirs if ours and theirs else 1.0
 
-def _work(settings: Mapping[str, Any], passes: float | None) -> float | None:
-    """Return the pixels that a cell passes through its networks; None where that is not known."""
-    return passes * (_size(settings) or 1) ** 2 if passes else None
+    def _nearest(self, samples: Sequence[Sample], entry: Entry) -> list[Sample]:
+        """Return the samples whose work is nearest, in proportion."""
+        wanted = self._work(entry.settings, entry.passes)
+        if not wanted:
+            return []
+        works = [(self._work(item.settings, item.passes), item) for item in samples]
+        pairs = [(abs(math.log(work / wanted)), item) for work, item in works if work]
+        return [item for _, item in sorted(pairs, key=lambda pair: pair[0])[:_NEAREST]]
+
+    def _work(self, settings: Mapping[str, Any], passes: float | None) -> float | None:
+        """Return what a cell passes through its networks; None where that is not known.
+
+        Images of unknown size are compared with those of the same data alone (see ``_part``).
+        """
+        if not passes:
+            return None
+        place = _part(("models", "data.name", "data.image_size"), settings)
+        if place not in self._costs:
+            self._costs[place] = self._each(settings)
+        each = self._costs[place]
+        return each and passes * each
+
+    def _each(self, settings: Mapping[str, Any]) -> float | None:
+        """Return what one image costs."""
+        if (size := _size(settings)) is None:
+            return 1.0
+        if self._cost is None:
+            return float(size**2)
+        found = self._cost(settings)
+        return None if found is None else found + _OVERHEAD
 
 
 def _size(settings: Mapping[str, Any]) -> int | None:
@@ -242,8 +346,9 @@ def _alike(settings: Mapping[str, Any]) -> str:
     return json.dumps(_set([list(find(settings, place.split("."))) for place in _ALIKE]))
 
 
-def _roughly(settings: Mapping[str, Any]) -> str:
-    values = [list(find(settings, place.split("."))) for place in _ROUGHLY]
+def _part(places: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """Return some settings, and the name of data whose images are of unknown size."""
+    values = [list(find(settings, place.split("."))) for place in places]
     return json.dumps(_set([*values, None if _size(settings) else settings["data"]["name"]]))
 
 

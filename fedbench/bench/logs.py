@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from fedbench.bench.about import method_label, preset_label
 from fedbench.files import writing
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class CellLog:
 def title(cell: Cell) -> str:
     """Return a cell in one line: ``fedavg (one_shot) on digits, iid, 5 clients, seed 0``."""
     method, partition = cell.method, cell.partition
-    name = f"{method.name} ({method.preset})" if method.preset else method.name
+    name = method_label(method.name, preset_label(method.model_dump(mode="json")))
     return (
         f"{name} on {cell.data.name}, {partition.scheme}, {partition.clients} clients, "
         f"seed {cell.seed}"

@@ -31,18 +31,18 @@ class Order:
         cells: Of the whole plan, by id, in the order of computing.
         plan: The same as it is written.
         chosen: Ids of the cells that this call may compute.
-        forgotten: Finished cells of the plan before that are not in this one.
+        forgotten: Ids of the finished cells of the plan before that are not in this one.
     """
 
     suite: Suite
     cells: dict[str, Planned]
     plan: Plan
     chosen: frozenset[str]
-    forgotten: int
+    forgotten: frozenset[str]
 
 
 def read_order(
-    path: Path,
+    source: Path | Suite,
     home: Path,
     *,
     profile: str | None,
@@ -50,10 +50,10 @@ def read_order(
     overrides: Sequence[Tree],
     wishes: Sequence[Wish],
 ) -> Order:
-    """Expand a suite file.
+    """Expand a suite.
 
     Args:
-        path: Of the suite.
+        source: Its file, or the suite itself.
         home: The folder of all results, where an earlier plan may be.
         profile: The suite's own where None.
         seeds: How many are to be computed; all of the suite's where None.
@@ -63,7 +63,8 @@ def read_order(
     Raises:
         SettingsError: The file, a combination or a wish is wrong; faults of the file have lines.
     """
-    suite = read_suite(path).sized(profile)
+    whole, path = (source, None) if isinstance(source, Suite) else (read_suite(source), source)
+    suite = whole.sized(profile)
     finished = {record.cell_id for record in _good(home / suite.name)}
     before = _plan_before(home, suite.name)
     found = _expand(path, suite, seeds, overrides, finished, before)
@@ -79,7 +80,7 @@ def read_order(
         if wanted and (seeds is None or entry.settings["seed"] < seeds)
     )
     gone = {entry.cell_id for entry in before.cells} - cells.keys() if before else set()
-    return Order(suite, cells, plan, chosen, len(gone & finished))
+    return Order(suite, cells, plan, chosen, frozenset(gone & finished))
 
 
 def outdated(order: Order, home: Path, root: Path) -> set[str]:
@@ -116,7 +117,7 @@ def _plan_before(home: Path, suite: str) -> Plan | None:
 
 
 def _expand(
-    path: Path,
+    path: Path | None,
     suite: Suite,
     seeds: int | None,
     overrides: Sequence[Tree],
@@ -135,7 +136,7 @@ def _expand(
         kept = [entry for entry in more if entry.cell.seed < count or entry.cell_id in finished]
         return Expansion(kept, found.excluded)
     except SettingsError as error:
-        raise _with_lines(path, error) from error
+        raise (error if path is None else _with_lines(path, error)) from error
 
 
 def _seeds_of(before: Plan | None, plan: Plan) -> int:

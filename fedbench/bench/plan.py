@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,11 +15,14 @@ from fedbench.bench.holdouts import why_none
 from fedbench.bench.planfile import Entry, Excluded, Plan
 from fedbench.bench.suite import Suite, Tree, merge
 from fedbench.config import Cell, parse
+from fedbench.data.settings import Data
+from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError
 from fedbench.federation.resources import Folders
 from fedbench.federation.resources import why_not as why_not_resources
 from fedbench.files import data_root, home
 from fedbench.methods import METHODS
+from fedbench.settings import validate
 from fedbench.training.recipe import Student
 
 #: Phases of a seed, in the order of computing (see ``arrange``).
@@ -128,6 +132,25 @@ def trainings(cell: Cell) -> tuple[str, ...]:
         text = json.dumps({**origin, "model": model.model_dump(mode="json")}, sort_keys=True)
         names.append(f"{hashlib.sha256(text.encode()).hexdigest()[:12]}/{client}")
     return tuple(names)
+
+
+def cost_of(settings: Mapping[str, Any]) -> float:
+    """Return the multiply-adds of an image's way through a cell's networks, their mean.
+
+    Args:
+        settings: Of a plan's entry or a record.
+
+    Raises:
+        FedbenchError: The data set or a network is not known here, or the two do not fit.
+    """
+    from fedbench.models.cost import multiplications
+    from fedbench.models.settings import Model
+
+    data = validate(Data, settings["data"])
+    spec = DATASETS.get(data.name)
+    models = [validate(Model, each) for each in settings["models"]]
+    each = [multiplications(m, channels=spec.channels or 3, size=data.size) for m in models]
+    return statistics.mean(each)
 
 
 def plan(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from fedbench.bench.about import preset_label
+from fedbench.bench.about import method_label, preset_label
 from fedbench.bench.former import of_today
 from fedbench.bench.soundness import cleaned, faults
 from fedbench.errors import StoreError
@@ -99,8 +99,7 @@ class Record(Settings):
     def method_label(self) -> str:
         """Return ``method`` or ``method (preset)``; a star is for settings that differ from it."""
         method = self.settings["method"]
-        preset = preset_label(method, self.about)
-        return f"{method['name']} ({preset})" if preset else str(method["name"])
+        return method_label(str(method["name"]), preset_label(method, self.about))
 
 
 def record_path(home: Path, suite: str, cell_id: str) -> Path:

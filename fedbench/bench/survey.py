@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fedbench.bench.estimate import Estimate, Sample, artefact_sizes, estimate, sample
+from fedbench.bench.estimate import (
+    Cost,
+    Estimate,
+    Sample,
+    artefact_sizes,
+    estimate,
+    outputs_here,
+    sample,
+)
 from fedbench.bench.logs import log_path
 from fedbench.bench.planfile import Entry, Plan
 from fedbench.bench.records import Record, read_record, read_records, record_path
@@ -49,7 +57,8 @@ class Trainings:
         uses: How often cells ask for one.
         distinct: How many different ones that are.
         shared: How many of these several cells ask for.
-        trained: How many finished cells have left in the artefact store, or taken from it.
+        trained: How many finished cells have left in the artefact store, or taken from it; cells
+            that were computed elsewhere have not.
         to_do: How many the cells to compute still need.
     """
 
@@ -99,12 +108,13 @@ def survey(
     plan: Plan,
     *,
     redo: Collection[str] = (),
-    held: Collection[str] = (),
     chosen: Collection[str] | None = None,
     device: str | None = None,
     card: str | None = None,
     passes: Passes = lambda _: None,
+    cost: Cost | None = None,
     beside: Path | None = None,
+    given: Iterable[tuple[Path, Record]] = (),
 ) -> Survey:
     """Look at a suite's records.
 
@@ -112,25 +122,27 @@ def survey(
         home: The folder of all results.
         plan: What was asked for.
         redo: Cells whose good records do not count, such as those of changed data files.
-        held: Cells of which a board has the records that a sweep beside it copies.
         chosen: Ids of the cells that are to be computed, if not all that are left.
         device: The type of the device that estimates are for; that of the suite's newest record
             where None.
         card: The name of the GPU that they are for; where None, the newest record's if that is of
             one, and any where ``device`` is given.
         passes: Says how many image passes a record's cell has, where the plan does not.
+        cost: Says what an image costs in a cell's networks (see ``estimate.estimate``).
         beside: Folder of published boards, whose records tell what cells take where the home has
             too few.
+        given: Records, with their files, that count as the suite's own where it has none itself.
     """
     folder = home / plan.suite
     found = list(read_records(folder / "records"))
+    present = {record.cell_id for _, record in found}
+    found += [(path, record) for path, record in given if record.cell_id not in present]
     records = {record.cell_id: record for _, record in found}
     beats = {beat.cell_id: beat for beat in in_hand(folder)}
     wanted = {entry.cell_id: entry for entry in plan.cells if entry.skip is None}
 
     def state(name: str) -> State:
-        ours = name in records and records[name].status == "ok"
-        if (ours or name in held) and name not in redo:
+        if name in records and records[name].status == "ok" and name not in redo:
             return "done"
         if name in beats and beats[name].live:
             return "running"
@@ -141,7 +153,9 @@ def survey(
     def having(*several: State) -> tuple[str, ...]:
         return tuple(name for name, state in states.items() if state in several)
 
-    trained = {training for name in having("done") for training in wanted[name].trainings}
+    here = {record.cell_id for path, record in found if outputs_here(record, path)}
+    done = [name for name in having("done") if name in here]  # others left their weights elsewhere
+    trained = {training for name in done for training in wanted[name].trainings}
     to_come = [wanted[name] for name in having("running", "todo")]
     left = having("todo", "not_now")
     return Survey(
@@ -164,6 +178,7 @@ def survey(
             _samples(home, plan, found, beside, (device, card), passes),
             trained=trained,
             artefact_size=artefact_sizes(home / "artefacts" / "classifier"),
+            cost=cost,
         ),
         free=_free(home),
     )

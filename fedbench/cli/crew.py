@@ -60,7 +60,7 @@ class Crew:
         """
         if self.fixed or not self.cards:
             return self
-        known = bool(estimate.memory) and not estimate.unknown
+        known = bool(estimate.memory) and estimate.sizes_known
         each = workers_each(self.cards, estimate.memory, known=known, cores=available_cores())
         return replace(self, workers=each * len(self.cards))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fedbench.bench.about import preset_label
+from fedbench.bench.about import STAR, method_label, overrides, preset_label
 from fedbench.data.schemes import SCHEMES
 from fedbench.report.labels import (
     Flat,
     dataset,
     flatten,
-    method_label,
     model_label,
+    starred,
     with_short_paths,
     written,
 )
@@ -37,14 +37,16 @@ def cell_labels(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     families: dict[tuple[str, str | None], list[str]] = {}
     for name, settings in cells.items():
         method = settings["method"]
-        families.setdefault((method["name"], preset_label(method)), []).append(name)
+        preset = preset_label(method)
+        family = method["name"], None if preset == STAR else preset
+        families.setdefault(family, []).append(name)
     common = [name for name in _varying(flat.values()) if not name.startswith(_OWN)]
     labels = {}
     for members in families.values():
         varying = _varying(flat[name] for name in members)
         own = [name for name in varying if name.startswith(_OWN)]
         for name in members:
-            labels[name] = _label(cells[name], flat[name], written(flat[name], own), common)
+            labels[name] = _label(cells[name], flat[name], own, common)
     return labels
 
 
@@ -63,12 +65,14 @@ def _label(settings: Mapping[str, Any], flat: Flat, own: list[str], common: list
     Args:
         settings: Of the cell.
         flat: The same, flattened, with short paths.
-        own: The method's settings in which it differs from others of its method, written.
+        own: The method's settings in which it differs from others of its method.
         common: Other settings in which the cells at hand differ.
     """
     method, partition = settings["method"], settings["partition"]
     scheme = SCHEMES.get(partition["scheme"])
-    words = [method_label(method["name"], preset_label(method), own)]
+    other = [f"method.{name}" for name in overrides(method)]
+    preset = starred(preset_label(method), other, own)
+    words = [method_label(method["name"], preset, written(flat, own))]
     for names, text in (
         ({"data.name", "data.path"}, dataset(flat)),
         ({"models"}, model_label(settings["models"])),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +22,8 @@ NAMES = "a cell id or its beginning, SUITE/CELL_ID, or a record's file"
 SUITES = "a suite's name, its file, its folder of results, or one of its cells"
 PLAN = "plan.json"
 _YAML = (".yaml", ".yml")
+#: Names that are told of what is not found, beside the nearest.
+_NEAR = 5
 #: Where suites lie below ``benchmarks/``.
 _BELOW = ("*.yaml", "*/*.yaml")
 
@@ -66,15 +71,14 @@ def find_suite_file(text: str) -> Path:
         return path
     if path.suffix in _YAML:
         raise SettingsError(f"there is no suite file {path}{_nearest_file(path)}")
-    name, files = text, _suite_files()
+    name, files = text, suite_files()
     if name not in files and (path.exists() or records_like(text)):
         with suppress(SettingsError):  # nothing that was swept
             name = find_suite(text).name
     if name not in files:
-        ours = [each for each, file in files.items() if "benchmarks" in file.parts]
         raise SettingsError(
-            f"there is no suite file of {text!r}{did_you_mean(name, files)}; give the file, or a "
-            f"name of benchmarks/: {', '.join(sorted(ours)) or 'it is not here'}"
+            f"there is no suite file of {text!r}{did_you_mean(name, files)}{_others(name, files)}; "
+            f"`fedbench suites` lists the {len(files)} that have names here, and any file will do"
         )
     return files[name]
 
@@ -88,8 +92,8 @@ def _name_in(path: Path) -> str | None:
     return read_suite(path).name
 
 
-def _suite_files() -> dict[str, Path]:
-    """Return the suite files that names mean, the nearest first."""
+def suite_files() -> dict[str, Path]:
+    """Return the suite files that names mean: of this folder, then below ``benchmarks/``."""
     here, checkout = Path("benchmarks").absolute(), Path(__file__).parents[2] / "benchmarks"
     places = ((Path().absolute(), "*.yaml"), *((p, f) for p in (here, checkout) for f in _BELOW))
     found: dict[str, Path] = {}
@@ -99,8 +103,19 @@ def _suite_files() -> dict[str, Path]:
     return found
 
 
+def _others(name: str, files: Iterable[str]) -> str:
+    """Return further names near one: those with a part of it, then those spelt like it."""
+    known = list(files)
+    parts = [part for part in re.split(r"[^a-z0-9]+", Path(name).stem.lower()) if len(part) > 2]
+    near = [each for each in known if any(part in each for part in parts)]
+    near += difflib.get_close_matches(name, known, n=_NEAR, cutoff=0.6)
+    nearest = did_you_mean(name, known)
+    found = [each for each in dict.fromkeys(near) if f"{each!r}" not in nearest][:_NEAR]
+    return f"; near it: {', '.join(found)}" if found else ""
+
+
 def _nearest_file(path: Path) -> str:
-    near = did_you_mean(path.stem, files := _suite_files())
+    near = did_you_mean(path.stem, files := suite_files())
     names = [str(file) for name, file in files.items() if f"{name!r}" in near]
     return f"; there is {names[0]}" if names else ""
 

@@ -9,6 +9,7 @@ import typer
 from pydantic import BaseModel
 from rich.text import Text
 
+from fedbench.bench.about import STAR, method_label
 from fedbench.bench.memo import Memo
 from fedbench.cli.console import print_json, stdout
 from fedbench.cli.listing import listed, yaml_value
@@ -180,7 +181,10 @@ def _settings_table(found: Facts) -> Table:
         if any(each.preset in setting.presets for setting in found.settings)
     ]
     same = [each.preset for each in found.variants[1:] if each.preset not in presets]
-    title = "Settings, as --set method.NAME=VALUE"
+    title = (
+        "Settings, as --set method.NAME=VALUE; a row without a preset has the defaults, or a star, "
+        f"{method_label(found.name, STAR)}, and names what is other"
+    )
     if same:
         title += f"; preset {' and '.join(map(str, same))}: the defaults"
     table = Table(title=title, title_justify="left")

@@ -10,6 +10,7 @@ import typer
 
 from fedbench.cli.console import stderr, stdout
 from fedbench.cli.options import Plugin, load_plugins
+from fedbench.cli.survey import roughly
 from fedbench.cli.words import count, duration, size
 from fedbench.errors import SettingsError
 from fedbench.files import data_root, home, published_boards, write_atomic
@@ -123,10 +124,10 @@ def _cost(suite: Path, profile: str) -> str:
     if skipped := sum(found.skipped.values()):
         words[0] += f" ({skipped} skipped)"
     if seconds is None:
-        words.append("time unknown: no record is like these cells")
+        words.append("time unknown: no record can be compared with these cells")
     else:
         known = f" for {cells - estimate.unknown} of them" if estimate.unknown else ""
-        rough = ", roughly, by records of other data" if estimate.rough else ""
+        rough = roughly(estimate, min(workers, max(cells, 1)))
         words.append(f"about {duration(seconds)} with {count(workers, 'worker')}{known}{rough}")
     if sizes := cells - estimate.sizes_unknown:
         some = f" for {sizes} of them" if estimate.sizes_unknown else ""

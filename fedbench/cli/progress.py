@@ -23,12 +23,15 @@ from rich.table import Column
 from rich.text import Text
 
 from fedbench.cli.console import stderr
-from fedbench.cli.words import duration, position
+from fedbench.cli.words import duration, position, whereabouts
 from fedbench.imports import heavy_imports
 
 #: Seconds between two lines of a cell's progress where there is no terminal, and their share of the
 #: time so far where that is more.
 _PACE, _SHARE = 5.0, 0.1
+#: The same for each cell of a sweep, which says that it begins: after half a minute, then after as
+#: long again as it has taken.
+_SWEEP_PACE = 30.0
 
 if TYPE_CHECKING:
     from fedbench.bench.executors import Event
@@ -105,6 +108,9 @@ def _bars() -> Progress:
 class SweepDisplay:
     """The progress of a sweep: one line for all cells, one for each worker.
 
+    Where there is no terminal, a line when a cell begins and one when it ends; a cell that takes
+    long has some between them that say where it is.
+
     Args:
         labels: What to call each cell, by id.
         eta: Says how long the cells to compute will take.
@@ -128,6 +134,8 @@ class SweepDisplay:
         self._all = self._bars.add_task(self._summary(), total=total)
         self._workers: dict[int, TaskID] = {}
         self._cells: dict[int, str] = {}
+        self._begun: dict[str, float] = {}
+        self._said: dict[str, float] = {}
 
     @contextmanager
     def showing(self) -> Iterator[SweepDisplay]:
@@ -146,11 +154,14 @@ class SweepDisplay:
         """Show what a worker is doing."""
         self._eta.begun(event.cell_id)
         if not self._live:
+            self._tell(event)
             return
         if event.worker not in self._workers:
             self._workers[event.worker] = self._bars.add_task("", total=None)
+        if self._cells.get(event.worker) != event.cell_id:
+            self._bars.reset(self._workers[event.worker])  # since when it is in hand
         self._cells[event.worker] = event.cell_id
-        place = position(event.round, event.rounds, event.stage)
+        place = position(event.round, event.rounds, event.stage) or "starting"
         self._bars.update(
             self._workers[event.worker],
             completed=event.done,
@@ -159,9 +170,27 @@ class SweepDisplay:
             visible=True,
         )
 
+    def _tell(self, event: Event) -> None:
+        """Print that a cell begins, or now and then where it is."""
+        now, name = time.monotonic(), event.cell_id
+        label = self._labels[name]
+        if name not in self._begun:
+            self._begun[name] = self._said[name] = now
+            also = [self._labels[each] for each in self._begun if each != name]
+            beside = f"; also in hand: {', '.join(also)}" if also else ""
+            line = f"begins {label} ({name}{beside})"
+        elif now - self._said[name] >= max(_SWEEP_PACE, self._said[name] - self._begun[name]):
+            self._said[name] = now
+            place = whereabouts(event.round, event.rounds, event.stage, event.done, event.total)
+            line = f"in hand {label}: {place}; for {duration(now - self._begun[name])}"
+        else:
+            return
+        stderr.print(line, markup=False, highlight=False)
+
     def finished(self, record: Record) -> None:
         """Count a cell."""
         self._done += 1
+        self._begun.pop(record.cell_id, None)
         self._failed += record.status == "failed"
         ok = record.status == "ok"
         spent = record.wall_seconds - record.waiting_seconds
@@ -194,7 +223,7 @@ class SweepDisplay:
 
 
 class _Left(ProgressColumn):
-    """The time left, on the line of all cells; a worker's own time on its line.
+    """The time left, on the line of all cells; on a worker's, how long its cell is in hand.
 
     Args:
         eta: Says how long the cells to compute will take.
@@ -205,8 +234,10 @@ class _Left(ProgressColumn):
         self._eta = eta
 
     def render(self, task: Task) -> Text:
-        """Return ``~12 min``, or nothing."""
-        if task.id or task.finished:
+        """Return ``~12 min left``, ``for 8 s``, or nothing."""
+        if task.id:
+            return Text("" if task.elapsed is None else f"for {duration(task.elapsed)}")
+        if task.finished:
             return Text("")
         left = self._eta.seconds()
         return Text("time unknown" if left is None else f"~{duration(left)} left", style="cyan")

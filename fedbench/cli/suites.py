@@ -1,15 +1,17 @@
-"""`fedbench validate`, `fedbench status` and `fedbench schema`: suites, looked at."""
+"""`fedbench suites`, `validate`, `status` and `schema`: suites, looked at."""
 
 from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedbench.cli.console import print_json, stderr, stdout
-from fedbench.cli.lookup import PLAN, SUITES, find_suite, find_suite_file
+from fedbench.cli.listing import listed
+from fedbench.cli.lookup import PLAN, SUITES, find_suite, find_suite_file, suite_files
 from fedbench.cli.options import AsJson, Plugin, load_plugins
 from fedbench.cli.words import count
 
@@ -22,8 +24,33 @@ _PACE = 2.0
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    for command in (validate, status, schema):
+    for command in (suites, validate, status, schema):
         app.command()(command)
+
+
+def suites(as_json: AsJson = False) -> None:
+    """List the suites that have a name here: of this folder, and below benchmarks/.
+
+    Example: fedbench suites
+    """
+    from fedbench.bench.suite import inspect_suite
+
+    found = []
+    for name, path in sorted(suite_files().items()):
+        suite, _, problems = inspect_suite(path)
+        if suite is not None:  # another YAML file of this folder is no suite
+            sizes = list(suite.profiles) or [suite.profile]
+            about = {"title": suite.title, "profiles": sizes, "faults": len(problems) or None}
+            found.append({"name": name, **about, "file": str(path if as_json else _short(path))})
+    if not found:
+        stderr.print("no suite here: `fedbench new-suite PATH` writes one for your own images")
+        return
+    listed(found, as_json, "Suites; `fedbench sweep NAME --dry-run` says what one comes to")
+
+
+def _short(path: Path) -> Path:
+    """Return a path from here, where it is below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def validate(

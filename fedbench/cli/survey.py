@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from fedbench.cli.labels import cell_labels
-from fedbench.cli.words import count, duration, position, size
+from fedbench.cli.words import count, duration, size, whereabouts
 
 if TYPE_CHECKING:
+    from fedbench.bench.estimate import Estimate
     from fedbench.bench.running import InHand
     from fedbench.bench.survey import Survey
 
+#: Names and what stands behind them.
+Lines = Sequence[tuple[str, str]]
 #: Lines of one kind that are shown; what is beyond them is counted.
 _MOST = 10
 
@@ -27,32 +31,30 @@ def labels_of(survey: Survey) -> dict[str, str]:
     return cell_labels({entry.cell_id: entry.settings for entry in survey.plan.cells})
 
 
-def print_survey(console: Console, survey: Survey, workers: int | None = None) -> None:
+def print_survey(
+    console: Console, survey: Survey, workers: int | None = None, more: Lines = ()
+) -> None:
     """Print a survey: a table on a terminal, whole lines into a file or a pipe.
 
     Args:
         console: Where to.
         survey: What to show.
         workers: How many will compute; where None, as many as do now.
+        more: Names and lines that follow it.
     """
     if console.is_terminal:
-        console.print(survey_table(survey, workers))
+        console.print(survey_table(survey, workers, more))
         return
-    for name, line in _lines(survey, workers):
+    for name, line in (*_lines(survey, workers), *more):
         console.print(f"{name:<11}{line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def survey_table(survey: Survey, workers: int | None = None) -> Table:
-    """Return a survey as lines with their names before them.
-
-    Args:
-        survey: What to show.
-        workers: How many will compute; where None, as many as do now.
-    """
+def survey_table(survey: Survey, workers: int | None = None, more: Lines = ()) -> Table:
+    """Return a survey as lines with their names before them (see ``print_survey``)."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, line in _lines(survey, workers):
+    for name, line in (*_lines(survey, workers), *more):
         table.add_row(name, line if isinstance(line, Text) else Text(line))
     return table
 
@@ -85,8 +87,11 @@ def survey_json(survey: Survey) -> dict[str, Any]:
         "trainings": asdict(survey.trainings),
         "estimate": {
             "seconds_of_one_worker": estimate.wall(1),
+            "seconds_range": estimate.span(1),
             "cells_unknown": estimate.unknown,
             "cells_rough": estimate.rough,
+            "scaled_from": dict(Counter(estimate.scaled.values())),
+            "suites": list(estimate.suites),
             "bytes": estimate.size,
             "bytes_unknown_cells": estimate.sizes_unknown,
             "records": estimate.records,
@@ -143,10 +148,9 @@ def _cells(survey: Survey) -> str:
 
 
 def _where(beat: InHand) -> str:
-    epoch = f", epoch {beat.done}/{beat.total}" if beat.total else ""
     since = duration(max(time.time() - beat.started, 0))
-    place = position(beat.round, beat.rounds, beat.stage) or "starting"
-    return f"{place}{epoch}; for {since}, process {beat.pid} on {beat.host}"
+    place = whereabouts(beat.round, beat.rounds, beat.stage, beat.done, beat.total)
+    return f"{place}; for {since}, process {beat.pid} on {beat.host}"
 
 
 def _trainings(survey: Survey) -> str:
@@ -160,17 +164,29 @@ def _trainings(survey: Survey) -> str:
 
 def _time(survey: Survey, workers: int) -> str:
     estimate = survey.estimate
-    cells, seconds = len(estimate.seconds), estimate.wall(workers)
-    if seconds is None:
-        return f"unknown: no record is like the {count(cells, 'cell')} to compute"
+    cells = len(estimate.seconds)
+    if (seconds := estimate.wall(workers)) is None:
+        return f"unknown: no record can be compared with the {count(cells, 'cell')} to compute"
     known = f" for {cells - estimate.unknown} of {cells} cells" if estimate.unknown else ""
     rest = f"; {estimate.unknown} unknown" if estimate.unknown else ""
-    if estimate.rough:
-        rest += f"; rough for {count(estimate.rough, 'cell')}: by other data or batch sizes"
+    suites = f" of {', '.join(estimate.suites)}" if estimate.suites else ""
     return (
-        f"about {duration(seconds)} with {count(workers, 'worker')}{known} "
-        f"(from {count(estimate.records, 'record')}{rest})"
+        f"about {duration(seconds)} with {count(workers, 'worker')}{known}"
+        f"{roughly(estimate, workers)} (from {count(estimate.records, 'record')}{suites}{rest})"
     )
+
+
+def roughly(estimate: Estimate, workers: int) -> str:
+    """Return how rough an estimate is and of what it was scaled, or nothing of one that is not."""
+    span = estimate.span(workers)
+    if not estimate.rough or span is None:
+        return ""
+    least, most = map(duration, span)
+    by = [
+        f"{words} ({count(cells, 'cell')})"
+        for words, cells in Counter(estimate.scaled.values()).most_common()
+    ]
+    return f", roughly: {least} to {most}, scaled from {', '.join(by)}"
 
 
 def _disk(survey: Survey) -> str:

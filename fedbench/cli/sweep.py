@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ from fedbench.cli.lookup import find_suite, find_suite_file
 from fedbench.cli.options import Device, Offline, Plugin, Set, assignments, load_plugins, runtime
 from fedbench.cli.report import make_report, mirror_of
 from fedbench.cli.words import count, parse_duration
-from fedbench.errors import DataError, SettingsError, UnwritableError
+from fedbench.errors import DataError, FedbenchError, SettingsError, UnwritableError
 from fedbench.files import home, published_boards, sweep_parts
 from fedbench.registry import loaded_files
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fedbench.bench.runtime import Runtime
     from fedbench.bench.survey import Survey
     from fedbench.data.settings import Data
+    from fedbench.report.beside import Beside
 
 Only = Annotated[
     list[str] | None,
@@ -40,7 +41,7 @@ Only = Annotated[
         "repeated. The report keeps the whole suite.",
     ),
 ]
-Beside = Annotated[
+BesideBoard = Annotated[
     str | None,
     typer.Option(
         metavar="BOARD",
@@ -96,7 +97,7 @@ def sweep(
     device: Device = "auto",
     offline: Offline = False,
     plugin: Plugin = None,
-    beside: Beside = None,
+    beside: BesideBoard = None,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Mirror the records and the leaderboard in W&B.")
     ] = False,
@@ -107,7 +108,6 @@ def sweep(
     """
     from fedbench.bench.order import outdated, read_order
     from fedbench.bench.selection import parse_only
-    from fedbench.report.beside import finished
 
     begun = time.monotonic()
     limit = parse_duration(time_limit) if time_limit else None
@@ -123,16 +123,12 @@ def sweep(
         overrides=assignments(settings),
         wishes=parse_only(only or []),
     )
-    plan, held = replace(order.plan, plugins=tuple(loaded_files())), frozenset[str]()
-    if beside is not None:
-        board = find_suite(beside)
-        plan = stand_beside(board, plan, means.home / order.suite.name, dry_run=dry_run)
-        held = frozenset(entry.cell_id for entry in finished(board))
+    board = beside_of(beside, order)
     redo = set(order.chosen) if force else outdated(order, means.home, means.data)
-    survey = survey_of(order, means, redo, crew, held)
+    survey = survey_of(order, means, redo, crew, board)
     crew = crew.shared(survey.estimate)
     _warn_of_exclusions(path, order)
-    _show(order, survey, crew)
+    _show(order, survey, crew, board)
     ready, lacking = look_for_data(_to_compute(order, survey), means)
     if dry_run:
         if lacking:
@@ -140,6 +136,9 @@ def sweep(
         return
     if lacking and not ready:
         raise DataError(lacking)
+    plan = replace(order.plan, plugins=tuple(loaded_files()))
+    if board is not None:
+        plan = stand_beside(board, plan, means.home / order.suite.name)
     with mirror_of(order.suite.name, wandb) as live:
         add = None if live is None else live.add
         done = carry_out(
@@ -216,28 +215,49 @@ def carry_out(
     return Done(found, len(ready) - len(found), len(todo) - len(ready))
 
 
-def stand_beside(board: Path, plan: Plan, folder: Path, *, dry_run: bool) -> Plan:
-    """Return a plan with a board's finished cells in it, and copy their records."""
-    from fedbench.report.beside import apart, copy_records, finished, joined
+def beside_of(board: str | None, order: Order) -> Beside | None:
+    """Look at where the cells of an order meet a published board, by any of its names.
 
-    others = finished(board)
-    if differing := apart(plan, others):
-        warn(
-            f"no cell of this suite can be compared with one of {board}; the nearest differs in "
-            + "; ".join(differing)
-        )
-    if not dry_run:
-        copy_records(board, others, folder)
-    return joined(plan, others)
+    Raises:
+        SettingsError: There is no such board, or no cell can be compared with one of it.
+    """
+    if board is None:
+        return None
+    from fedbench.report.beside import beside
+
+    return beside(find_suite(board), order.plan)
+
+
+def stand_beside(board: Beside, plan: Plan, folder: Path) -> Plan:
+    """Return a plan with a board's finished cells in it, and copy their records."""
+    from fedbench.report.beside import copy_records, joined
+
+    copy_records(board.folder, board.cells, folder)
+    return joined(plan, board.cells)
 
 
 def survey_of(
-    order: Order, means: Runtime, redo: set[str], crew: Crew, held: Collection[str] = ()
+    order: Order, means: Runtime, redo: set[str], crew: Crew, board: Beside | None = None
 ) -> Survey:
-    """Look at where an order stands, and estimate what is left of it (see ``survey.survey``)."""
-    from fedbench.bench.plan import planned
+    """Look at where an order stands, and estimate what is left of it.
+
+    Args:
+        order: What was asked for.
+        means: Where and how cells run.
+        redo: Cells whose good records do not count.
+        crew: Who computes.
+        board: Whose records count as the suite's own.
+    """
+    from fedbench.bench.plan import cost_of, planned
     from fedbench.bench.survey import survey
     from fedbench.config import parse
+
+    def cost(settings: Mapping[str, Any]) -> float | None:
+        """Work out what an image costs; an older record may name a network that is no more."""
+        try:
+            return cost_of(settings)
+        except FedbenchError:
+            return None
 
     def passes(record: Record) -> float | None:
         """Work out what an older plan knew; a record of settings that are no more says nothing."""
@@ -250,12 +270,13 @@ def survey_of(
         means.home,
         order.plan,
         redo=redo,
-        held=held,
         chosen=order.chosen,
         device=crew.device,
         card=crew.card,
         passes=passes,
+        cost=cost,
         beside=published_boards(),
+        given=() if board is None else board.records,
     )
 
 
@@ -268,18 +289,21 @@ def _warn_of_exclusions(path: Path, order: Order) -> None:
             warn(problem.line(path))
 
 
-def _show(order: Order, survey: Survey, crew: Crew) -> None:
+def _show(order: Order, survey: Survey, crew: Crew, board: Beside | None) -> None:
+    from fedbench.cli.beside import beside_lines
     from fedbench.cli.survey import print_survey
 
     to_compute = _to_compute(order, survey)
-    print_survey(stderr, survey, min(crew.size, max(len(to_compute), 1)))
+    more = () if board is None else tuple(beside_lines(board, survey))
+    print_survey(stderr, survey, min(crew.size, max(len(to_compute), 1)), more)
     for message, many in Counter(text for entry in to_compute for text in entry.warnings).items():
         warn(f"{count(many, 'cell')}: {message}")
-    if order.forgotten:
+    theirs = {entry.cell_id for entry in board.cells} if board is not None else set()
+    if forgotten := order.forgotten - theirs:
         stderr.print(
-            f"note: {count(order.forgotten, 'finished cell')} of the plan before (another profile, "
-            "or other --set) are not in this one; their records stay, and that command shows them "
-            "again",
+            f"note: {count(len(forgotten), 'finished cell')} of the plan before (another profile, "
+            "other --set or --beside) are not in this one; their records stay, and that command "
+            "shows them again",
             highlight=False,
         )
 

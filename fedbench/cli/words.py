@@ -41,6 +41,12 @@ def position(round: int, rounds: int, stage: str) -> str:
     return f"round {round}/{rounds} · {stage}" if rounds > 1 and round else stage
 
 
+def whereabouts(round: int, rounds: int, stage: str, done: int, total: int) -> str:
+    """Return where a cell in hand is, such as ``round 2/10 · client 3, epoch 4/20``."""
+    epoch = f", epoch {done}/{total}" if total else ""
+    return f"{position(round, rounds, stage) or 'starting'}{epoch}"
+
+
 def parse_duration(text: str) -> float:
     """Return the seconds of ``170m``, ``2h``, ``90s`` or ``1h30m``.
 

@@ -6,15 +6,92 @@ stood had it been part of the board's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedbench.bench.planfile import Entry, Plan, read_plan
-from fedbench.bench.records import read_records
+from fedbench.bench.records import Record, read_records
 from fedbench.errors import SettingsError
 from fedbench.files import write_atomic
-from fedbench.report import labels
+from fedbench.report import labels, tables
+from fedbench.report.frame import rows, setting
+
+#: What tells one block from another; budgets apart, of which each block may have several.
+_Block = tuple[tuple[str, str | int | float], ...]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A block where cells of a suite and rows of a board stand together.
+
+    Attributes:
+        title: What all of them share.
+        cells: How many cells of the suite come there.
+        rows: How many rows of the board stand there, those apart that the suite has as well.
+        records: How many records these are made of.
+    """
+
+    title: str
+    cells: int
+    rows: int
+    records: int
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A board, as a suite's cells meet it.
+
+    Attributes:
+        folder: Of the board.
+        cells: Its finished cells, in the order of its plan.
+        records: Theirs, with the files that they are in.
+        meetings: The blocks that have both.
+        apart: How many cells of the suite stand in no block of the board.
+        same: The suite's cells that are finished on the board.
+    """
+
+    folder: Path
+    cells: tuple[Entry, ...]
+    records: tuple[tuple[Path, Record], ...]
+    meetings: tuple[Meeting, ...]
+    apart: int
+    same: frozenset[str]
+
+
+def beside(board: Path, plan: Plan) -> Beside:
+    """Look at where a plan's cells meet a board's rows.
+
+    Args:
+        board: The folder of its plan and records.
+        plan: Of one's own suite; cells that are skipped come nowhere.
+
+    Raises:
+        StoreError: The board has no plan.
+        SettingsError: It has no finished cell, or the two have no block in common; the message
+            names the nearest block and what differs.
+    """
+    others = finished(board)
+    if differing := apart(plan, others):
+        profile = read_plan(board / "plan.json").profile
+        raise SettingsError(
+            f"no cell of suite {plan.suite!r}, profile {plan.profile}, can be compared with one of "
+            f"{board}, whose profile is {profile}; the nearest block, {_nearest(plan, others)}, "
+            f"differs in {'; '.join(differing)}; take the board's profile, or set these alike"
+        )
+    names = {entry.cell_id for entry in others}
+    found = tuple(pair for pair in read_records(board / "records") if pair[1].cell_id in names)
+    ours = [entry for entry in plan.cells if entry.skip is None]
+    meetings = _meetings(ours, [record for _, record in found])
+    return Beside(
+        board,
+        others,
+        found,
+        tuple(meetings),
+        len(ours) - sum(each.cells for each in meetings),
+        frozenset(entry.cell_id for entry in ours if entry.cell_id in names),
+    )
 
 
 def finished(board: Path) -> tuple[Entry, ...]:
@@ -57,8 +134,80 @@ def apart(plan: Plan, others: Sequence[Entry]) -> list[str]:
     Returns:
         Settings of the block that comes nearest, such as ``recipe.epochs=5, 20 there``.
     """
-    ours = [labels.of_block(labels.flatten(entry.settings)) for entry in plan.cells]
-    theirs = [labels.of_block(labels.flatten(entry.settings)) for entry in others]
-    pairs = [(one, other, labels.varying([one, other])) for one in ours for other in theirs]
-    one, other, names = min(pairs, key=lambda pair: len(pair[2]), default=({}, {}, []))
-    return [f"{name}={one.get(name, 'none')}, {other.get(name, 'none')} there" for name in names]
+    one, other = _closest(plan, others)
+    return [
+        f"{name}={_written(one, name)}, {_written(other, name)} there"
+        for name in labels.varying([one, other])
+    ]
+
+
+def _written(flat: labels.Flat, name: str) -> str:
+    value = flat.get(name, "none")
+    return labels.model_label(json.loads(str(value))) if name == "models" else str(value)
+
+
+def _closest(plan: Plan, others: Sequence[Entry]) -> tuple[labels.Flat, labels.Flat]:
+    """Return the settings of the two blocks that differ least, one of a plan, one of others."""
+    wanted = [entry for entry in plan.cells if entry.skip is None] or plan.cells
+    ours, theirs = _distinct(wanted), _distinct(others)
+    pairs = [(one, other) for one in ours for other in theirs]
+    return min(pairs, key=lambda pair: len(labels.varying(pair)), default=({}, {}))
+
+
+def _distinct(cells: Iterable[Entry]) -> list[labels.Flat]:
+    return [dict(key) for key in dict.fromkeys(_block(entry.settings) for entry in cells)]
+
+
+def _nearest(plan: Plan, others: Sequence[Entry]) -> str:
+    """Return the title of the others' block that comes nearest to a plan's cells."""
+    block = tuple(sorted(_closest(plan, others)[1].items()))
+    first = next(entry for entry in others if _block(entry.settings) == block)
+    return _title(first.settings, ())
+
+
+def _meetings(ours: Sequence[Entry], good: Sequence[Record]) -> list[Meeting]:
+    """Return the blocks that cells and records have in common, by title."""
+    cells: dict[_Block, list[Entry]] = {}
+    for entry in ours:
+        cells.setdefault(_block(entry.settings), []).append(entry)
+    theirs: dict[_Block, list[Record]] = {}
+    for record in good:
+        theirs.setdefault(_block(record.settings), []).append(record)
+    beyond = labels.beyond_title(labels.varying(map(dict, theirs)))
+    found = []
+    for block, members in theirs.items():
+        if block in cells:
+            budgets = [_budget(entry.settings) for entry in cells[block]]
+            own = {entry.cell_id for entry in cells[block]}
+            others = [each for each in members if each.cell_id not in own]
+            near = [each for each in others if _meets(_budget(each.settings), budgets)]
+            title = _title(members[0].settings, beyond)
+            found.append(Meeting(title, len(cells[block]), len(rows(near)), len(near)))
+    return sorted(found, key=lambda each: labels.natural(each.title))
+
+
+def _block(settings: Mapping[str, object]) -> _Block:
+    return tuple(sorted(labels.of_block(labels.flatten(settings)).items()))
+
+
+def _budget(settings: Mapping[str, object]) -> dict[str, object]:
+    flat = labels.flatten(settings)
+    return {name: value for name, value in flat.items() if name.startswith("budget.")}
+
+
+def _meets(budget: dict[str, object], others: Sequence[dict[str, object]]) -> bool:
+    """Say whether a row stands beside any of a block; without a budget it does under every one."""
+    return not budget or any(not other or other == budget for other in others)
+
+
+def _title(settings: Mapping[str, object], beyond: Iterable[str]) -> str:
+    """Return what stands above a block (see ``tables.title``), without its budgets."""
+    flat = labels.flatten(settings)
+    return tables.title(
+        {
+            **setting(settings, flat, {}),
+            "parameters": " · ".join(labels.scheme_parameters(flat)) or None,
+            "settings": " · ".join(labels.written(flat, beyond)) or None,
+            "budget_pixels": None,
+        }
+    )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedbench.bench.about import in_words, overrides, preset_label
+from fedbench.bench.about import STAR, in_words, method_label, overrides, preset_label
 from fedbench.bench.records import Record
 from fedbench.report import labels
 from fedbench.report.labels import Flat
@@ -102,6 +102,11 @@ class Row:
         return {seed: float(v) for seed, v in known.items() if v is not None and math.isfinite(v)}
 
     @property
+    def overridden(self) -> set[str]:
+        """The settings of its method that are not those meant by its name (``about.overrides``)."""
+        return _overridden(self.records[0])
+
+    @property
     def lacks_seeds(self) -> bool:
         """Whether it lacks a seed that half of its block's rows or more have."""
         return bool(self.values["lacks_seeds"])
@@ -180,7 +185,7 @@ def rows_frame(records: pd.DataFrame) -> pd.DataFrame:
     rows = rows.drop(columns=[*METRICS, "cell_id", "seed"])
     groups, everything = once.groupby("row"), records.groupby("row")
     for name in ("profile", "preset", "preset_label"):
-        rows[name] = groups[name].agg(joined)
+        rows[name] = groups[name].agg(joined_labels if name == "preset_label" else joined)
     rows["overrides"] = groups["overrides"].agg(joined, by="; ")
     rows["n"] = groups.size()
     for name in METRICS:
@@ -240,12 +245,12 @@ def _labels(rows: pd.DataFrame) -> pd.DataFrame:
         for group in _alike(named_alike):
             own = [labels.of_row(flat) for flat in group["flat"]]
             telling, differing = labels.telling(own), labels.varying(own)
-            for key, method, preset, flat in zip(
-                group.index, group["method"], group["preset_label"], group["flat"], strict=True
-            ):
+            shown = group[["method", "preset_label", "flat", "record"]]
+            for key, method, preset, flat, record in shown.itertuples(name=None):
                 unusual = [name for name in usual if flat[name] != usual[name]]
                 said = sorted({*unusual, *(name for name in telling if name not in usual)})
-                name = labels.method_label(method, _text(preset), labels.written(flat, said))
+                star = labels.starred(_text(preset), _overridden(record), said)
+                name = method_label(method, star, labels.written(flat, said))
                 words = " ".join(labels.written(flat, [*beyond, *differing])) or None
                 found[key] = {"label": name, "settings": words, "usual": unsaid}
     return pd.DataFrame.from_dict(found, orient="index", columns=["label", "settings", "usual"])
@@ -393,6 +398,16 @@ def budget_pixels(budget: Mapping[str, Any] | None, data: Mapping[str, Any]) -> 
     if budget["pixels"]:
         return int(budget["pixels"])
     return int(budget["ipc"] * len(data["classes"]) * data["size"] ** 2) if data else None
+
+
+def _overridden(record: Record) -> set[str]:
+    return {f"method.{name}" for name in overrides(record.settings["method"], record.about)}
+
+
+def joined_labels(names: Iterable[object]) -> str | None:
+    """Return different presets' labels joined; the star alone only where there is no other."""
+    names = list(names)
+    return joined(name for name in names if name != STAR) or joined(names)
 
 
 def joined(names: Iterable[object], by: str = "+") -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from fedbench.bench.about import preset_label
+from fedbench.bench.about import STAR, method_label, preset_label
 from fedbench.bench.completed import completed
 
 Flat = dict[str, str | int | float]
@@ -210,10 +210,15 @@ def model_label(models: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def method_label(method: str, preset: str | None, settings: Iterable[str]) -> str:
-    """Return a row's label: ``fedavg``, or ``fedavg (one_shot, epochs=5)``."""
-    inside = [*([preset] if preset else []), *settings]
-    return f"{method} ({', '.join(inside)})" if inside else method
+def starred(preset: str | None, overridden: Iterable[str], said: Iterable[str]) -> str | None:
+    """Return a preset's label without a star that would say what its row's name says already.
+
+    Args:
+        preset: See ``preset_label``.
+        overridden: The settings that a star stands for, by dotted name.
+        said: The settings that stand beside it.
+    """
+    return None if preset == STAR and set(overridden) <= set(said) else preset
 
 
 def cell_label(settings: Mapping[str, Any]) -> str:
@@ -224,7 +229,7 @@ def cell_label(settings: Mapping[str, Any]) -> str:
     """
     (flat,), method = with_short_paths([flatten(settings)]), settings["method"]
     split = " ".join([str(flat["partition.scheme"]), *scheme_parameters(flat)])
-    name = method_label(str(method["name"]), preset_label(method), [])
+    name = method_label(str(method["name"]), preset_label(method))
     return (
         f"{name}, {dataset(flat)}, {split}, K={flat['partition.clients']}, seed {settings['seed']}"
     )

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fedbench.bench.about import STAR
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.report.csvs import to_csv
 from fedbench.report.frame import SETTING, Row, Value, blocks
@@ -65,14 +66,15 @@ def reference(members: Sequence[Row], name: str) -> Row | None:
 
     Args:
         members: The block's rows.
-        name: A row's label such as ``fedavg (one_shot)``, or a method's name.
+        name: A row's label such as ``fedavg (one_shot)``, with or without its star, or a method's
+            name.
 
     Raises:
         SettingsError: Several rows of the block are of that method.
     """
-    found = [row for row in members if row.values["label"] == name] or [
-        row for row in members if row.values["method"] == name
-    ]
+    found: list[Row] = []
+    for key in (_label, _starless, _method):  # the first that any row has
+        found = found or [row for row in members if key(row) == name]
     if len(found) > 1:
         names = ", ".join(repr(row.values["label"]) for row in found)
         raise SettingsError(f"--paired {name!r} means {len(found)} rows; say which: {names}")
@@ -86,12 +88,24 @@ def check_reference(rows: Iterable[Row], name: str) -> None:
         SettingsError: With the labels there are.
     """
     rows = list(rows)
-    names = sorted({str(row.values[key]) for row in rows for key in ("label", "method")})
-    if name not in names:
+    names = sorted({key(row) for row in rows for key in (_label, _method)})
+    if name not in {*names, *map(_starless, rows)}:
         raise SettingsError(
             f"--paired {name!r}: no row has that name{did_you_mean(name, names)}; "
             f"there are: {', '.join(names) or 'no rows yet'}"
         )
+
+
+def _label(row: Row) -> str:
+    return str(row.values["label"])
+
+
+def _starless(row: Row) -> str:
+    return _label(row).replace(STAR, "")
+
+
+def _method(row: Row) -> str:
+    return str(row.values["method"])
 
 
 def to_paired_csv(rows: Iterable[Row], name: str) -> str:

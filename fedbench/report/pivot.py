@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from markupsafe import Markup
 
+from fedbench.bench.about import STAR, method_label
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.report import csvs, labels
 from fedbench.report.board import Board
@@ -133,8 +134,8 @@ class Pivot:
     def caption(self) -> str:
         """What the cells are."""
         unit = ", %" if self.metric in _PERCENT else ""
-        starred = any("*" in line.label for line in self.lines)
-        star = " * the suite overrides settings of the preset." if starred else ""
+        starred = any(STAR in line.label for line in self.lines)
+        star = f" {STAR} the suite overrides settings of the preset or method." if starred else ""
         return (
             f"{self.metric.replace('_', ' ')} by {self.axis}: mean ± standard deviation over n "
             f"seeds (n){unit}. {CONTROL} control row.{star}"
@@ -311,7 +312,7 @@ def _names(rows: Sequence[Row], flats: Sequence[labels.Flat], axis: str) -> list
     """Return each row's method label, and the settings beyond it that tell its lines apart."""
     alike: dict[tuple[Value, Value], list[labels.Flat]] = {}
     for row, flat in zip(rows, flats, strict=True):
-        alike.setdefault((row.values["method"], row.values["preset_label"]), []).append(flat)
+        alike.setdefault(_named(row), []).append(flat)
     methods = {
         key: [name for name in labels.varying(map(_of_method, group)) if name != axis]
         for key, group in alike.items()
@@ -321,12 +322,18 @@ def _names(rows: Sequence[Row], flats: Sequence[labels.Flat], axis: str) -> list
     around = [n for n in around if len({flat[n] for flat in flats if n in flat}) > 1]
     names = []
     for row, flat in zip(rows, flats, strict=True):
-        method, preset = row.values["method"], row.values["preset_label"]
-        own = labels.written(flat, methods[method, preset])
-        named = None if axis == "method.preset" else preset
-        label = labels.method_label(str(method), str(named) if named else None, own)
+        said = methods[_named(row)]
+        preset = None if axis == "method.preset" else row.values["preset_label"]
+        star = labels.starred(str(preset) if preset else None, row.overridden, [*said, axis])
+        label = method_label(str(row.values["method"]), star, labels.written(flat, said))
         names.append((label, " ".join(labels.written(flat, around))))
     return names
+
+
+def _named(row: Row) -> tuple[Value, Value]:
+    """Return what rows are named by, whose further settings tell them apart."""
+    preset = row.values["preset_label"]
+    return row.values["method"], None if preset == STAR else preset
 
 
 def _of_method(flat: labels.Flat) -> labels.Flat:

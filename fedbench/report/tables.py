@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fedbench.report import csvs, labels, markdown
+from fedbench.bench.about import STAR, method_label
+from fedbench.report import csvs, markdown
 from fedbench.report.columns import LACKS_SEEDS, Column, accuracy, columns, tells_balanced
 from fedbench.report.csvs import signless_zero
 from fedbench.report.frame import SETTING, Row, Value, blocks
@@ -67,7 +68,10 @@ BALANCED_NOTE = (
     "Balanced accuracy is the mean recall over classes, where each class counts alike however few "
     "test samples it has; it is not ranked."
 )
-OVERRIDDEN = "* settings that the suite overrides in a preset, with the preset's value in brackets:"
+OVERRIDDEN = (
+    f"{STAR} settings that the suite overrides, with the value of the preset, or without one the "
+    "method's default, in brackets:"
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def note(rows: Sequence[Row]) -> str:
 def unsaid(rows: Iterable[Row]) -> list[str]:
     """Return, for each method and preset, what names of rows say only where it is otherwise."""
     found = {
-        (labels.method_label(str(row.values["method"]), _preset(row), ()), row.values["usual"])
+        (method_label(str(row.values["method"]), _preset(row), ()), row.values["usual"])
         for row in rows
     }
     return [
@@ -115,9 +119,9 @@ def _preset(row: Row) -> str | None:
 
 
 def overridden(rows: Iterable[Row]) -> list[tuple[str, str]]:
-    """Return what a star at a preset stands for: each row's name, and what is overridden in it."""
+    """Return what a star in a name stands for: each such name, and what is overridden in it."""
     found = ((str(row.values["label"]), row.values["overrides"]) for row in rows)
-    return sorted({(name, str(words)) for name, words in found if words})
+    return sorted({(name, str(words)) for name, words in found if words and STAR in name})
 
 
 def to_csv(rows: Iterable[Row]) -> str:

@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fedbench.bench.about import preset_label
+from fedbench.bench.about import method_label, preset_label
 from fedbench.bench.planfile import Entry
-from fedbench.report import labels
 from fedbench.report.board import Board
 from fedbench.report.columns import accuracy, size, tells_balanced
 from fedbench.report.csvs import signless_zero
@@ -192,7 +191,7 @@ def _waiting(board: Board) -> list[str]:
 
 def _method(entry: Entry) -> str:
     method = entry.settings["method"]
-    return labels.method_label(method["name"], preset_label(method), ())
+    return method_label(method["name"], preset_label(method))
 
 
 def _missing(board: Board) -> list[str]:

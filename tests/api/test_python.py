@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 import fedbench
 from fedbench.bench.records import record_path
+from fedbench.bench.suite import Suite
 from fedbench.config import METHODS
 from fedbench.errors import StoreError
+from fedbench.settings import validate
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "leaderboards" / "digits"
@@ -175,7 +178,7 @@ def _forget():
 
 
 @pytest.mark.usefixtures("_forget")
-def test_a_typed_method_runs_and_may_be_registered_again(tmp_path):
+def test_a_typed_method_runs_and_may_be_registered_again(tmp_path, monkeypatch):
     assert fedbench.register(Mine) is Mine
     fedbench.register(Mine)
     record = fedbench.run(method="mine_of_a_test", **TINY, home=tmp_path)
@@ -185,8 +188,13 @@ def test_a_typed_method_runs_and_may_be_registered_again(tmp_path):
         "name: mine\nfixed: {data: {name: digits}, method: {name: mine_of_a_test}}\n"
         "profiles: {quick: {seeds: 1}}\n"
     )
-    with pytest.raises(fedbench.SettingsError, match="typed into this session"):
-        fedbench.sweep(suite, home=tmp_path, quiet=True)
+    monkeypatch.chdir(tmp_path)
+    held = yaml.safe_load(suite.read_text())
+    for given in (suite, "mine", held, validate(Suite, held)):  # all that a sweep takes
+        with pytest.raises(fedbench.SettingsError, match="typed into this session"):
+            fedbench.sweep(given, home=tmp_path, quiet=True)
+    with pytest.raises(fedbench.SettingsError, match="no suite file of 'mina'"):
+        fedbench.sweep("mina", home=tmp_path, quiet=True)
 
 
 class Taken(Mine):

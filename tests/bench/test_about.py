@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.bench.about import about, in_words, overrides, preset_label
+from fedbench.bench.about import about, in_words, method_label, overrides, preset_label
 from fedbench.bench.cell import said_of
 from fedbench.bench.facts import paper
 from fedbench.config import parse
@@ -67,9 +67,19 @@ def test_settings_inside_others_count_and_the_presets_own_value_does_not():
     assert overrides(settings({"name": "feddf", "preset": "reference", "rounds": same})) == {}
 
 
-def test_without_a_preset_nothing_is_overridden():
-    assert overrides(settings({"name": "fedavg", "rounds": 3})) == {}
-    assert preset_label(settings({"name": "fedavg", "rounds": 3})) is None
+def test_without_a_preset_what_is_not_the_methods_default_is_named():
+    cut = settings({"name": "collabdm", "iterations": 10})
+    assert overrides(cut) == {"iterations": (10, 400)}
+    assert method_label("collabdm", preset_label(cut)) == "collabdm*"
+    whole = settings({"name": "collabdm", "iterations": 400})
+    assert method_label("collabdm", preset_label(whole), ["lr=1"]) == "collabdm (lr=1)"
+
+
+def test_a_record_without_a_preset_says_what_the_defaults_were():
+    said = said_of(parse({"method": {"name": "collabdm", "iterations": 10}}))
+    assert said["preset"]["iterations"] == 400
+    assert overrides({"name": "collabdm", "iterations": 10}, {"preset": {"iterations": 10}}) == {}
+    assert overrides({"name": "collabdm", "iterations": 10}, {"plugin": True}) == {}
 
 
 def test_a_records_own_word_counts_before_the_methods_of_today():

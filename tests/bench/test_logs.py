@@ -25,7 +25,7 @@ def test_a_cell_tells_its_story_and_goes_on_telling(tiny, runtime):
     record = run_cell(cell, runtime, suite="test")
     text = read(runtime, record)
     for words in (
-        f"begin {cell.cell_id} of test: fedavg on digits, iid, 3 clients, seed 0",
+        f"begin {cell.cell_id} of test: fedavg* on digits, iid, 3 clients, seed 0",
         '"train_size":120',
         f"process {os.getpid()}, cpu, 1 threads",
         "round 1/2: client 0",

@@ -6,12 +6,11 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 
 from fedbench.bench.estimate import Sample, artefact_sizes, estimate
-from fedbench.bench.plan import arrange, entry_of, expand, planned, to_file
+from fedbench.bench.plan import arrange, cost_of, entry_of, expand, planned, to_file
 from fedbench.bench.planfile import Entry, plan_path, write_plan
 from fedbench.bench.records import Record, record_path, write_record
 from fedbench.bench.running import InHand, running_path
@@ -174,16 +173,10 @@ def test_estimates_take_equal_cells_and_pay_for_trainings_once(home, plan):
     assert list(narrow.seconds.values()) == [11.0]
 
 
-def entry_like(plan, method, **over):
-    entry = of(plan, method)
-    return replace(entry, cell_id="other", trainings=(), **over)
-
-
 def test_estimates_scale_by_passes_and_invent_nothing(plan):
     entry = of(plan, "fedavg")
-    sample = Sample("r", entry.settings, 40.0, 8.0, 100.0, 1000)
+    sample = Sample("r", "s", entry.settings, 40.0, 8.0, 100.0, 1000)
     longer = {**entry.settings, "method": {**entry.settings["method"], "rounds": 8}}
-    wider = {**entry.settings, "models": [{**entry.settings["models"][0], "width": 16}]}
 
     def seconds(settings, passes):
         one = Entry("x", None, settings, (), passes)
@@ -191,12 +184,11 @@ def test_estimates_scale_by_passes_and_invent_nothing(plan):
 
     assert seconds(longer, 300.0) == pytest.approx(120.0)
     assert seconds(longer, None) is None
-    assert seconds(wider, 100.0) is None
+    assert seconds({**entry.settings, "precision": "bf16-mixed"}, 100.0) is None
     assert seconds({**entry.settings, "seed": 9}, None) == 40.0
-    assert estimate([entry_like(plan, "local")], [sample]).wall(1) is None
     # Small cells are mostly overhead, so the five that are nearest in size count.
     several = [
-        Sample(str(number), longer, passes * rate, 0.0, passes, 0)
+        Sample(str(number), "s", longer, passes * rate, 0.0, passes, 0)
         for number, (passes, rate) in enumerate(
             [(1.0, 90.0)] * 6 + [(100.0, 2.0)] * 3 + [(300.0, 1.0)] * 2 + [(1e4, 5.0)] * 6
         )
@@ -210,7 +202,7 @@ def test_other_data_and_batch_sizes_give_a_rough_estimate_by_passes_and_pixels(p
     entry = of(plan, "fedavg")
     older = {**entry.settings, "models": [{**entry.settings["models"][0]}]}
     older["models"][0].pop("initialisation", None)  # a record of before that setting
-    sample = Sample("r", older, 40.0, 8.0, 100.0, 1000)
+    sample = Sample("r", "s", older, 40.0, 8.0, 100.0, 1000)
     data = {**entry.settings["data"], "name": "folder", "image_size": 32}
     found = estimate([Entry("x", None, {**entry.settings, "data": data}, (), 50.0)], [sample])
     assert found.seconds["x"] == pytest.approx(40.0 * 0.5 * (32 / 16) ** 2)
@@ -221,6 +213,39 @@ def test_other_data_and_batch_sizes_give_a_rough_estimate_by_passes_and_pixels(p
     assert estimate([Entry("x", None, entry.settings, (), 100.0)], [sample]).rough == 0
     unknown = {**entry.settings, "data": {**data, "name": "of a plugin", "image_size": None}}
     assert estimate([Entry("x", None, unknown, (), 100.0)], [sample]).seconds["x"] is None
+
+
+def test_other_networks_and_methods_are_scaled_by_cost_and_say_so(plan):
+    entry, other = of(plan, "fedavg"), of(plan, "local")
+    sample = Sample("r", "s", entry.settings, 40.0, 8.0, 100.0, 1000, 77)
+    wider = {**entry.settings, "models": [{**entry.settings["models"][0], "width": 16}]}
+    cells = [
+        Entry("same", None, {**entry.settings, "seed": 9}, (), 100.0),
+        Entry("wide", None, wider, (), 100.0),
+        Entry("else", None, other.settings, (), 50.0),
+    ]
+
+    def cost(settings):
+        return settings["models"][0]["width"] * 100_000.0
+
+    found = estimate(cells, [sample], cost=cost)
+    assert found.seconds == {
+        "same": 40.0,
+        "wide": pytest.approx(40.0 * (1_600_000 + 300_000) / (800_000 + 300_000)),
+        "else": 20.0,
+    }
+    assert found.scaled == {"wide": "other networks", "else": "other methods on these data"}
+    assert (found.records, found.suites, found.memory) == (1, ("s",), 77)
+    assert (found.sizes_unknown, found.sizes_known) == (2, False)
+    rough = found.seconds["wide"] + 20.0
+    assert found.span(1) == pytest.approx((40.0 + rough / 4, 40.0 + 4 * rough))
+    assert estimate(cells[:1], [sample]).sizes_known
+
+
+def test_an_image_costs_what_its_network_multiplies(plan):
+    width = of(plan, "fedavg").settings["models"][0]["width"]
+    convolutions = 9 * (20**2 * width + 10**2 * width**2 + 5**2 * width**2)  # it pads by 3
+    assert cost_of(of(plan, "fedavg").settings) == convolutions + 2**2 * width * 10
 
 
 def test_estimates_leave_out_other_devices_and_faster_runs(home, plan):
@@ -263,7 +288,7 @@ def test_disk_is_records_outputs_and_new_artefacts(runtime, tiny, compute):
     one = next((runtime.home / "artefacts" / "classifier").glob("*.safetensors")).stat().st_size
     assert sizes(entry) == one
     assert sizes(entry_of(planned(tiny("local", models={"name": "convnet", "width": 5})))) is None
-    sample = Sample("r", entry.settings, 1.0, 0.0, None, 5000)
+    sample = Sample("r", "s", entry.settings, 1.0, 0.0, None, 5000)
     assert estimate([entry], [sample], artefact_size=sizes).size == 5000 + 3 * one
     assert estimate([entry], [sample], trained=entry.trainings, artefact_size=sizes).size == 5000
     (runtime.home / "artefacts" / "classifier" / "bad.safetensors").write_bytes(b"\xff" * 40)

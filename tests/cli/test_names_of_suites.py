@@ -1,5 +1,6 @@
 """Suites and records by any of their names, and what is said of settings named otherwise."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fedbench.bench.records import Record, write_record
 from fedbench.cli.hints import check_place, option_hint
 from fedbench.cli.lookup import find_record, find_suite, find_suite_file
 from fedbench.cli.main import app
+from fedbench.cli.suites import suites
 from fedbench.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -53,10 +55,19 @@ def test_a_suite_file_is_found_by_what_was_swept_of_it(toy, tmp_path):
     assert find_suite_file("dense") == ROOT / "benchmarks" / "paper" / "dense.yaml"
     for word, message in (
         ("digits.yaml", f"no suite file {tmp_path}/digits.yaml; there is {ROOT}/benchmarks/digits"),
-        ("digitz", r"no suite file of 'digitz' \(did you mean 'digits'\?\)"),
+        ("digitz", r"no suite file of 'digitz' \(did you mean 'digits'\?\); `fedbench suites`"),
+        ("svhn_x", "'svhn_x'.*; near it: .*collabdm_svhn, dense_svhn.*`fedbench suites` lists the"),
     ):
         with pytest.raises(SettingsError, match=message):
             find_suite_file(word)
+
+
+def test_suites_are_listed_by_their_names_with_their_sizes(toy, capsys):
+    suites(as_json=True)
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert found["toy"]["file"] == str(Path("toy.yaml").absolute())
+    assert {"smoke", "quick", "standard", "paper"} <= set(found["digits"]["profiles"])
+    assert not any(each["faults"] for each in found.values())
 
 
 def test_a_record_is_found_by_file_id_and_suite(toy, tmp_path):
@@ -136,7 +147,7 @@ def test_a_new_suite_is_written_once_and_says_what_to_type(home, tmp_path, monke
     assert f"next       fedbench sweep {tmp_path}/mine.yaml --profile smoke" in said
     assert "left out   single_image: crops of a photograph" in said
     # A fresh home knows published boards.
-    assert "by records of other data" in said.split("\nquick")[1].splitlines()[0]
+    assert "scaled from other data or batch sizes" in said.split("\nquick")[1].splitlines()[0]
     assert not plan_path(home, "mine").exists()
     with pytest.raises(SettingsError, match=r"mine.yaml is there already.*--out FILE"):
         new_suite(path)

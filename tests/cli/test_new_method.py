@@ -18,7 +18,7 @@ from fedbench.bench.survey import survey
 from fedbench.cli.main import app
 from fedbench.errors import SettingsError
 from fedbench.plugins import load_plugin
-from fedbench.report.beside import apart, finished
+from fedbench.report.beside import beside
 from fedbench.testing import MethodProperties
 from fedbench.testing.methods import runs_of
 
@@ -103,12 +103,12 @@ def test_its_suite_stands_beside_the_published_board(call, tmp_path):
     ]
     load_plugin(str(file.with_suffix(".py")))
     order = read_order(file, tmp_path / "home", profile=None, seeds=3, overrides=(), wishes=())
-    published = {entry.cell_id for entry in finished(board)}
-    assert apart(order.plan, finished(board)) == []
+    met = beside(board, order.plan)
+    assert met.apart == 0
     mine = {name for name, each in order.cells.items() if each.cell.method.name != "fed_mean"}
     assert len(mine) == 24
-    assert mine <= published
-    looked = survey(tmp_path / "home", order.plan, held=published)  # as a dry run does
+    assert mine == met.same
+    looked = survey(tmp_path / "home", order.plan, given=met.records)  # as a dry run does
     assert {*looked.done} == mine
     assert len(looked.todo) == 12
 

@@ -6,11 +6,13 @@ import pytest
 from plugin_tables import forget_plugins
 from typer.testing import CliRunner
 
+from fedbench.bench.order import read_order
 from fedbench.bench.planfile import Entry, Plan, plan_path, write_plan
-from fedbench.bench.records import Record, write_record
+from fedbench.bench.records import Record, read_records, write_record
 from fedbench.cli.main import app
 from fedbench.cli.options import load_plugins
 from fedbench.errors import SettingsError
+from fedbench.report.beside import beside
 
 SUITE = """
 name: mine
@@ -71,16 +73,17 @@ def test_a_suite_names_its_plugins_from_its_own_folder(suite):
     assert load_plugins(None, suite) == [str(suite.parent / "own" / "mine.py")]
 
 
-def board_of(folder, **settings):
-    """Write a board of one good record."""
+def board_of(folder, cell_id="0123456789abcdef", **settings):
+    """Write a board of one good record, or one more to it."""
     cell = {
         "data": {"name": "digits", "train_size": 120, "test_size": 50},
+        "models": [{"name": "convnet", "width": 4, "depth": 2, "norm": "instance"}],
         "method": {"name": "local", "preset": None},
         "seed": 0,
         **settings,
     }
     record = Record(
-        cell_id="0123456789abcdef",
+        cell_id=cell_id,
         status="ok",
         suite="toy",
         settings=cell,
@@ -91,16 +94,36 @@ def board_of(folder, **settings):
         ledger=LEDGER,
     )
     write_record(folder / "records" / f"{record.cell_id}.json", record)
-    write_plan(folder / "plan.json", Plan("toy", "", "quick", (Entry(record.cell_id, None, cell),)))
+    cells = tuple(Entry(r.cell_id, None, r.settings) for _, r in read_records(folder / "records"))
+    write_plan(folder / "plan.json", Plan("toy", "", "quick", cells))
     return folder
 
 
-def test_a_dry_run_beside_a_board_warns_of_what_keeps_them_apart(suite, tmp_path, home):
+def test_a_board_without_a_common_block_is_refused_before_anything_runs(suite, tmp_path, home):
     board = board_of(tmp_path / "boards" / "toy", partition={"scheme": "iid", "clients": 5})
     words = ("sweep", suite, "--beside", board, "--dry-run", "--device", "cpu", "--workers", "1")
+    nearest = r"(?s)no cell of suite 'mine'.*nearest block, digits · iid · K=5.*clients=2, 5 there"
+    for asked in (words, [word for word in words if word != "--dry-run"]):
+        with pytest.raises(SettingsError, match=nearest):
+            call(*asked)
+    assert not plan_path(home, "mine").exists()
+
+
+def test_a_dry_run_beside_a_board_says_who_meets_whom_and_what_is_reused(suite, tmp_path, home):
+    load_plugins(None, suite)
+    order = read_order(suite, home, profile=None, seeds=None, overrides=(), wishes=())
+    (own,) = order.plan.cells
+    board = board_of(tmp_path / "boards" / "toy", own.cell_id, **own.settings)
+    board_of(board, **{**own.settings, "method": {"name": "local", "preset": None}})
+    found = beside(board, order.plan)
+    assert [(each.cells, each.rows, each.records) for each in found.meetings] == [(1, 1, 1)]
+    assert (found.apart, found.same) == (0, {own.cell_id})
+    words = ("sweep", suite, "--beside", board, "--dry-run", "--device", "cpu", "--workers", "1")
     told = " ".join(call(*words).split())
-    assert "no cell of this suite can be compared" in told
-    assert "partition.clients=2, 5 there" in told
+    assert "cells 1: 1 done, 0 left" in told
+    assert f"beside {board}: 1 row of 1 record beside 1 cell of this suite, in 1 block" in told
+    assert "iid · K=2 · convnet-w4-d2-instance: 1 row beside 1 cell" in told
+    assert "reused 1 cell of this suite that the board has" in told
     assert not plan_path(home, "mine").exists()
 
 

@@ -71,7 +71,7 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(suite, home):
     assert "1 × random_real needs a budget" in said
     assert "1 × excluded: seen it" in said
     assert "2 client trainings from the common start, 2 of them shared" in said
-    assert "unknown: no record is like the 2 cells" in said
+    assert re.search(r"about .* with .*, roughly: .* to .*, scaled from other .* \(2 cells\)", said)
     assert not (home / "toy").exists()
 
 
@@ -88,7 +88,8 @@ def test_only_computes_a_part_and_the_rest_stays_in_plan_and_status(suite, home)
     found = json.loads(call("status", "toy", "--json"))
     assert (len(found["done"]), len(found["left"]), found["failed"]) == (1, 1, [])
     assert found["trainings"]["to_do"] == 0
-    assert found["estimate"]["cells_unknown"] == 1
+    assert found["estimate"]["cells_unknown"] == 0
+    assert found["estimate"]["scaled_from"] == {"other methods on these data": 1}
 
 
 def test_a_time_limit_begins_no_cell_after_it_and_is_no_failure(suite, home, monkeypatch):

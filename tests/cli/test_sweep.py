@@ -114,6 +114,7 @@ def test_a_gpu_each_or_the_device_that_was_named(monkeypatch):
         (0, Estimate({"a": 1.0}, memory=2**30), 8),
         (0, Estimate({"a": 1.0}, memory=30 * 2**30), 4),
         (0, Estimate({"a": 1.0, "b": None}, memory=2**30), 8),
+        (0, Estimate({"a": 1.0}, memory=2**30, scaled={"a": "other networks"}), 8),
         (3, Estimate({"a": 1.0}, memory=2**30), 3),
     ],
 )
@@ -258,6 +259,7 @@ def test_a_terminal_shows_every_worker_what_is_left_and_when(terminal):
         seen = terminal.getvalue()
         assert "cells: 0 done, 3 left" in seen
         assert "local seed 0 · client 1" in seen
+        assert seen.count("for 0 s") >= 2
         assert "fedavg seed 0 · round 2/10 · client 3" in seen
         assert "~4 min left" in seen
         terminal.truncate(0)
@@ -277,7 +279,21 @@ def test_plain_lines_say_what_is_left_and_when(monkeypatch):
     )
     eta = Eta({"a": 60.0, "b": 240.0}, {"a": "local", "b": "fedavg"}, 1)
     display = SweepDisplay({"a": "one", "b": "two"}, eta, 2)
+    clock = [100.0]
+    monkeypatch.setattr("fedbench.cli.progress.time.monotonic", lambda: clock[0])
+    display._start = clock[0]
+    for seconds in (0, 1, 30, 31, 61, 119, 123):  # a line after 30, 60 and 120 seconds
+        clock[0] = 100.0 + seconds
+        display.event(Event(0, "a", 2, 10, "client 3", 4, 20))
+    display.event(Event(1, "b", 0, 0, "", 0, 0))
     display.finished(made("a", wall_seconds=90.0, waiting_seconds=30.0))
     display.finished(made("b", "failed"))
-    assert lines[0] == "[1/2] one: no accuracy (90.0 s; 0 s so far; 1 left, about 4 min)"
-    assert lines[1] == "[2/2] two: FAILED: why (0.0 s; 0 s so far, 1 failed; 0 left)"
+    assert lines == [
+        "begins one (a)",
+        "in hand one: round 2/10 · client 3, epoch 4/20; for 30 s",
+        "in hand one: round 2/10 · client 3, epoch 4/20; for 61 s",
+        "in hand one: round 2/10 · client 3, epoch 4/20; for 2 min",
+        "begins two (b; also in hand: one)",
+        "[1/2] one: no accuracy (90.0 s; 2 min so far; 1 left, about 4 min)",
+        "[2/2] two: FAILED: why (0.0 s; 2 min so far, 1 failed; 0 left)",
+    ]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_records import CONVNET, RESNET, record
 
-from fedbench.report import columns, tables
+from fedbench.report import columns, paired, tables
 from fedbench.report.frame import blocks, rows
 
 
@@ -174,7 +174,7 @@ def labels(found):
 
 
 def test_a_label_has_the_method_settings_that_vary():
-    mus = rows(record("fedprox", options={"mu": mu, "rounds": 10}) for mu in (0.1, 0.001, 1.0))
+    mus = rows(record("fedprox", options={"mu": mu, "rounds": 20}) for mu in (0.1, 0.001, 1.0))
     assert labels(mus) == ["fedprox (mu=0.001)", "fedprox (mu=0.1)", "fedprox (mu=1)"]
     assert {row.values["settings"] for row in mus} == {"mu=0.001", "mu=0.1", "mu=1"}
     presets = rows(
@@ -184,12 +184,22 @@ def test_a_label_has_the_method_settings_that_vary():
             record("fedavg", preset="one_shot", options={"rounds": 1, "epochs": 5}),
         ]
     )
-    assert labels(presets) == ["fedavg", "fedavg (one_shot)", "fedavg (one_shot*, epochs=5)"]
+    assert labels(presets) == ["fedavg (one_shot)", "fedavg (one_shot*, epochs=5)", "fedavg*"]
+
+
+def test_a_star_behind_a_method_says_that_a_setting_is_not_its_default():
+    cut = rows(record("fedprox", options={"mu": mu, "rounds": 10}) for mu in (0.1, 1.0))
+    assert labels(cut) == ["fedprox* (mu=0.1)", "fedprox* (mu=1)"]
+    assert tables.overridden(cut)[0] == ("fedprox* (mu=0.1)", "mu=0.1 (0.01), rounds=10 (20)")
+    said = rows(record("fedprox", options={"mu": mu, "rounds": 20}) for mu in (0.1, 1.0))
+    assert tables.overridden(said) == []  # what the names say already
+    assert {row.values["overrides"] for row in said} == {"mu=0.1 (0.01)", "mu=1 (0.01)"}
+    assert paired.reference(cut, "fedprox (mu=1)") is cut[1]
 
 
 def test_what_varies_between_blocks_alone_is_in_no_label():
     found = rows(record("fedprox", beta=beta, options={"mu": beta}) for beta in (0.1, 0.5))
-    assert labels(found) == ["fedprox", "fedprox"]
+    assert labels(found) == ["fedprox*", "fedprox*"]
     assert {row.values["settings"] for row in found} == {None}
 
 

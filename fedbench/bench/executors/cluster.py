@@ -233,7 +233,7 @@ class _Sweep:
         """Tell what the heartbeats of the cells in hand say."""
         slots = {entry.cell_id: slot for slot, entry in self._flying.values()}
         for beat in in_hand(self._job.runtime.home / self._job.suite):
-            if beat.cell_id in slots and beat.stage:
+            if beat.cell_id in slots:
                 at = beat.round, beat.rounds, beat.stage, beat.done, beat.total
                 on_event(Event(slots[beat.cell_id], beat.cell_id, *at))
 

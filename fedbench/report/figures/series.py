@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fedbench.bench.about import STAR, method_label
 from fedbench.bench.records import Record
 from fedbench.report import labels
 from fedbench.report.board import Board
 from fedbench.report.figures.style import Look, looks
-from fedbench.report.frame import Row, Value
+from fedbench.report.frame import Row, Value, joined_labels
 
 #: What tells one series from another.
 Key = tuple[tuple[str, str | int | float], ...]
@@ -46,13 +47,13 @@ class Cast:
             own = str(row.values["preset_label"] or "").split("+")
             self._presets.setdefault(self.key(row), set()).update(own)
         for row in board.views:
-            preset = self._preset(row).replace("*", "")  # a preset and its variants are told apart
+            preset = self._preset(row).replace(STAR, "")  # a preset and its variants are told apart
             named.setdefault((str(row.values["method"]), preset), []).append(row)
         self._looks: dict[Key, Look] = {}
         self._place(named)
 
     def _preset(self, row: Row) -> str:
-        return "+".join(sorted(self._presets[self.key(row)] - {""}))
+        return joined_labels(self._presets[self.key(row)] - {""}) or ""
 
     def key(self, row: Row) -> Key:
         """Return what a row shares with those that are points of the same series."""
@@ -70,7 +71,9 @@ class Cast:
             for own, row in {self.key(row): row for row in members}.items():
                 said = dict(item for item in own if item not in usual)
                 written = labels.written(said, telling)
-                label = labels.method_label(method, self._preset(row) or None, written)
+                shown = [name for name in telling if name in said]
+                preset = labels.starred(self._preset(row) or None, row.overridden, shown)
+                label = method_label(method, preset, written)
                 found.append((method, label, row.control, own))
         found.sort(key=lambda series: (series[2], labels.natural(series[1]), str(series[3])))
         given = looks((method, label, control) for method, label, control, _ in found)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from fedbench.bench.about import STAR, method_label
 from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
 from fedbench.report.columns import accuracy, count
@@ -139,7 +140,7 @@ def beside(found: Comparison) -> Beside:
     gap = found.difference
     return Beside(
         found,
-        labels.method_label(number.method, number.preset, ()),
+        method_label(number.method, number.preset),
         accuracy(number.accuracy, number.std),
         tables.accuracy_of(row) if row is not None else "",
         "" if gap is None else signless_zero(f"{100 * gap:+.2f}"),
@@ -159,8 +160,8 @@ def without_result(board: Board, records: str) -> list[Gap]:
     settings = {entry.cell_id: labels.flatten(entry.settings) for entry in board.plan.cells}
     differing = _differing(settings[line["cell_id"]] for line in lines)
     for line in lines:
-        preset = line["preset"] + ("*" if line["overrides"] else "")
-        name = labels.method_label(line["method"], preset or None, ())
+        preset = line["preset"] + (STAR if line["overrides"] else "")
+        name = method_label(line["method"], preset or None)
         reason = line["reason"] or "not computed yet"
         gap = found.setdefault((line["status"], name, reason), Gap(line["status"], name, reason))
         own = labels.written(settings[line["cell_id"]], differing[line["method"]])

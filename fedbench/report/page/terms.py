@@ -15,8 +15,8 @@ TERMS = {
     "ipc": "Images per class, a budget in short: ipc × classes × height × width pixels.",
     "preset": "Named settings of a method: reference does what the released code does, fedbench is "
     "what we recommend.",
-    "preset*": "The suite overrides settings of the preset; the row's details name them, each with "
-    "the preset's value.",
+    "preset*, method*": "The suite overrides settings of the preset, or of a method without one; "
+    "the row's details name them, each with the preset's value or the method's default.",
     "profile": "Size of a suite: smoke, quick, standard or paper.",
     "worst client": "Smallest accuracy of the final model over the clients' own label mixes. Of "
     "local, whose models stay at their clients, each is measured on its own mix instead, which is "
