@@ -120,11 +120,16 @@ def in_words(found: Overrides) -> str:
 
 
 def text(value: object) -> str:
-    """Return a setting as people write it: a number as short as it can be, nothing as none."""
+    """Return a setting as people write it.
+
+    A number is as short as it can be, nothing is ``none``, and several are ``invert+tint+blur``.
+    """
     if isinstance(value, str):
         return value
     if value is None:
         return "none"
+    if isinstance(value, list | tuple) and not any(isinstance(e, list | dict) for e in value):
+        return "+".join(map(text, value)) or "none"
     short = f"{value:g}" if isinstance(value, float) else ""
     return short if short and float(short) == value else json.dumps(value, separators=(",", ":"))
 

@@ -10,10 +10,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
-from fedbench.bench.about import STAR, method_label, preset_label
+from fedbench.bench.about import STAR, method_label, preset_label, text
 from fedbench.bench.completed import completed
 
 Flat = dict[str, str | int | float]
@@ -250,7 +251,8 @@ def _short(name: str) -> str:
 
 
 def _text(value: str | int | float) -> str:
-    """Write a number as short as it can be without becoming another one."""
-    if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"
-    return str(value)
+    """Write a number as short as it can be without becoming another one, and lists with ``+``."""
+    if isinstance(value, str) and value.startswith("["):
+        with suppress(ValueError):  # a name may begin so
+            return text(json.loads(value))
+    return text(value)

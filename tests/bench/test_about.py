@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.bench.about import about, in_words, method_label, overrides, preset_label
+from fedbench.bench.about import about, in_words, method_label, overrides, preset_label, text
 from fedbench.bench.cell import said_of
 from fedbench.bench.facts import paper
 from fedbench.config import parse
@@ -101,3 +101,20 @@ def test_a_plugin_speaks_for_itself(plugin):
 
 if __name__ == "__main__":
     FILE.write_text(json.dumps(builtin(), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (["invert", "tint"], "invert+tint"),
+        ((5, 0.5), "5+0.5"),
+        ([], "none"),
+        (None, "none"),
+        (1e-05, "1e-05"),
+        (1 / 3, str(1 / 3)),
+        (True, "true"),
+        ({"clusters": 10}, '{"clusters":10}'),
+    ],
+)
+def test_settings_are_written_as_people_write_them(value, written):
+    assert text(value) == written

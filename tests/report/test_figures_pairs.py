@@ -118,3 +118,10 @@ def test_nothing_is_usual_of_two_settings_or_where_some_lack_it():
     names = ("method.a", "method.b", "method.c")
     three = [*({**dict.fromkeys(names, 1), name: 2} for name in names), {"method.a": 1}]
     assert labels.usual(three, names) == {"method.a": 1}
+
+
+def test_several_values_are_written_as_people_write_them():
+    split = {"scheme": "iid", "clients": 3, "domains": ["invert", "tint", "blur"]}
+    flat = labels.flatten({"method": {"name": "local"}, "partition": split})
+    assert labels.scheme_parameters(flat) == ["domains=invert+tint+blur"]
+    assert labels.written({"method.note": "[as it is"}, ["method.note"]) == ["note=[as it is"]
