@@ -1,4 +1,4 @@
-"""What a stage's commit costs, beside the stage.
+"""What a stage's commit and a cell's log cost, beside stage and cell.
 
 Run ``python benchmarks/speed/journal.py``; it asserts nothing.
 """
@@ -16,7 +16,11 @@ import torch
 from timing import Row, report
 from torch import nn
 
+from fedbench.bench.logs import CellLog
+from fedbench.bench.running import Heartbeat
+from fedbench.config import parse
 from fedbench.federation import journal as journals
+from fedbench.federation.context import Progress
 from fedbench.federation.journal import Journal
 from fedbench.federation.ledger import Clock, Ledger
 from fedbench.federation.stages import stages
@@ -53,6 +57,20 @@ def commits(net: nn.Module, folder: Path, repeats: int, curve: int) -> list[floa
     return seconds
 
 
+def logs(folder: Path, repeats: int) -> list[float]:
+    """Return the milliseconds of each log with its heartbeat, of a cell of five rounds."""
+    seconds, cell = [], parse({"data": {"name": "digits"}, "method": "local"})
+    for number in range(repeats):
+        began = time.perf_counter()
+        log, beat = (folder / f"{number}.{end}" for end in ("log", "json"))
+        with CellLog(log, capture=True) as diary, Heartbeat(beat):
+            diary.begin(cell, "speed", "cpu", 1)
+            for round in range(5):
+                diary.show(Progress(round, 5, "client 0", 0, 1))
+        seconds.append(1000 * (time.perf_counter() - began))
+    return seconds
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -69,6 +87,9 @@ def main() -> None:
             value = statistics.median(commits(net, Path(folder), options.repeats, curve))
         title = f"commit of {name} with Adam ({megabytes:.0f} MB), {curve} points of curves"
         rows.append(Row(title, value / 10, "%", "2 % of a stage of one second, small networks"))
+    with tempfile.TemporaryDirectory() as folder:
+        value = statistics.median(logs(Path(folder), options.repeats))
+    rows.append(Row("log and heartbeat of five rounds", value / 10, "%", "of a cell of one second"))
     report("What a stage's commit costs of a stage of one second", rows, options.json)
 
 

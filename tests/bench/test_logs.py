@@ -4,8 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
-from dataclasses import replace
 
 import pytest
 
@@ -124,18 +122,3 @@ def test_a_log_that_cannot_be_written_is_a_clear_error(tmp_path):
     with pytest.raises(UnwritableError), CellLog(tmp_path / "logs" / "x.log", capture=True):
         pass
     print("standard output is as it was")
-
-
-def test_a_log_costs_next_to_nothing(tmp_path, tiny, runtime):
-    from fedbench.bench.running import Heartbeat
-
-    cell, means = tiny("local"), replace(runtime, capture=True)
-    start = time.perf_counter()
-    for number in range(20):
-        place = tmp_path / f"{number}.log"
-        with CellLog(place, capture=means.capture) as diary, Heartbeat(tmp_path / f"{number}.json"):
-            diary.begin(cell, "test", "cpu", 1)
-            for round in range(5):
-                diary.show(Progress(round, 5, "client 0", 0, 1))
-    # 1 ms each on an idle core; the bound is for one that eight share.
-    assert (time.perf_counter() - start) / 20 < 0.05

@@ -37,7 +37,7 @@ def suite(**where):
     """Make a sweep with all kinds of rows to compare with."""
     return [
         *swept(**where),
-        *swept((400,), "local_dm", **where),
+        record("local_dm", accuracy=0.1, options={"iterations": 400}, **where),
         *swept((100,), options={"expand": 2}, **where),
         record("random_real", accuracy=0.3, **where),
         record("centralised", accuracy=0.9, **{**where, "budget": None}),
