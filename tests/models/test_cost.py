@@ -14,9 +14,8 @@ def test_convolutions_and_linear_layers_are_counted():
 
 
 def test_grouped_convolutions_count_what_they_connect():
-    wide, narrow = (
-        multiplications(Model(name=name), channels=3, size=32) for name in ("resnet18", "mobilenet_v2")
-    )
+    names = ("resnet18", "mobilenet_v2")
+    wide, narrow = (multiplications(Model(name=name), channels=3, size=32) for name in names)
     assert wide > 5 * narrow
 
 
