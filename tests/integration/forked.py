@@ -73,9 +73,9 @@ class Command:
         self.process.join(seconds)
         return self.process.exitcode is not None
 
-    def complete(self):
-        """Wait for its end, which has to be a good one, and return its seconds."""
-        assert self.wait(), f"still running after two minutes: {self.said}"
+    def complete(self, seconds=300.0):
+        """Wait so long for its end, which has to be a good one, and return its seconds."""
+        assert self.wait(seconds), f"still running after {seconds} s: {self.said}"
         assert self.process.exitcode == 0, self.said
         return time.monotonic() - self.start
 
