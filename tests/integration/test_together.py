@@ -23,7 +23,7 @@ def in_the_middle(folder, process):
     raise AssertionError(process.said)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_each_cell_is_computed_once(calm, tmp_path):
     undisturbed, path, _ = calm
     sweeps = [Sweep(path, tmp_path, workers=1) for _ in range(2)]
@@ -41,7 +41,7 @@ def test_each_cell_is_computed_once(calm, tmp_path):
     assert len(hosts) == 2, "one of the two has waited for the other"
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_the_cell_of_a_killed_sweep_is_taken_over(calm, tmp_path):
     undisturbed, path, _ = calm
     folder = tmp_path / "storm"
