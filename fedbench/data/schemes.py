@@ -129,6 +129,10 @@ class DirichletPerClient(Skewed):
     """Spread of log-normal client sizes; 0 makes them equal."""
     filling: Literal["in_turn", "interleaved"] = "in_turn"  # Flower; Co-Boosting interleaves
     """Client after client, or the next image to a random client."""
+    legacy_seed: int | None = Field(None, ge=0, lt=2**32)  # fedbench: a split for each cell's seed
+    """Draw by the generators of Flower's `create_lda_partitions` with this seed, whatever the
+    cell's seed: all seeds share one partition. With 42 and 84 and 20 clients these are the splits
+    of CIFAR-10 in the logs of the single shared image."""
 
 
 class DirichletGroups(ClassWise):

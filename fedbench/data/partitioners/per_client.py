@@ -29,20 +29,15 @@ Mix = npt.NDArray[np.float64]
 
 
 def dirichlet_per_client(
-    labels: np.ndarray,
-    settings: DirichletPerClient,
-    rng: Rng,
-    classes: int,
-    mix_rng: Rng | None = None,
+    labels: np.ndarray, settings: DirichletPerClient, rng: Rng, classes: int
 ) -> list[Indices]:
     """Fill every client by its own class mix; sizes differ by one at most if sigma is 0.
 
     Args:
         labels: (N,) labels in [0, classes).
-        settings: Uses ``clients``, ``beta``, ``sigma`` and ``filling``.
-        rng: Generator of the permutation and the filling.
+        settings: Uses ``clients``, ``beta``, ``sigma``, ``filling`` and ``legacy_seed``.
+        rng: Generator of everything; unused with a ``legacy_seed``.
         classes: Number of classes, C.
-        mix_rng: Generator of the class mixes, where it is another one, as in Flower.
 
     Returns:
         K arrays of indices.
@@ -50,10 +45,13 @@ def dirichlet_per_client(
     Raises:
         PartitionError: beta is too small for the generator's floating point.
     """
+    mix_rng = rng
+    if settings.legacy_seed is not None:  # as in Flower, the mixes come from another generator
+        rng = np.random.RandomState(settings.legacy_seed)
+        mix_rng = np.random.default_rng(settings.legacy_seed)
     order = rng.permutation(len(labels)).astype(np.int64)
     pools = [order[pool] for pool in class_pools(labels[order], classes)]
-    concentration = np.full(classes, settings.beta)
-    mixes = (rng if mix_rng is None else mix_rng).dirichlet(concentration, size=settings.clients)
+    mixes = mix_rng.dirichlet(np.full(classes, settings.beta), size=settings.clients)
     if not np.isfinite(mixes).all():
         raise PartitionError(
             f"dirichlet_per_client: beta={settings.beta:g} is too small to draw "
