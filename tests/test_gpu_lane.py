@@ -9,6 +9,7 @@ import zipfile
 from itertools import pairwise
 from pathlib import Path
 
+import needs
 import prepare
 import pytest
 import results
@@ -153,12 +154,12 @@ def test_data_that_is_not_there_is_named(tmp_path):
             list(prepare.data_files([name], tmp_path))
 
 
-def wheel(folder):
+def wheel(folder, name="lanetoy"):
     """Write a wheel of one module and return its path."""
-    path, about = folder / "lanetoy-1.0-py3-none-any.whl", "lanetoy-1.0.dist-info"
+    path, about = folder / f"{name}-1.0-py3-none-any.whl", f"{name}-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as file:
-        file.writestr("lanetoy.py", "ANSWER = 42\n")
-        file.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: lanetoy\nVersion: 1.0\n")
+        file.writestr(f"{name}.py", "ANSWER = 42\n")
+        file.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         file.writestr(
             f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
@@ -168,12 +169,22 @@ def wheel(folder):
 
 def test_wheels_are_installed_beside_the_machines_own(tmp_path):
     store = tmp_path / "store"
-    packed = wheel(tmp_path)
-    pack([("wheels", packed.name, packed)], tmp_path / "loads", limit=10**6, facts=FACTS)
+    packed = [wheel(tmp_path), wheel(tmp_path, "packaging")]
+    files = [("wheels", path.name, path) for path in packed]
+    pack(files, tmp_path / "loads", limit=10**6, facts=FACTS)
     words = [str(LANE / "run.py"), "--loads", str(tmp_path / "loads"), "--store", str(store)]
     said = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
-    assert "wheels: 1 of 1 files have arrived" in said.stdout
+    assert "wheels: 2 of 2 files have arrived" in said.stdout
     assert (store / "packed" / "site" / "lanetoy.py").read_text() == "ANSWER = 42\n"
+    # What the machine has is not hidden by another version of it.
+    assert not (store / "packed" / "site" / "packaging.py").exists()
+
+
+def test_what_is_too_old_for_us_is_replaced(monkeypatch):
+    monkeypatch.setattr(needs, "requirements", lambda: ["packaging>=9999", "pytest>=1"])
+    assert run.lacking("packaging-1.0-py3-none-any.whl")
+    assert not run.lacking("pytest-1.0-py3-none-any.whl")
+    assert run.lacking("no_such_package-1.0-py3-none-any.whl")
 
 
 def test_the_commit_is_named_only_where_the_code_is_that_commits(tmp_path, monkeypatch):
@@ -269,8 +280,17 @@ def test_records_are_packed_and_restored_without_overwriting(tmp_path):
         path.write_text(text)
     (other / "s" / "records").mkdir(parents=True)
     (other / "s" / "records" / "a.json").write_text("newer")
+    kept = home / "s" / "scratch" / "b" / "kept"
+    kept.mkdir(parents=True)
+    (kept / "000000").write_bytes(b"in hand")
+    large = home / "s" / "scratch" / "c"
+    large.mkdir()
+    with (large / "state").open("wb") as file:
+        file.truncate(13 << 20)
     results.keep_records(home, tmp_path / "records.tar.gz")
-    assert results.restore_records(tmp_path / "records.tar.gz", other) == 1
+    assert results.restore_records(tmp_path / "records.tar.gz", other) == 2
+    assert (other / "s" / "scratch" / "b" / "kept" / "000000").read_bytes() == b"in hand"
+    assert not (other / "s" / "scratch" / "c").exists()
     assert (other / "s" / "plan.json").read_text() == "plan"
     assert (other / "s" / "records" / "a.json").read_text() == "newer"
 

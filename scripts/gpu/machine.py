@@ -11,25 +11,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 
-from needs import requirements
-
-
-def unmet() -> Iterator[str]:
-    """Yield what is missing or of another version, in words."""
-    from packaging.requirements import Requirement
-
-    for text in requirements():
-        wanted = Requirement(text)
-        try:
-            found = version(wanted.name)
-        except PackageNotFoundError:
-            yield f"{wanted} is not installed"
-            continue
-        if not wanted.specifier.contains(found, prereleases=True):
-            yield f"{wanted} is wanted, {found} is installed"
+from needs import unmet
 
 
 def main() -> None:
@@ -53,7 +36,12 @@ def main() -> None:
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "commit": os.environ.get("FEDBENCH_COMMIT"),
-        "unmet": list(unmet()),
+        "unmet": [
+            f"{wanted} is not installed"
+            if found is None
+            else f"{wanted} is wanted, {found} is there"
+            for wanted, found in unmet()
+        ],
     }
     print(json.dumps(facts), flush=True)
 

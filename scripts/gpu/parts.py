@@ -133,7 +133,8 @@ def _tests(means: Means, name: str, folder: str, mark: str, few: str) -> Step:
     some = (f"{mark} and not slow", "-k", few) if means.toy else (mark,)
     return Step(
         name,
-        (sys.executable, "-m", "pytest", "-m", *some, "--device", means.device,
+        # Verbose: where the time is over, the log has what was found until then.
+        (sys.executable, "-m", "pytest", "-vv", "-m", *some, "--device", means.device,
          "-p", "no:cacheprovider", "--junitxml", str(means.work / f"{name}.xml"), folder),
     )  # fmt: skip
 

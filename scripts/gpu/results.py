@@ -15,6 +15,8 @@ from steps import Outcome
 RECORDS = "records.tar.gz"
 #: Of a suite's folder, what is needed to report and publish it elsewhere.
 _KEPT = ("plan.json", "records/*.json", "records/*.failed", "report/published.csv")
+#: Bytes of what unfinished cells have kept that travel as well, so that another card goes on there.
+_IN_HAND = 12 << 20
 Json = dict[str, Any]
 
 
@@ -81,13 +83,26 @@ def cells(home: Path) -> Iterator[Json]:
 
 
 def keep_records(home: Path, archive: Path) -> None:
-    """Pack the records of all suites below a home."""
+    """Pack the records of all suites below a home, and of cells in hand what they have kept.
+
+    The smallest of these go first, as long as they fit.
+    """
     part = archive.with_name(f".{archive.name}.part")
     with tarfile.open(part, "w:gz") as tar:
         for pattern in _KEPT:
             for path in sorted(home.glob(f"*/{pattern}")):
                 tar.add(path, path.relative_to(home).as_posix())
+        room = _IN_HAND
+        for size, folder in sorted((_bytes(path), path) for path in home.glob("*/scratch/*")):
+            room -= size
+            if room >= 0:
+                tar.add(folder, folder.relative_to(home).as_posix())
     part.rename(archive)
+
+
+def _bytes(folder: Path) -> int:
+    """Return the size of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def restore_records(archive: Path, home: Path) -> int:

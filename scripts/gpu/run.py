@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from needs import ROOT
+from needs import ROOT, installed, name_of, unmet
 from pack import Manifest, missing, place, tree_digest, unpack
 from parts import Means, parts
 from results import Json, collect, lines, restore_records
@@ -41,6 +41,9 @@ def default_store() -> Path:
 def install(manifest: Manifest, store: Path) -> None:
     """Install the wheels that have arrived, each group once, into the store's own folder.
 
+    What the machine has stays, in its version, unless ours asks for another one: its packages were
+    installed together, and one that is hidden by a newer one may break others.
+
     Raises:
         CalledProcessError: pip refuses one.
     """
@@ -48,14 +51,21 @@ def install(manifest: Manifest, store: Path) -> None:
         items, done = manifest.group(group), store / f"{group}.installed"
         if not items or done.exists() or missing(store, items):
             continue
-        wheels = [str(place(store, item)) for item in items]
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-             "--root-user-action=ignore", "--no-index", "--no-deps", "--no-cache-dir",
-             "--no-compile", "--upgrade", "--target", str(store / "site"), *wheels],
-            check=True,
-        )  # fmt: skip
+        wheels = [str(place(store, item)) for item in items if lacking(item.name)]
+        if wheels:
+            subprocess.run(
+                [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+                 "--root-user-action=ignore", "--no-index", "--no-deps", "--no-cache-dir",
+                 "--no-compile", "--upgrade", "--target", str(store / "site"), *wheels],
+                check=True,
+            )  # fmt: skip
         done.touch()
+
+
+def lacking(wheel: str) -> bool:
+    """Return whether this machine's Python lacks a wheel's package, or has too old a one for us."""
+    name = name_of(wheel.partition("-")[0])
+    return installed(name) is None or any(name_of(wanted) == name for wanted, _ in unmet())
 
 
 def arrived(manifest: Manifest, store: Path) -> dict[str, tuple[int, int]]:
