@@ -103,6 +103,25 @@ def test_evidence_is_the_paired_difference_over_shared_seeds():
     assert f"{100 * sum(gaps) / 3:+.2f} ± " in line
 
 
+def test_evidence_beside_a_published_number_says_both_and_the_difference():
+    each = comparison(
+        kind="published", board="shards_fedavg", where={"partition.shards": 5},
+        one={"method": "fedavg"}, published="10 nodes, 5 shards each, 20 rounds of 2 epochs",
+    )  # fmt: skip
+    (ours,) = {
+        record.metrics["accuracy"]
+        for group in groups()
+        if group.board == "shards_fedavg" and group.facts["partition.shards"] == "5"
+        for record in group.records
+    }
+    line = evidence.block([each], groups(), "")
+    wanted = f"{100 * ours:.2f} (n 1), published 66.26 (n 3): {100 * ours - 66.26:+.2f} points"
+    assert wanted in line
+    unknown = each.model_copy(update={"published": "10 nodes"})
+    with pytest.raises(SettingsError, match="0 published numbers"):
+        evidence.block([unknown], groups(), "")
+
+
 def test_evidence_that_means_several_rows_is_refused():
     with pytest.raises(SettingsError, match="2 rows answer"):
         evidence.block([comparison(other={"method": "centralised"})], groups(), "")

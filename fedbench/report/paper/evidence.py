@@ -18,15 +18,16 @@ from fedbench.report.columns import size
 from fedbench.report.markdown import escape_markdown
 from fedbench.report.paper.pool import Group, fits
 from fedbench.report.paper.spec import Query
+from fedbench.report.published import Published, read_published
 from fedbench.settings import Settings, validate
 
 
 class Comparison(Settings):
     """Two rows of one board, over their shared seeds."""
 
-    kind: Literal["accuracy", "bytes", "classes", "held"]
+    kind: Literal["accuracy", "bytes", "classes", "held", "published"]
     """The paired difference of accuracies; bytes that a client sends; classes that it holds;
-    accuracy on the classes that clients hold and on the others."""
+    accuracy on the classes that clients hold and on the others; accuracy beside a published one."""
     board: str
     """Where both rows are."""
     where: Query = Field(default_factory=dict)
@@ -34,7 +35,9 @@ class Comparison(Settings):
     one: Query
     """What the first row has."""
     other: Query = Field(default_factory=dict)
-    """What the second has; the last two kinds need none."""
+    """What the second has; only the first two kinds need one."""
+    published: str = ""
+    """The setting of the published number, as its file has it."""
     says: str
     """What is compared, in words."""
 
@@ -69,15 +72,17 @@ def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -
         up: Relative link from the document to the folder of boards, with a slash at its end.
 
     Raises:
-        SettingsError: A query finds no row or several.
+        SettingsError: A query finds no row or several, or no or several published numbers.
+        StoreError: Published numbers cannot be read.
     """
+    numbers = read_published()
     lines = ["| compared | on | found | records |", "| --- | --- | --- | --- |"]
     for each in comparisons:
         one = _only(each, each.one, groups)
         other = _only(each, each.other, groups) if each.kind in ("accuracy", "bytes") else None
         where = " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in each.where.items())
         board = f"[{each.board}]({up}{each.board}/table.md)"
-        found = _alone(each, one) if other is None else _found(each, one, other)
+        found = _alone(each, one, numbers) if other is None else _found(each, one, other)
         groups_of = [one] if other is None else [one, other]
         ids = [f"[{i[:6]}]({up}{each.board}/records/{i}.json)" for g in groups_of for i in g.ids]
         cells = [escape_markdown(each.says), f"{board} {escape_markdown(where)}".strip(), found]
@@ -117,8 +122,30 @@ def _bytes(group: Group) -> float:
     return statistics.fmean(float(r.ledger["bytes_up_per_client"]) for r in group.records)
 
 
-def _alone(each: Comparison, one: Group) -> str:
+def _alone(each: Comparison, one: Group, numbers: Sequence[Published]) -> str:
+    if each.kind == "published":
+        return _beside(each, one, numbers)
     return _classes(one) if each.kind == "classes" else _held(one)
+
+
+def _beside(each: Comparison, group: Group, numbers: Sequence[Published]) -> str:
+    """Say what a row reaches, what was published, and the difference."""
+    about = {(r.settings["method"]["name"], r.settings["data"]["name"]) for r in group.records}
+    found = [n for n in numbers if n.setting == each.published and (n.method, n.dataset) in about]
+    if len(found) != 1:
+        raise SettingsError(
+            f"{each.says}: {len(found)} published numbers of {about} have the setting "
+            f"{each.published!r}; there has to be one"
+        )
+    (number,) = found
+    values = list(_by_seed(group).values())
+    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    there = "" if number.n is None else f" (n {number.n})"
+    return (
+        f"{100 * statistics.fmean(values):.2f}{spread} (n {len(values)}), published "
+        f"{100 * number.accuracy:.2f}{there}: "
+        f"{100 * (statistics.fmean(values) - number.accuracy):+.2f} points"
+    )
 
 
 def _held(group: Group) -> str:
