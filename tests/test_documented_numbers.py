@@ -65,18 +65,23 @@ PAGES = {
 
 
 def accuracies(board):
-    """Return percentages by row, skew and seed; without β, by split and budget in its place."""
+    """Return percentages of quick runs by row, skew and seed; without β, by split and budget.
+
+    Settings that all of them share set them apart from other profiles only, and are left out.
+    """
     with (BOARDS / board / "runs.csv").open(encoding="utf-8") as file:
-        return {
-            (
-                run["method"],
-                run["preset"],
-                run["settings"],
-                run["beta"] or f"{run['partition']} {run['budget_pixels']}",
-                run["seed"],
-            ): 100 * float(run["accuracy"])
-            for run in csv.DictReader(file)
-        }
+        runs = [run for run in csv.DictReader(file) if run["profile"] == "quick"]
+    shared = set.intersection(*(set(run["settings"].split()) for run in runs))
+    return {
+        (
+            run["method"],
+            run["preset"],
+            " ".join(word for word in run["settings"].split() if word not in shared),
+            run["beta"] or f"{run['partition']} {run['budget_pixels']}",
+            run["seed"],
+        ): 100 * float(run["accuracy"])
+        for run in runs
+    }
 
 
 def differences(boards, skews, pairs):
