@@ -23,7 +23,7 @@ SWEEP = $(strip $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) 
 	$(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(WANDB)),--wandb))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate paper-tables docs test test-all lint type wheel check speed report clean-runs
+.PHONY: help setup bench $(addprefix bench-,$(SUITES)) validate paper-tables docs test test-all test-thorough lint type wheel check speed report clean-runs
 
 help: ## print this help
 	@printf 'make TARGET [NAME=value ...]\n\n'
@@ -74,9 +74,12 @@ report: $(STAMP) ## print the leaderboard of SUITE=digits again
 	$(BIN)/fedbench report $(or $(SUITE),digits)
 
 test: $(STAMP) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slow and not thorough'
 
-test-all: $(STAMP) ## run the tests, the slow ones too
+test-all: $(STAMP) ## run the tests, the slow ones too, as CI does
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m 'not thorough'
+
+test-thorough: $(STAMP) ## run every test in all variants
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(STAMP) ## check style

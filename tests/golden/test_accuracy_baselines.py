@@ -56,7 +56,14 @@ def compute(cell, cache, device="cpu"):
     return record
 
 
-@pytest.mark.parametrize(("method", "preset"), rows())
+def cases():
+    """Yield every row; those of presets other than the defaults are thorough."""
+    for method, preset in rows():
+        marks = [] if preset in (None, "fedbench") else [pytest.mark.thorough]
+        yield pytest.param(method, preset, marks=marks)
+
+
+@pytest.mark.parametrize(("method", "preset"), list(cases()))
 def test_a_method_reaches_what_it_reached(method, preset, cache, request):
     row = stored().get((method, preset))
     assert row is not None, f"{method} ({preset}) has no baseline: run `{WRITE} --only {method}`"

@@ -264,6 +264,7 @@ def test_a_lost_node_costs_only_what_it_had_in_hand(cluster, runtime, home, odd,
     assert [node for seed, node in starts() if seed == lost[0]][1] != victim.node_id
 
 
+@pytest.mark.thorough
 def test_two_drivers_compute_each_cell_once(home, odd, odd_cells, drive, cluster):
     plugin, starts = odd(
         "time.sleep(0.5)\n"
@@ -278,6 +279,7 @@ def test_two_drivers_compute_each_cell_once(home, odd, odd_cells, drive, cluster
     assert times == {**{str(seed): 1 for seed in range(8)}, "3": 2}
 
 
+@pytest.mark.thorough
 def test_a_driver_is_killed_and_the_same_command_goes_on(home, odd, odd_cells, drive, cluster):
     plugin, starts = odd("time.sleep(1.0)")
     cells = odd_cells(6)
@@ -315,6 +317,7 @@ def test_our_own_cluster_ends_with_the_sweep(home, odd, odd_cells, drive, short,
     assert not list(home.glob("test/running/*"))
 
 
+@pytest.mark.thorough
 def test_the_slurm_script_runs_a_sweep_and_leaves_nothing(tmp_path, home):
     tools, root = tmp_path / "tools", Path(__file__).parents[2]
     tools.mkdir()

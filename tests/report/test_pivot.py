@@ -93,7 +93,7 @@ def test_texts_agree():
 
 
 def test_report_writes_the_axes_that_are_asked_for(tmp_path, capsys):
-    make_report(str(BOARDS / "digits"), pivots=["beta"], out=tmp_path)
+    make_report(str(BOARDS / "dense"), pivots=["beta"], out=tmp_path)
     assert {path.name for path in tmp_path.glob("pivot-*")} == {
         "pivot-beta.md",
         "pivot-beta.tex",
@@ -101,5 +101,5 @@ def test_report_writes_the_axes_that_are_asked_for(tmp_path, capsys):
     }
     assert "by partition.beta" in capsys.readouterr().out
     assert '<h2 id="pivot-beta-title">By beta</h2>' in (tmp_path / "index.html").read_text()
-    make_report(str(BOARDS / "digits"), out=tmp_path)
+    make_report(str(BOARDS / "dense"), out=tmp_path)
     assert not list(tmp_path.glob("pivot-*"))
