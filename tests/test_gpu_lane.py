@@ -310,7 +310,7 @@ def test_the_card_runs_what_the_toy_runs(tmp_path):
     assert suites < {step.words[4] for step in real["paper"].steps}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_all_parts_run_on_a_cpu(tmp_path):
     out = tmp_path / "out"

@@ -82,7 +82,7 @@ def test_four_kills_leave_no_trace(tmp_path, cache):
     storm(tmp_path, cache, kills=4, seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_twenty_kills_leave_no_trace(tmp_path, cache):
     storm(tmp_path, cache, kills=20, seed=2)
