@@ -295,6 +295,19 @@ def test_records_are_packed_and_restored_without_overwriting(tmp_path):
     assert (other / "s" / "records" / "a.json").read_text() == "newer"
 
 
+def test_what_is_published_is_not_computed_again(tmp_path):
+    home = tmp_path / "home"
+    for name in ("a", "b"):
+        path = tmp_path / "boards" / "s" / "records" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("published")
+    (home / "s" / "records").mkdir(parents=True)
+    (home / "s" / "records" / "a.json").write_text("newer")
+    assert results.restore_published(tmp_path / "boards", ["s", "without"], home) == 1
+    assert (home / "s" / "records" / "a.json").read_text() == "newer"
+    assert (home / "s" / "records" / "b.json").read_text() == "published"
+
+
 def test_the_card_runs_what_the_toy_runs(tmp_path):
     """The same programs and benchmarks in both sizes; the paper's lines differ in size alone."""
     toy, real = (parts(Means("cpu", toy, tmp_path)) for toy in (True, False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -116,6 +117,28 @@ def restore_records(archive: Path, home: Path) -> int:
         for member in tar:
             if member.isfile() and not (home / member.name).exists():
                 tar.extract(member, home, filter="data")
+                count += 1
+    return count
+
+
+def restore_published(boards: Path, suites: Iterable[str], home: Path) -> int:
+    """Copy the records of published boards, except where there is a file already.
+
+    Args:
+        boards: The folder of all boards.
+        suites: Whose records are wanted, if they have a board.
+        home: Of the paper part's records.
+
+    Returns:
+        How many were copied.
+    """
+    count = 0
+    for suite in suites:
+        for source in sorted((boards / suite / "records").glob("*.json")):
+            target = home / suite / "records" / source.name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
                 count += 1
     return count
 

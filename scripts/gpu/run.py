@@ -23,8 +23,8 @@ from pathlib import Path
 
 from needs import ROOT, installed, name_of, unmet
 from pack import Manifest, missing, place, tree_digest, unpack
-from parts import Means, parts
-from results import Json, collect, lines, restore_records
+from parts import TABLE, Means, parts, read_table
+from results import Json, collect, lines, restore_published, restore_records
 from steps import Runner
 
 FOLDER = Path(__file__).resolve().parent
@@ -155,6 +155,10 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     if wish.resume is not None:
         print(f"{restore_records(wish.resume, home)} files of {wish.resume} restored")
+    if not wish.toy:
+        suites = {Path(line.suite).stem for line in read_table(TABLE)}
+        count = restore_published(ROOT / "leaderboards", sorted(suites), home)
+        print(f"{count} records of published boards are not computed again")
     around = environment(manifest, packed, home)
     facts = machine(wish.device, around)
     runner = Runner(wish.out / "log.txt", around, began + wish.limit)
