@@ -29,8 +29,8 @@ def pytest_addoption(parser):
     parser.addoption(
         "--kills",
         type=int,
-        default=4,
-        help="of the storm of tests/integration; twenty take five minutes (4)",
+        default=2,
+        help="of the storm of tests/integration; twenty take five minutes (2)",
     )
 
 
