@@ -35,6 +35,8 @@ class Guidance:
         cross_entropy: Weight of the cross entropy, at least 0; with 0 nobody is asked for it.
         batch_norm: Weight of the gap to BatchNorm's statistics, at least 0; with 0 no layer is
             heard.
+        layers: Whether that gap is summed over layers, or their mean, which weighs deep and shallow
+            classifiers alike.
         scale: Of every step.
         normalised: Bring each term's gradient, by image, to the length of one a pixel before it is
             weighed, and the step to the length of their sum times √(1-ᾱ); if not, take gradients
@@ -51,6 +53,7 @@ class Guidance:
 
     cross_entropy: float = 1.0
     batch_norm: float = 1.0
+    layers: Literal["sum", "mean"] = "sum"
     scale: float = 1.0
     normalised: bool = True
     edits: int = 0
@@ -197,11 +200,14 @@ class Guide:
         clean = clean.requires_grad_()
         seen = self._seen(clean)
         images = (self._diffusion.resize(self._clamped(seen)) - self._mean) / self._std
-        gap = None
+        gap, heard = None, float("nan")
         if guidance.batch_norm:
             (logits,), (layers,) = self._teacher.inspect(images)
             # One batch's statistics: as large for each image as it would be for a batch of one.
             gap = len(labels) * batch_norm_gap(layers)
+            heard = float(gap.detach()) / len(labels)
+            if guidance.layers == "mean":
+                gap = gap / len(layers)
         else:
             logits = self._teacher.logits(images)[0]
         total = torch.zeros_like(clean)
@@ -217,7 +223,6 @@ class Guide:
             if guidance.normalised:
                 part = part / _length(part).clamp_min(1e-12)
             total = total + guidance.batch_norm * part
-        heard = float("nan") if gap is None else float(gap.detach()) / len(labels)
         return total, [float(losses.detach().mean()), float(sure.mean()), heard]
 
     @torch.no_grad()

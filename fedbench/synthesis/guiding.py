@@ -25,6 +25,7 @@ _OF_STEERING = (
     "sampler",
     "steps",
     "cross_entropy",
+    "batch_norm_layers",
     "scale",
     "step",
     "edits",
@@ -65,6 +66,9 @@ class GuidedConfig(MethodConfig):
     batch_norm: float = Field(0.1, ge=0)  # S4
     """Weight of the gap to BatchNorm's statistics, λ. 0 needs no BatchNorm. Without a prior it
     says whether there is such a term; its weight is then Deep Inversion's."""
+    batch_norm_layers: Literal["sum", "mean"] = "sum"  # S4
+    """Sum that gap over the layers of a client's network, or take their mean, so that one λ serves
+    networks of few and of many layers."""
     scale: float = Field(1.0, ge=0)  # S4
     """Of guidance's steps, s; 0 leaves the prior to itself."""
     step: Literal["raw", "normalised"] = "raw"  # S4
@@ -135,6 +139,9 @@ class GuidedConfig(MethodConfig):
             yield _OF_TRAINING, f"with prior {self.prior!r}, which is not trained here"
         elif not self.conditional:
             yield ("emphasis",), "with a prior that is told no classes (conditional: false)"
+        if not self.batch_norm or self.step == "normalised":
+            why = "step: normalised" if self.batch_norm else "batch_norm: 0"
+            yield ("batch_norm_layers",), f"with {why}"
         if self.edit_with == "batch_norm" and not self.batch_norm:
             yield ("edits",), "with edit_with: batch_norm and batch_norm: 0"
 
@@ -149,6 +156,7 @@ class GuidedConfig(MethodConfig):
         return Guidance(
             cross_entropy=self.cross_entropy,
             batch_norm=self.batch_norm,
+            layers=self.batch_norm_layers,
             scale=self.scale,
             normalised=self.step == "normalised",
             edits=self.edits,

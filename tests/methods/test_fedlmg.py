@@ -251,6 +251,10 @@ def test_settings_that_cannot_be_are_named(tiny, over, words):
 @pytest.mark.parametrize(
     ("over", "words"),
     [
+        (
+            {"prior": "unused", "batch_norm_layers": "mean", "step": "normalised"},
+            "batch_norm_layers would change nothing",
+        ),
         ({"cross_entropy": 0}, "without a prior, cross_entropy would change nothing"),
         ({"scale": 0}, r"set scale: 1\.0"),
         ({"steps": 9, "edits": 2}, "set steps: 20, edits: 0"),

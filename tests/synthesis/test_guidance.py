@@ -159,6 +159,18 @@ def test_the_raw_step_is_the_gradient_of_the_loss():
     assert float((step * direction).sum()) == pytest.approx(slope, rel=0.02)
 
 
+def test_a_mean_over_layers_is_the_sum_with_as_many_times_the_weight():
+    layers = sum(isinstance(each, torch.nn.BatchNorm2d) for each in teacher().nets[0].modules())
+    rule = Guidance(cross_entropy=0.0, batch_norm=0.3, normalised=False)
+    noisy = torch.randn(len(LABELS), 1, 8, 8, generator=source(2))
+    summed = guide(rule).pull(noisy, LABELS, 500, rule)
+    rule = replace(rule, layers="mean", batch_norm=0.3 * layers)
+    mean = guide(rule).pull(noisy, LABELS, 500, rule)
+    assert layers == 9
+    assert torch.allclose(mean[0], summed[0], rtol=1e-4)
+    assert mean[2][2] == summed[2][2] > 0  # what is told is the sum
+
+
 def test_normalised_steps_have_the_length_of_the_noise_whatever_the_loss():
     rule = Guidance(batch_norm=0.0, scale=0.5)
     one = guide(rule)
