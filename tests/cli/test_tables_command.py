@@ -1,5 +1,6 @@
 """`fedbench tables` and `fedbench index`, and what published boards tell of time."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,11 @@ def test_one_source_is_written_and_told(tmp_path, capsys):
         f"mtt.{end}" for end in ("html", "md", "tex", "csv")
     }
     assert (tmp_path / "mtt.csv").read_bytes() == (BOARDS / "tables" / "mtt.csv").read_bytes()
-    assert "mtt: 4 tables, 28 published cells, 22 with ours beside" in capsys.readouterr().out
+    with (tmp_path / "mtt.csv").open(encoding="utf-8") as file:
+        known = sum(bool(line["ours_mean"]) for line in csv.DictReader(file))
+    assert known > 20
+    said = f"mtt: 4 tables, 28 published cells, {known} with ours beside"
+    assert said in capsys.readouterr().out
 
 
 def test_an_unknown_source_names_the_nearest(tmp_path):
