@@ -24,6 +24,7 @@ def test_the_installed_torchmetrics_is_the_tested_one():
     assert version("torchmetrics") == TESTED
 
 
+@pytest.mark.thorough
 def test_lightning_alone_still_imports_what_nobody_uses():
     """When this fails Lightning has become cheaper: ``fedbench.imports`` may go."""
     assert python("import sys, lightning; print('torchvision' in sys.modules)") == "True\n"
@@ -53,6 +54,7 @@ torchvision.models.mobilenet_v2()
     )
 
 
+@pytest.mark.thorough
 def test_who_imports_torchmetrics_first_is_not_touched():
     python(
         """
@@ -67,6 +69,7 @@ assert "__getattr__" not in vars(torchmetrics)
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_modules_of_torchmetrics_can_be_imported_on_their_own():
     """One in fifteen of the tested version's, because all of them take minutes."""
     python(

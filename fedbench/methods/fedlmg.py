@@ -127,6 +127,7 @@ class FedLMG(Method):
             "steps": 50,
             "cross_entropy": 1.0,
             "batch_norm": 0.1,
+            "batch_norm_layers": "sum",
             "scale": 1.0,
             "step": "raw",
             "edits": 10,

@@ -224,6 +224,7 @@ def test_two_nodes_give_the_numbers_of_one_process(cluster, tiny, runtime, home,
     assert {event.cell_id for event in events} <= set(found)
 
 
+@pytest.mark.thorough
 def test_a_lost_node_costs_only_what_it_had_in_hand(cluster, runtime, home, odd, odd_cells):
     plugin, starts = odd("time.sleep(2.0)")
     cells = odd_cells(7)

@@ -47,6 +47,7 @@ def storm(calm, folder, kills, seed):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.xdist_group("calm")
 @pytest.mark.timeout(900)
 def test_kills_leave_no_trace(calm, tmp_path, request):
