@@ -27,7 +27,7 @@ SWEEP = $(strip $(BIN)/fedbench sweep benchmarks/$(1).yaml --profile $(PROFILE) 
 
 help: ## print this help
 	@printf 'make TARGET [NAME=value ...]\n\n'
-	@printf 'for make bench-...: PROFILE=smoke|quick|standard|paper SEEDS=3 WORKERS=n TIME_LIMIT=170m\n'
+	@printf 'for make bench-...: PROFILE=smoke|quick|published|standard|paper SEEDS=3 WORKERS=n TIME_LIMIT=170m\n'
 	@printf '  DRY_RUN=1 ONLY="method=fedavg,ensemble beta=0.1" EXECUTOR=local|ray ADDRESS=host:port WANDB=1\n\n'
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 

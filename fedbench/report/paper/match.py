@@ -11,7 +11,7 @@ from fedbench.report.paper.spec import Cell, Query, Value
 from fedbench.report.published import NOT_SPLIT, Published
 
 #: Nearer profiles first; one that is not listed comes last.
-_PROFILES = ("paper", "standard", "quick", "smoke")
+_PROFILES = ("paper", "standard", "published", "quick", "smoke")
 _SELECTIONS = {
     "best": "best on test",
     "unknown": "best or last: not stated",
