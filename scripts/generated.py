@@ -59,7 +59,7 @@ def pages(known: dict[str, Board]) -> dict[Path, str]:
     every = [facts(name) for name in METHODS.names()]
     blocks = {
         ROOT / "README.md": {
-            "digits": overview.readme_table(known["digits"]),
+            "digits": overview.readme_table(known["digits"], "clients=5 ipc=10"),
             "methods": method_pages.table_of(every, "docs/methods/", known.values()),
         },
         DOCS / "methods.md": {"methods": method_pages.table_of(every, "methods/", known.values())},

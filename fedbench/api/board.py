@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 
 from fedbench.bench.planfile import Plan
 from fedbench.bench.records import Record
+from fedbench.bench.selection import Wish
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.files import home, published_boards, write_atomic
 from fedbench.report import board as boards
@@ -49,14 +51,37 @@ class Board:
 
     Args:
         folder: With ``plan.json`` and ``records/``.
+        only: What cells must have; ``Board.only`` makes it.
 
     Raises:
         StoreError: There is no plan, or it is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._board = boards.read_board(folder)
+    def __init__(self, folder: Path, only: Sequence[Wish] = ()) -> None:
+        self.folder, self._only = folder, tuple(only)
+        self._board = boards.read_board(folder).only(only)
+
+    def only(self, **values: object) -> Board:
+        """Return the board of some cells, such as ``board.only(clients=5, ipc=10)``.
+
+        A method without a budget stays whatever budget is asked for.
+
+        Args:
+            values: By place, dots written as ``__`` or left out where there is a short name
+                (``beta``, ``clients``, ``ipc``, ``scheme``, ``method``, ``dataset``, ``model``,
+                ``seed``): a value, or a list of which any will do.
+
+        Raises:
+            SettingsError: No cell has such a value, or none has all of them.
+        """
+        wishes = [
+            Wish(
+                name.replace("__", "."),
+                tuple(value) if isinstance(value, list | tuple) else (value,),
+            )
+            for name, value in values.items()
+        ]
+        return Board(self.folder, [*self._only, *wishes])
 
     @property
     def plan(self) -> Plan:

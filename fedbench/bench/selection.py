@@ -1,6 +1,7 @@
-"""Which cells a sweep is to compute: ``--only PLACE=VALUE,VALUE``, read and applied.
+"""Which cells are meant: ``--only PLACE=VALUE,VALUE``, read and applied.
 
-A selection narrows what one call computes. The plan and the report keep the whole suite.
+Of a sweep it narrows what one call computes; its plan and report keep the whole suite. Of a report
+it narrows what is shown.
 """
 
 from __future__ import annotations
@@ -54,13 +55,20 @@ def parse_only(words: Iterable[str]) -> list[Wish]:
     return [Wish(name, tuple(values)) for name, values in wishes.items()]
 
 
-def select(cells: Sequence[Settings], wishes: Iterable[Wish], *, suite: str) -> list[bool]:
+def select(
+    cells: Sequence[Settings],
+    wishes: Iterable[Wish],
+    *,
+    suite: str,
+    budgetless: bool = False,
+) -> list[bool]:
     """Return for each cell whether it meets all wishes.
 
     Args:
         cells: The settings of every cell of the plan.
         wishes: See ``parse_only``.
         suite: Its name, for messages.
+        budgetless: Whether cells that have no budget meet any wish for one.
 
     Raises:
         SettingsError: No cell has a value that was asked for, or none meets all wishes; the
@@ -70,7 +78,10 @@ def select(cells: Sequence[Settings], wishes: Iterable[Wish], *, suite: str) -> 
     for wish in wishes:
         there = [value for cell in cells for value in _found(cell, wish.name)]
         _check(wish, there, cells, suite)
-    chosen = [all(wish.meets(cell) for wish in wishes) for cell in cells]
+    chosen = [
+        all(wish.meets(cell) or (budgetless and _has_no_budget(cell, wish)) for wish in wishes)
+        for cell in cells
+    ]
     if not any(chosen):
         words = " ".join(f"{wish.name}={','.join(map(str, wish.values))}" for wish in wishes)
         raise SettingsError(f"suite {suite!r} has no cell with all of: {words}; ask for fewer")
@@ -81,16 +92,20 @@ def _check(wish: Wish, there: Sequence[object], cells: Sequence[Settings], suite
     if not there:
         names = {name for cell in cells for name in _names(cell)}
         raise SettingsError(
-            f"--only {wish.name}: no cell of suite {suite!r} has such a setting"
+            f"{wish.name}: no cell of suite {suite!r} has such a setting"
             f"{did_you_mean(resolve(wish.name), names)}; try method, dataset, beta or seed"
         )
     for value in wish.values:
         if not among(value, there):
             known = list(dict.fromkeys(str(value) for value in there))
             raise SettingsError(
-                f"--only {wish.name}={value}: no cell of suite {suite!r} has that"
+                f"{wish.name}={value}: no cell of suite {suite!r} has that"
                 f"{did_you_mean(str(value), known)}; there are: {', '.join(known)}"
             )
+
+
+def _has_no_budget(settings: Settings, wish: Wish) -> bool:
+    return resolve(wish.name).startswith("budget.") and not settings.get("budget")
 
 
 def _found(settings: Settings, name: str) -> list[object]:

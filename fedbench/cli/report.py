@@ -11,6 +11,7 @@ import typer
 from fedbench.cli.console import stderr, stdout
 from fedbench.cli.index import write_index
 from fedbench.cli.lookup import SUITES, find_suite
+from fedbench.errors import SettingsError
 from fedbench.files import home
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ def report(
             help="Add methods by the values of a setting, such as beta or ipc; may be repeated.",
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE=VALUE,VALUE",
+            help="Show these cells only, such as --only clients=5; may be repeated. Files are "
+            "written only where --out says.",
+        ),
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write the figures as PDF as well.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where the files go.")] = None,
     wandb: Annotated[
@@ -58,7 +67,9 @@ def report(
     Example: fedbench report digits --paired ensemble
     """
     with mirror_of(find_suite(suite).name, wandb) as live:
-        make_report(suite, paired=paired, pivots=pivot or (), pdf=pdf, out=out, live=live)
+        make_report(
+            suite, paired=paired, pivots=pivot or (), only=only or (), pdf=pdf, out=out, live=live
+        )
 
 
 def publish(
@@ -111,6 +122,7 @@ def make_report(
     *,
     paired: str | None = None,
     pivots: Sequence[str] = (),
+    only: Sequence[str] = (),
     pdf: bool = False,
     out: Path | None = None,
     live: Mirror | None = None,
@@ -121,6 +133,8 @@ def make_report(
         suite: See ``lookup.find_suite``.
         paired: The row that the others are compared with over shared seeds.
         pivots: Settings whose values stand across in a table of their own.
+        only: What cells must have to be shown, ``place=value,value``; then files are written only
+            where ``out`` says, and no board is replaced by a part of it.
         pdf: Write figures as PDF as well.
         out: Where the files go; by default beside a suite's records, or into a published board.
         live: The W&B mirror that takes the leaderboard, and the records that it lacks.
@@ -128,35 +142,48 @@ def make_report(
     Returns:
         What it was made of.
     """
+    from fedbench.bench.selection import parse_only
     from fedbench.report import pivot, tables
     from fedbench.report.board import read_board
     from fedbench.report.build import build
     from fedbench.report.paired import check_reference
 
-    folder = find_suite(suite)
-    board = read_board(folder)
+    folder, wishes = find_suite(suite), parse_only(only)
+    if wishes and live is not None:
+        raise SettingsError(
+            "--only shows a part of a board, and --wandb mirrors all of it; drop one"
+        )
+    board = read_board(folder).only(wishes)
     if paired is not None:
         check_reference(board.views, paired)
     published = folder.parent.resolve() != home().resolve()
     target = out or (folder if published else folder / "report")
-    made = build(
-        folder, target, records=_link(target, folder), pdf=pdf, against=paired, axes=pivots
-    )
+    if wishes and out is None:
+        made, turned = None, [pivot.pivot(board, axis) for axis in pivots]
+    else:
+        link = _link(target, folder)
+        made = build(
+            folder, target, records=link, pdf=pdf, against=paired, axes=pivots, only=wishes
+        )
+        turned = made.pivots
     for table in tables.to_terminal(board.views, stdout.width, paired):
         stdout.print(table, "")
     stdout.print(tables.note(board.views), style="dim", highlight=False)
     if stars := tables.overridden(board.views):
         words = [tables.OVERRIDDEN, *(f"  {name}: {found}" for name, found in stars)]
         stdout.print("\n".join(words), style="dim", highlight=False, markup=False)
-    for found in made.pivots:
+    for found in turned:
         stdout.print(pivot.to_terminal(found), "")
     _print_verdict(board)
-    if live is not None:
+    if live is not None and made is not None:
         outcome = live.finish(board, made.figures, made.comparisons)
         stderr.print(str(outcome), highlight=False, markup=False)
     if board.failed:
         stderr.print(f"{len(board.failed)} failed cells have no row; runs.csv says why")
-    for line in (f"records: {folder / 'records'}", f"page: {target.absolute() / 'index.html'}"):
+    lines = [f"records: {folder / 'records'}"]
+    if made is not None:
+        lines.append(f"page: {target.absolute() / 'index.html'}")
+    for line in lines:
         stdout.print(line, highlight=False, markup=False, soft_wrap=True)
     return board
 

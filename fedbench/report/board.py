@@ -5,14 +5,15 @@ This is where pandas is imported; what only asks for plans or records does witho
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from fedbench.bench.planfile import Plan, read_plan
 from fedbench.bench.records import Record, read_records
+from fedbench.bench.selection import Wish, select
 from fedbench.report import labels
 from fedbench.report.frame import Row, records_frame, rows_frame, views
 
@@ -51,6 +52,24 @@ class Board:
             rows=rows,
             views=views(rows),
         )
+
+    def only(self, wishes: Sequence[Wish]) -> Board:
+        """Return the board of some cells; one without a budget stays whatever budget is wished.
+
+        Args:
+            wishes: See ``selection.parse_only``; without any, the board stays as it is.
+
+        Raises:
+            SettingsError: No cell has a value that is wished, or none has all of them.
+        """
+        if not wishes:
+            return self
+        cells = self.plan.cells
+        chosen = select([e.settings for e in cells], wishes, suite=self.plan.suite, budgetless=True)
+        kept = tuple(entry for entry, wanted in zip(cells, chosen, strict=True) if wanted)
+        ids = {entry.cell_id for entry in kept}
+        found = (record for record in (*self.good, *self.failed) if record.cell_id in ids)
+        return Board.of(replace(self.plan, cells=kept), found)
 
 
 def read_board(folder: Path) -> Board:

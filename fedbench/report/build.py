@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedbench.bench.selection import Wish
 from fedbench.files import write_atomic
 from fedbench.report import figures, latex, page, paired, pivot, published, runs, tables, verdict
 from fedbench.report.board import Board, read_board
@@ -48,6 +49,7 @@ def build(
     pdf: bool = False,
     against: str | None = None,
     axes: Sequence[str] = (),
+    only: Sequence[Wish] = (),
 ) -> Report:
     """Write a suite's report: tables, figures, and the page.
 
@@ -60,16 +62,17 @@ def build(
             in ``table.md``, ``table.tex`` and ``paired.csv``.
         axes: Settings whose values stand across, methods down, in tables of their own: on the page,
             and in ``pivot-AXIS.md``, ``.tex`` and ``.csv``.
+        only: What cells must have to be shown.
 
     Returns:
         What they were made of.
 
     Raises:
         StoreError: There is no plan, or the report cannot be written.
-        SettingsError: No row is named like ``against``, several of a block are, or an axis does not
-            vary.
+        SettingsError: No row is named like ``against``, several of a block are, an axis does not
+            vary, or no cell has what ``only`` asks for.
     """
-    board = read_board(folder)
+    board = read_board(folder).only(only)
     if against is not None:
         paired.check_reference(board.views, against)
     turned = [pivot.pivot(board, axis) for axis in axes]

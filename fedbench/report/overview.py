@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedbench.bench.selection import parse_only
 from fedbench.errors import StoreError
 from fedbench.report.board import Board, read_board
 from fedbench.report.columns import percent, size
@@ -127,8 +128,14 @@ def page(entries: Sequence[Entry]) -> str:
     return render("fedbench.report.paper", "boards.html.j2", entries=entries)
 
 
-def readme_table(board: Board) -> str:
-    """Return the README's table of a board: methods by β, and what they send."""
+def readme_table(board: Board, only: str) -> str:
+    """Return the README's table of a board: methods by β, and what they send.
+
+    Args:
+        board: The whole one.
+        only: What cells must have, such as ``clients=5``, several with spaces between.
+    """
+    board = board.only(parse_only(only.split()))
     found = pivot(board, "beta")
     sent: dict[str, set[str]] = {}
     for row in board.views:

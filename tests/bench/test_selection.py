@@ -46,6 +46,19 @@ def test_cells_that_meet_all_wishes(words, chosen):
     assert [number for number, wanted in enumerate(found) if wanted] == chosen
 
 
+def test_cells_without_a_budget_stand_beside_those_of_any_where_asked():
+    cells = [
+        {**CELLS[0], "budget": None},
+        {**CELLS[0], "budget": {"ipc": 1}},
+        {**CELLS[0], "budget": {"ipc": 10}},
+    ]
+    wishes = parse_only(["ipc=10"])
+    assert select(cells, wishes, suite="s") == [False, False, True]
+    assert select(cells, wishes, suite="s", budgetless=True) == [True, False, True]
+    with pytest.raises(SettingsError, match="there are: 1, 10"):
+        select(cells, parse_only(["ipc=5"]), suite="s", budgetless=True)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import fedbench as api
 from fedbench.cli.report import make_report
 from fedbench.errors import SettingsError
 from fedbench.report import pivot
@@ -103,3 +104,33 @@ def test_report_writes_the_axes_that_are_asked_for(tmp_path, capsys):
     assert '<h2 id="pivot-beta-title">By beta</h2>' in (tmp_path / "index.html").read_text()
     make_report(str(BOARDS / "dense"), out=tmp_path)
     assert not list(tmp_path.glob("pivot-*"))
+
+
+def test_a_part_of_a_board_is_shown_and_replaces_no_board(tmp_path, capsys):
+    folder = BOARDS / "digits"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    make_report(str(folder), pivots=["beta"], only=["method=fedavg,dense", "ipc=10"])
+    said = capsys.readouterr().out
+    assert "by partition.beta" in said
+    assert "dense" in said
+    assert "feddf" not in said
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    made = make_report(str(folder), only=["method=fedavg,dense"], out=tmp_path)
+    with (tmp_path / "table.csv").open() as file:
+        assert {line["method"] for line in csv.DictReader(file)} == {"fedavg", "dense"}
+    assert {entry.settings["method"]["name"] for entry in made.plan.cells} == {"fedavg", "dense"}
+
+
+def test_a_part_of_a_board_is_not_mirrored():
+    with pytest.raises(SettingsError, match="--wandb mirrors all of it"):
+        make_report(str(BOARDS / "digits"), only=["beta=0.1"], live=object())
+
+
+def test_a_board_in_python_has_parts_of_parts():
+    whole = api.load(BOARDS / "digits")
+    part = whole.only(beta=0.1).only(method=["fedavg", "dense"], recipe__lr=0.01)
+    assert set(part.rows["method"]) == {"fedavg", "dense"}
+    assert set(part.records["partition.beta"]) == {0.1}
+    assert len(whole.rows) > len(part.rows) == 3
+    with pytest.raises(SettingsError, match=r"beta=0.2: no cell .* there are: "):
+        whole.only(beta=0.2)
