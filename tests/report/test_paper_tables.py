@@ -122,7 +122,7 @@ def test_records_of_a_traced_cell_give_its_mean():
 def test_deviations_are_those_of_the_settings():
     sheet = next(sheet for sheet in document("mtt").sheets if sheet.table.name == "table_1")
     filled = sheet.lines[0][0]
-    found = {one.name: (one.ours, one.theirs) for one in filled.match.deviations}
+    found = {one.name: (one.ours, one.theirs) for one in filled.deviations}
     assert found["training images"] == ("5000", "all")
     assert found["clients"] == ("4", "10")
     assert found["width"] == ("32", "128")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from fedbench.bench.about import overrides, text
 from fedbench.report.paper.pool import ALL, Group, fits, same
@@ -34,9 +36,12 @@ WORDS = {
     "method.selected": "crops distilled on",
     "local_epochs": "local epochs",
     "recipe.lr": "learning rate",
-    "recipe.batch_size": "batch",
+    "recipe.batch_size": "training batch",
     "recipe.optimizer": "optimiser",
-    "recipe.epochs": "epochs",
+    "recipe.epochs": "training epochs",
+    "method.epochs": "the method's epochs",
+    "method.batch_size": "the method's batch",
+    "model.norm": "norm layers",
     "student.epochs": "epochs on the shared set",
     "budget.ipc": "images per class in all",
     "budget.pixels": "budget in pixels",
@@ -51,19 +56,21 @@ class Deviation:
         name: The setting, in words or by dotted name.
         ours: Its value here.
         theirs: There.
+        there: What it is compared with.
     """
 
     name: str
     ours: str
     theirs: str
+    there: Literal["paper", "others"] = "paper"
 
     def __str__(self) -> str:
-        return f"{self.name} {self.ours} (paper: {self.theirs})"
+        return f"{self.name} {self.ours} ({self.there}: {self.theirs})"
 
 
 @dataclass(frozen=True)
 class Match:
-    """The nearest group to a cell.
+    """A group that answers a cell.
 
     Attributes:
         group: Of records.
@@ -72,6 +79,18 @@ class Match:
 
     group: Group
     deviations: tuple[Deviation, ...]
+
+    @property
+    def distance(self) -> tuple[object, ...]:
+        """How far it is from the source: preset, profile, deviations, seeds, in this order."""
+        return (
+            "preset" in {deviation.name for deviation in self.deviations},
+            rank(self.group),
+            len(self.deviations),
+            -len(self.group.records),
+            self.group.board,
+            self.group.ids,
+        )
 
 
 def numbers_of(cell: Cell, numbers: Iterable[tuple[str, Published]]) -> list[Published]:
@@ -103,11 +122,11 @@ def also(number: Published, numbers: Iterable[Published]) -> list[Published]:
     ]
 
 
-def nearest(cell: Cell, own: Sequence[Published], groups: Iterable[Group]) -> Match | None:
-    """Return the nearest group that answers a cell's query, or None where none has run.
+def candidates(cell: Cell, own: Sequence[Published], groups: Iterable[Group]) -> list[Match]:
+    """Return the groups that answer a cell's query, the nearest first.
 
-    Nearest is the right data set before another, then the paper's preset, then the nearer profile,
-    then the fewer deviations, then the more seeds.
+    Records of another data set answer none. Nearest is the paper's preset before another, then the
+    nearer profile, then the fewer deviations, then the more seeds.
 
     Args:
         cell: With its query and the source's settings.
@@ -120,7 +139,8 @@ def nearest(cell: Cell, own: Sequence[Published], groups: Iterable[Group]) -> Ma
         for group in groups
         if fits(group.facts, cell.ours)
     ]
-    return min(found, key=_distance, default=None)
+    found = [match for match in found if WORDS["dataset"] not in _names(match)]
+    return sorted(found, key=lambda match: match.distance)
 
 
 def deviations(group: Group, paper: Query, number: Published | None) -> list[Deviation]:
@@ -142,7 +162,7 @@ def deviations(group: Group, paper: Query, number: Published | None) -> list[Dev
             theirs.setdefault("partition.validation", 0)
     theirs.pop("budget.scope", None)  # `budget.ipc` counts images in all, whoever holds them
     found = [
-        Deviation(_word(name), group.facts.get(name, "unset"), _text(value))
+        Deviation(word(name), group.facts.get(name, "unset"), _text(value))
         for name, value in theirs.items()
         if not same(value, group.facts.get(name))
     ]
@@ -161,29 +181,27 @@ def _overridden(group: Group, stated: Mapping[str, Value]) -> list[Deviation]:
         return []
     first = group.records[0]
     return [
-        Deviation(_word(f"method.{name}"), text(here), f"{text(meant)} in its code")
+        Deviation(word(f"method.{name}"), text(here), f"{text(meant)} in its code")
         for name, (here, meant) in overrides(first.settings["method"], first.about).items()
         if f"method.{name}" not in stated
     ]
 
 
-def _word(name: str) -> str:
-    return WORDS.get(name, name.removeprefix("method.").replace("_", " "))
+def word(name: str) -> str:
+    """Return how deviations call a setting."""
+    plain = re.sub(r"^(method|data|model|partition)\.", "", name)
+    plain = re.sub(r"^recipe\.", "training ", plain)
+    return WORDS.get(name, plain.replace("_", " "))
 
 
-def _distance(match: Match) -> tuple[object, ...]:
-    profiles = match.group.profile.split("+")
-    rank = max(_PROFILES.index(p) if p in _PROFILES else len(_PROFILES) for p in profiles)
-    names = {deviation.name for deviation in match.deviations}
-    return (
-        WORDS["dataset"] in names,
-        "preset" in names,
-        rank,
-        len(match.deviations),
-        -len(match.group.records),
-        match.group.board,
-        match.group.ids,
-    )
+def rank(group: Group) -> int:
+    """Return how far a group's profile is from the papers' sizes, 0 being theirs."""
+    profiles = group.profile.split("+")
+    return max(_PROFILES.index(p) if p in _PROFILES else len(_PROFILES) for p in profiles)
+
+
+def _names(match: Match) -> set[str]:
+    return {deviation.name for deviation in match.deviations}
 
 
 def _answers(file: str, number: Published, query: Query) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from fedbench.errors import SettingsError
-from fedbench.report.paper.match import Deviation, Match, also, nearest, numbers_of
+from fedbench.report.paper.choice import Choice, choose, describe
+from fedbench.report.paper.match import Deviation, Match, also, candidates, numbers_of
 from fedbench.report.paper.pool import METRICS, Group, Result, result
 from fedbench.report.paper.spec import Cell, Source, Table
 from fedbench.report.published import Published, published_folder, read_file
@@ -24,7 +26,7 @@ class Filled:
         cell: Its query.
         numbers: The source's own; more than one where the source contradicts itself.
         others: What other sources publish for it.
-        match: The nearest records; None where nothing has run.
+        choice: The records that stand in it; None where nothing has run.
         ours: Their mean.
         mark: The letter of its deviations below the table; empty where there are none.
     """
@@ -32,14 +34,24 @@ class Filled:
     cell: Cell
     numbers: tuple[Published, ...]
     others: tuple[Published, ...]
-    match: Match | None
-    ours: Result | None
+    choice: Choice | None = None
+    ours: Result | None = None
     mark: str = ""
 
     @property
     def group(self) -> Group | None:
         """The records that it shows."""
-        return self.match.group if self.match else None
+        return self.choice.match.group if self.choice else None
+
+    @property
+    def deviations(self) -> tuple[Deviation, ...]:
+        """From the source's setting, and before them those from the other cells."""
+        return (*self.choice.apart, *self.choice.match.deviations) if self.choice else ()
+
+    @property
+    def apart(self) -> bool:
+        """Whether its records are not like those of the other cells of its data set."""
+        return self.choice is not None and bool(self.choice.apart)
 
 
 @dataclass(frozen=True)
@@ -50,11 +62,13 @@ class Sheet:
         table: Its specification.
         lines: Rows of cells.
         marks: Deviations by letter, in order of their first cell.
+        blocks: What is common to cells, and which these are; no names where all are.
     """
 
     table: Table
     lines: tuple[tuple[Filled, ...], ...]
     marks: dict[str, tuple[Deviation, ...]]
+    blocks: dict[str, tuple[str, ...]]
 
     @property
     def cells(self) -> list[Filled]:
@@ -108,28 +122,62 @@ def _sheet(
     numbers: dict[str, list[Published]],
     groups: Sequence[Group],
 ) -> Sheet:
-    found: dict[tuple[int, int], Filled] = {}
-    for i, j, cell in table.cells():
-        found[i, j] = _filled(source, table, cell, numbers, groups)
+    cells = {(i, j): cell for i, j, cell in table.cells()}
+    known = {place: _numbers(source, table, cell, numbers) for place, cell in cells.items()}
+    answers = {
+        place: [] if cell.absent else _answers(cell, known[place][0], groups)
+        for place, cell in cells.items()
+    }
+    chosen, heads = choose(cells, answers, alone=table.known != "none")
+    found = {
+        place: Filled(cell, *known[place], choice, result(choice.match.group, cell.metric))
+        if (choice := chosen.get(place))
+        else Filled(cell, *known[place])
+        for place, cell in cells.items()
+    }
     _check_filled(source, table, found)
     marks: dict[tuple[Deviation, ...], str] = {}
     lines: list[list[Filled]] = [[] for _ in table.rows]
     for (i, _), filled in found.items():
-        own = filled.match.deviations if filled.match and filled.ours else ()
+        own = filled.deviations
         mark = marks.setdefault(own, _letter(len(marks))) if own else ""
-        lines[i].append(
-            Filled(filled.cell, filled.numbers, filled.others, filled.match, filled.ours, mark)
-        )
-    return Sheet(table, tuple(map(tuple, lines)), {mark: own for own, mark in marks.items()})
+        lines[i].append(replace(filled, mark=mark))
+    letters = {mark: own for own, mark in marks.items()}
+    alike = {place: head for place, head in heads.items() if not found[place].apart}
+    return Sheet(table, tuple(map(tuple, lines)), letters, _blocks(table, alike))
 
 
-def _filled(
-    source: Source,
-    table: Table,
-    cell: Cell,
-    numbers: dict[str, list[Published]],
-    groups: Sequence[Group],
-) -> Filled:
+def _blocks(table: Table, heads: Mapping[tuple[int, int], Group]) -> dict[str, tuple[str, ...]]:
+    """Return what cells have in common, with the columns or rows that have it."""
+    places: dict[str, set[tuple[int, int]]] = {}
+    for place, head in heads.items():
+        places.setdefault(describe(head), set()).add(place)
+    columns = [", ".join(words) for words in product(*table.heads())]
+    rows = [row.label for row in table.rows]
+    found: dict[str, tuple[str, ...]] = {}
+    for block, own in places.items():
+        others = set(heads) - own
+        if not others:
+            found[block] = ()
+        elif {j for _, j in own}.isdisjoint(j for _, j in others):
+            found[block] = tuple(columns[j] for j in sorted({j for _, j in own}))
+        elif {i for i, _ in own}.isdisjoint(i for i, _ in others):
+            found[block] = tuple(rows[i] for i in sorted({i for i, _ in own}))
+        else:
+            found[block] = tuple(f"{rows[i]}, {columns[j]}" for i, j in sorted(own))
+    return found
+
+
+def _answers(cell: Cell, own: Sequence[Published], groups: Sequence[Group]) -> list[Match]:
+    """Return the groups that answer a cell and have its metric, the nearest first."""
+    found = candidates(cell, own, groups)
+    return [match for match in found if result(match.group, cell.metric) is not None]
+
+
+def _numbers(
+    source: Source, table: Table, cell: Cell, numbers: dict[str, list[Published]]
+) -> tuple[tuple[Published, ...], tuple[Published, ...]]:
+    """Return the source's own numbers of a cell, and others' where the table shows them."""
     if cell.metric not in METRICS:
         raise SettingsError(
             f"{source.name}: {cell.place}: metric {cell.metric!r} is none of {', '.join(METRICS)}"
@@ -145,14 +193,8 @@ def _filled(
             f"{cell.number}; ask for more"
         )
     everything = [line for lines in numbers.values() for line in lines]
-    others = (
-        [other for other in also(own[0], everything) if other not in own]
-        if (own and table.elsewhere)
-        else []
-    )
-    match = None if cell.absent else nearest(cell, own, groups)
-    ours = result(match.group, cell.metric) if match else None
-    return Filled(cell, tuple(own), tuple(others), match if ours else None, ours)
+    shown = also(own[0], everything) if own and table.elsewhere else []
+    return tuple(own), tuple(other for other in shown if other not in own)
 
 
 def _check_filled(source: Source, table: Table, found: dict[tuple[int, int], Filled]) -> None:

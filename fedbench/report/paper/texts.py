@@ -59,6 +59,8 @@ def _markdown(sheet: Sheet) -> Iterator[str]:
         body.append([escape_markdown(line[0].cell.row), *texts])
     yield from table("l" + "r" * len(heads), ["", *map(escape_markdown, heads)], body)
     yield ""
+    for shared in words.lines_of_blocks(sheet):
+        yield f"- {escape_markdown(shared)}"
     for mark, deviations in words.lines_of_marks(sheet):
         yield f"- <sup>{mark}</sup> {escape_markdown('; '.join(deviations))}"
     for reason in words.absences(sheet):
@@ -111,7 +113,7 @@ def _row(filled: Filled) -> dict[str, Value]:
         "profile": group.profile if group else None,
         "board": group.board if group else None,
         "record_ids": " ".join(group.ids) if group else None,
-        "deviations": "; ".join(map(str, filled.match.deviations)) if filled.match else None,
+        "deviations": "; ".join(map(str, filled.deviations)) if filled.choice else None,
         "why_empty": None if result else filled.cell.absent or "not run",
     }
 
@@ -140,6 +142,8 @@ def _latex(document: Document, sheet: Sheet) -> str:
             if filled.group:
                 ids = " ".join(filled.group.ids)
                 body.append(f"% {_comment(words.column(filled))}: {filled.group.board} {ids}")
+    for shared in words.lines_of_blocks(sheet):
+        below.append(rf"\par\raggedright\footnotesize {escape(shared)}")
     for mark, deviations in words.lines_of_marks(sheet):
         below.append(
             rf"\par\raggedright\footnotesize $^{{{mark}}}$ {escape('; '.join(deviations))}"

@@ -15,10 +15,18 @@ UNITS = {
     "local_distilled": "accuracy on the node's hold-out, %",
     "local_gain": "points",
 }
+#: Marks ours where it is not like the others.
+APART = "◊"
+OURS = (
+    "mean ± standard deviation over n seeds (n in parentheses) at the last step, of the nearest "
+    "profile that ran. A letter leads to the deviations from the source's setting. Ours of one "
+    "data set are alike in images, split, clients and networks, but for what rows and columns "
+    f"name; {APART} marks those that are not, or whose method has other settings than the others, "
+    "and its letter says which."
+)
 LEGEND = (
-    "Each cell: published / ours. Ours is the mean ± standard deviation over n seeds (n in "
-    "parentheses) at the last step, of the nearest profile that ran; a letter leads to the "
-    "deviations from the source's setting. – stands where a source has no number or nothing ran."
+    f"Each cell: published / ours. Ours: {OURS} – stands where a source has no number or nothing "
+    "ran."
 )
 
 
@@ -37,10 +45,19 @@ def of_result(result: Result) -> str:
 
 def of_other(number: Published) -> str:
     """Return another source's number with who publishes it and for how many clients."""
-    who = number.source.split(";")[0].split(", ")[0]
+    return f"{of_number(number)} [{who(number)}]"
+
+
+def who(number: Published) -> str:
+    """Return who publishes a number, and for how many clients."""
+    name = number.source.split(";")[0].split(", ")[0]
     clients = number.where.get("partition.clients")
-    about = f"{who}, {clients} clients" if clients else who
-    return f"{of_number(number)} [{about}]"
+    return f"{name}, {clients} clients" if clients else name
+
+
+def elsewhere(sheet: Sheet) -> list[str]:
+    """Return who else publishes numbers of a table's cells, each once, in order."""
+    return list(dict.fromkeys(who(other) for each in sheet.cells for other in each.others))
 
 
 def published(filled: Filled) -> str:
@@ -51,7 +68,17 @@ def published(filled: Filled) -> str:
 
 def ours(filled: Filled) -> str:
     """Return our half of a cell, without its letter."""
-    return NOTHING if filled.ours is None else of_result(filled.ours)
+    if filled.ours is None:
+        return NOTHING
+    return f"{of_result(filled.ours)} {APART}" if filled.apart else of_result(filled.ours)
+
+
+def lines_of_blocks(sheet: Sheet) -> list[str]:
+    """Return what cells of ours have in common, each with the columns or rows that have it."""
+    return [
+        f"{'; '.join(names)}: {block}" if names else f"Ours: {block}"
+        for block, names in sheet.blocks.items()
+    ]
 
 
 def column(filled: Filled) -> str:
