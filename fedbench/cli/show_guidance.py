@@ -13,6 +13,8 @@ from fedbench.errors import SettingsError
 from fedbench.files import data_root, home
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fedbench.bench.records import Record
     from fedbench.bench.runtime import Runtime
     from fedbench.config import Cell
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Clients of whom each has a sheet, at most.
 _SHEETS = 6
+#: Weights without which a term has no part.
+_WEIGHTS = ("cross_entropy", "batch_norm", "scale")
 #: Noise edits of the sheet that compares them.
 _EDITS = (0, 5, 10)
 
@@ -106,21 +110,25 @@ def _ways(
     teacher = _teacher(path, record, cell, data)
     model = _model(path, record, cell, config, data, means)
     sampler = Sampler(model, config.sampler, config.steps)
-    given, classes = config.guidance, record.data["classes"]
-    heavy = given.batch_norm or 0.1
+    classes = record.data["classes"]
+    # What the cell leaves out is drawn with the weight that it has by default.
+    usual = {name: type(config).model_fields[name].default for name in _WEIGHTS}
+    given = config.guidance
+    given = replace(given, **{name: getattr(given, name) or usual[name] for name in _WEIGHTS})
     ways = {
         "unguided": replace(given, scale=0.0),
         "cross entropy": replace(given, batch_norm=0.0),
-        "statistics": replace(given, cross_entropy=0.0, batch_norm=heavy),
-        "both": replace(given, batch_norm=heavy),
+        "statistics": replace(given, cross_entropy=0.0),
+        "both": given,
     }
+    labels = _asked(cell, data, config.classes, count)
     if not _has_batch_norm(teacher):
         ways = {name: way for name, way in ways.items() if not way.batch_norm or not way.steers}
     found = {
-        name: _run(model, sampler, teacher, way, cell, data, count) for name, way in ways.items()
+        name: _run(model, sampler, teacher, way, cell, data, labels) for name, way in ways.items()
     }
-    head = [f"The same noise, guided: {facts(record)}"]
-    blocks = {name: _images(made, record, count) for name, made in found.items()}
+    head = [f"The same noise, guided by client {_first(cell)}: {facts(record)}"]
+    blocks = {name: _images(made, labels) for name, made in found.items()}
     yield side_by_side("guided-terms", head, blocks, classes, count=count)
     for column, what in ((1, "confidence in the wanted class"), (2, "distance to the statistics")):
         courses = {name: made.trace[:, column].numpy() for name, made in found.items()}
@@ -128,9 +136,8 @@ def _ways(
         yield over_steps(name, facts(record), sampler.timesteps, courses, what)
     edited = {
         f"{edits} edits": _images(
-            _run(model, sampler, teacher, replace(given, edits=edits), cell, data, count),
-            record,
-            count,
+            _run(model, sampler, teacher, replace(ways["both"], edits=edits), cell, data, labels),
+            labels,
         )
         for edits in _EDITS
     }
@@ -145,27 +152,40 @@ def _run(
     guidance: Guidance,
     cell: Cell,
     data: ImageData,
-    count: int,
+    labels: Tensor,
 ) -> Made:
-    """Return ``count`` images of every class from the same noise."""
-    import torch
-
+    """Return images of given classes from the same noise."""
     from fedbench.seeding import generator
     from fedbench.synthesis.guidance import Guide
 
     scale = data.normalisation(cell.data.normalisation)
     guide = Guide(model, sampler, teacher, scale, guidance)
-    labels = torch.arange(len(data.classes)).repeat(count)
     return guide.run(labels, generator(cell.seed, "show", "guided"), watch=True)
 
 
-def _images(made: Made, record: Record, count: int) -> Images:
-    import numpy as np
-
+def _images(made: Made, labels: Tensor) -> Images:
     from fedbench.report.pictures.guidance import Images
 
-    labels = np.tile(np.arange(len(record.data["classes"])), count)
-    return Images((made.images * 255).round().byte().numpy(), labels)
+    return Images((made.images * 255).round().byte().numpy(), labels.numpy())
+
+
+def _asked(cell: Cell, data: ImageData, classes: tuple[int, ...] | None, count: int) -> Tensor:
+    """Return ``count`` of each class that the cell makes images of with the first client."""
+    import torch
+
+    from fedbench.data.partition import split
+
+    labels = data.train.labels.cpu().numpy()
+    parts = split(labels, cell.partition, cell.seed, len(data.classes))
+    seen = {*labels[parts.train[_first(cell)]].tolist()}
+    return torch.tensor(sorted(seen if classes is None else seen & {*classes})).repeat(count)
+
+
+def _first(cell: Cell) -> int:
+    """Return the first client that took part."""
+    from fedbench.federation.loop import participants
+
+    return participants(cell.seed, cell.partition.clients, cell.participation, 0)[0]
 
 
 def _has_batch_norm(teacher: Teachers) -> bool:
@@ -178,15 +198,13 @@ def _teacher(path: Path, record: Record, cell: Cell, data: ImageData) -> Teacher
     """Return the classifier of the first client that took part."""
     import torch
 
-    from fedbench.federation.loop import participants
     from fedbench.federation.work import load
     from fedbench.models.factory import build
     from fedbench.models.inference import Inference
     from fedbench.synthesis.teachers import Teachers
 
-    chosen = participants(cell.seed, cell.partition.clients, cell.participation, 0)
     net = build(
-        cell.client_model(chosen[0]),
+        cell.client_model(_first(cell)),
         channels=data.channels,
         size=data.size,
         classes=len(data.classes),

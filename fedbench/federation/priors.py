@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fedbench.config import Cell
 from fedbench.data.hashes import file_hashes
@@ -22,7 +22,7 @@ from fedbench.federation.resources import Folders, Resource, ResourceKind, Scene
 from fedbench.seeding import isolated
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 #: What `fedbench pretrain-diffusion` writes beside the weights.
 NOTE = "fedbench.json"
@@ -37,6 +37,19 @@ _TOKENIZER, _ENCODER = "tokenizer", "text_encoder"
 _PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
 #: The parts of a pipeline that are weights.
 _PARTS = ("unet", "vae", _ENCODER)
+#: The networks that are known here: of a pipeline in pixel space, and of one with a VAE.
+_PIXELS, _LATENTS = "UNet2DModel", "UNet2DConditionModel"
+
+
+class Family(Protocol):
+    """A class of networks that diffusers or transformers reads from a folder."""
+
+    __name__: str
+
+    def from_pretrained(
+        self, place: str, **options: object
+    ) -> tuple[nn.Module, Mapping[str, Sequence[Any]]]:
+        """Return a network, and what was missing or strange."""
 
 
 class DiffusionFolder(ResourceKind):
@@ -146,6 +159,26 @@ def settings_of(folder: Path) -> dict[str, Any]:
     )
 
 
+def schedule_of(folder: Path) -> dict[str, Any]:
+    """Return the settings of a folder's scheduler.
+
+    Raises:
+        DataError: There are none.
+    """
+    for place in (folder / "scheduler", folder):
+        if (file := place / "scheduler_config.json").is_file():
+            try:
+                found = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise DataError(f"{file} is not the settings of a scheduler: {error}") from error
+            if isinstance(found, dict):
+                return found
+    raise DataError(
+        f"{folder} has no scheduler_config.json, so nobody knows what its network predicts; copy "
+        "that of the pipeline beside it"
+    )
+
+
 def _unfit(folder: Path, cell: Cell) -> str | None:
     """Return why a folder's model does not serve a cell, or None."""
     if (pickled := _pickled(folder)) is not None:
@@ -153,10 +186,24 @@ def _unfit(folder: Path, cell: Cell) -> str | None:
             f"{pickled} is a pickle, which is never read; save the model as safetensors "
             "(diffusers: save_pretrained(folder, safe_serialization=True))"
         )
-    settings, spec = settings_of(folder), DATASETS.get(cell.data.name)
-    if (folder / "vae").is_dir():
+    try:
+        settings = settings_of(folder)
+        schedule_of(folder)
+    except DataError as error:
+        return str(error)
+    latent = (folder / "vae").is_dir()
+    reason = _unknown(folder, settings, latent)
+    return reason or _misfit(folder, settings, cell, latent) or _damaged(folder, latent)
+
+
+def _misfit(folder: Path, settings: Mapping[str, Any], cell: Cell, latent: bool) -> str | None:
+    """Return why its images or classes are not those of a cell, or None."""
+    spec = DATASETS.get(cell.data.name)
+    if latent:
         return _other_channels(3, spec)  # its images are resized, and its prompts the classes'
     channels, size = settings.get("in_channels"), settings.get("sample_size")
+    if isinstance(size, list):  # diffusers takes height and width as well
+        size = size[0] if len({*size}) == 1 else "x".join(map(str, size))
     if settings.get("out_channels") != channels:
         return "it predicts variances as well, which is not known here"
     if size != cell.data.size:
@@ -170,7 +217,60 @@ def _unfit(folder: Path, cell: Cell) -> str | None:
             f"it takes {taken} classes and the clients have {known}; take an unconditional one, or "
             "one of the same classes (and one more for none)"
         )
+    trained = _note(folder).get("dataset")
+    if taken is not None and trained not in (None, cell.data.name):
+        return (
+            f"it is told the classes of {trained}, which are not those of {cell.data.name}; take "
+            "one that is told none (pretrain-diffusion without --conditional)"
+        )
     return _other_channels(channels, spec)
+
+
+def _unknown(folder: Path, settings: Mapping[str, Any], latent: bool) -> str | None:
+    """Return why a folder's networks are none that are known here, or None."""
+    if (folder / "vqvae").is_dir():
+        return (
+            "it samples the codes of a VQ-VAE, which is not known here; take a pipeline in pixel "
+            "space, or one with a VAE"
+        )
+    kind, wanted = settings.get("_class_name"), _LATENTS if latent else _PIXELS
+    if kind not in (None, wanted):
+        space = "with a VAE" if latent else "in pixel space"
+        return f"its network is a {kind}, and pipelines {space} have a {wanted} here"
+    return None
+
+
+def _damaged(folder: Path, latent: bool) -> str | None:
+    """Return which weights are missing or cannot be read, by their heads alone, or None."""
+    whole = (folder / "unet").is_dir()
+    parts = {"diffusion_pytorch_model": [folder / "unet" if whole else folder]}
+    if latent:
+        parts["diffusion_pytorch_model"].append(folder / "vae")
+        if not (folder / PROMPTS).is_file() and (folder / _ENCODER).is_dir():
+            parts["model"] = [folder / _ENCODER]
+    for stem, places in parts.items():
+        for place in places:
+            files = [*place.glob(f"{stem}.safetensors"), *place.glob(f"{stem}-*.safetensors")]
+            if not files:
+                return (
+                    f"{place} has no {stem}.safetensors; save the whole pipeline "
+                    "(diffusers: save_pretrained(folder, safe_serialization=True))"
+                )
+            for file in files:
+                if (reason := _unreadable(file)) is not None:
+                    return f"{file} is damaged ({reason}); copy it again"
+    return None
+
+
+def _unreadable(file: Path) -> str | None:
+    """Return what is wrong with the head or length of a file of tensors, or None."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy"):
+            return None
+    except (OSError, SafetensorError) as error:
+        return str(error).splitlines()[0]
 
 
 def _other_channels(made: int | None, spec: DatasetSpec) -> str | None:
@@ -183,8 +283,12 @@ def _other_channels(made: int | None, spec: DatasetSpec) -> str | None:
 
 
 def _pickled(folder: Path) -> str | None:
-    """Return the name of weights that are there as a pickle alone, or None."""
-    for part in (folder, *(folder / name for name in _PARTS)):
+    """Return the name of weights that are there as a pickle alone, or None.
+
+    What lies beside the parts of a pipeline is not read.
+    """
+    root = () if (folder / "unet").is_dir() else (folder,)
+    for part in (*root, *(folder / name for name in _PARTS)):
         if part.is_dir() and not any(part.glob("*.safetensors")):
             pickles = [path for path in sorted(part.iterdir()) if path.suffix in _PICKLES]
             if pickles:
@@ -218,14 +322,52 @@ def _prompts(folder: Path, scene: Scene) -> Tensor:
     import safetensors.torch
 
     if (folder / PROMPTS).is_file():
-        found: Tensor = safetensors.torch.load_file(folder / PROMPTS)["prompts"]
-        if len(found) != scene.classes + 1:
+        if (reason := _unreadable(folder / PROMPTS)) is not None:
+            raise DataError(f"{folder / PROMPTS} is damaged ({reason}); write it again")
+        found: Tensor | None = safetensors.torch.load_file(folder / PROMPTS).get("prompts")
+        width = settings_of(folder).get("cross_attention_dim")
+        shape = None if found is None else tuple(found.shape)
+        if (
+            found is None
+            or found.ndim != 3
+            or len(found) != scene.classes + 1
+            or (isinstance(width, int) and found.shape[2] != width)
+        ):
             raise DataError(
-                f"{folder / PROMPTS} has {len(found)} prompts; give one for each of "
-                f"{scene.classes} classes and the empty one last"
+                f"{folder / PROMPTS} holds prompts of shape {shape}; give `prompts` of "
+                f"({scene.classes + 1}, length, {width or 'width'}): one for each of "
+                f"{scene.classes} classes in order, and the empty one last"
             )
-        return found
+        return found.float()
     return _encoded(folder, scene.read(Data(**scene.cell.data.model_dump())).classes)
+
+
+def whole(family: Family, folder: Path, **options: object) -> nn.Module:
+    """Return a saved network, all of whose weights are there.
+
+    Args:
+        family: Of it.
+        folder: With its settings and safetensors.
+        options: Of ``from_pretrained``.
+
+    Raises:
+        DataError: It cannot be read, or weights are missing or of another shape.
+    """
+    try:
+        with isolated(0):  # what is drawn for new weights is overwritten
+            net, told = family.from_pretrained(
+                str(folder), local_files_only=True, output_loading_info=True, **options
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{folder} cannot be read as a {family.__name__}: {reason}") from error
+    strange = [*told.get("missing_keys", ()), *(one[0] for one in told.get("mismatched_keys", ()))]
+    if strange:
+        raise DataError(
+            f"{folder} lacks {len(strange)} weights of its {family.__name__}, such as "
+            f"{strange[0]}; copy the whole file again"
+        )
+    return net
 
 
 def _encoded(folder: Path, classes: tuple[str, ...]) -> Tensor:
@@ -248,10 +390,9 @@ def _encoded(folder: Path, classes: tuple[str, ...]) -> Tensor:
         )
     transformers.utils.logging.disable_progress_bar()  # the cell has its own
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / _TOKENIZER)
-    with isolated(0):  # what is drawn for new weights is overwritten
-        encoder = transformers.CLIPTextModel.from_pretrained(
-            folder / _ENCODER, use_safetensors=True
-        ).eval()
+    encoder = whole(
+        transformers.CLIPTextModel, folder / _ENCODER, use_safetensors=True, dtype=torch.float32
+    ).eval()
     words = [*(_PROMPT.format(name) for name in classes), ""]
     tokens = tokenizer(
         words,

@@ -180,8 +180,11 @@ def parse_name(name: str) -> tuple[str, str, int | None]:
         SettingsError: What follows the ``@`` is no number.
     """
     head, at, count = name.rpartition("@")
-    if at and not count.isdigit():
-        raise SettingsError(f"resource {name!r}: {count!r} after the @ is no number")
+    if at and not (count.isdigit() and int(count)):
+        raise SettingsError(
+            f"resource {name!r}: {count!r} after the @ is no number from 1 on; name how many there "
+            "are to be, such as unused@100"
+        )
     kind, _, which = (head if at else name).partition(":")
     return kind, which, int(count) if at else None
 

@@ -157,6 +157,12 @@ class FedLMG(Method):
                     "model with it, such as resnet8 or a convnet with norm: batch, or set the "
                     "method's batch_norm to 0 (cross entropy alone)"
                 )
+        count = len(DATASETS.get(cell.data.name).classes)
+        if count and (strange := [label for label in config.classes or () if label >= count]):
+            return (
+                f"{cell.data.name} has classes 0 to {count - 1}, and the method's `classes` ask "
+                f"for {strange[0]}; leave it out"
+            )
         if config.trains:
             halvings = len(SCALES[config.prior_size].channels) - 1
             if cell.data.size % 2**halvings:
@@ -218,10 +224,11 @@ class FedLMG(Method):
     def aggregate(self, server: Server, uploads: Iterable[Upload], round: int) -> None:
         """Make every client's images batch by batch, then teach the student."""
         gathered = self._gather(server, uploads)
+        wanted = self._wanted(gathered)
         studio = self._studio(server, gathered)
         todo = orders(
             [info.id for info in gathered.infos],
-            self._wanted(gathered),
+            wanted,
             each=self.config.images_per_class,
             batch_size=self.config.batch_size,
             attempts=1 if self.config.filter is None else self.config.attempts,

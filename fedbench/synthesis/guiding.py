@@ -6,7 +6,7 @@ A setting that would change nothing is an error: two cells with equal numbers wo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,6 +27,16 @@ _OF_STEERING = (
     "cross_entropy",
     "batch_norm_layers",
     "scale",
+    "step",
+    "edits",
+    "edit_with",
+    "detach_eps",
+    "predict_twice",
+    "clamp",
+)
+#: Settings of how a step or an edit is taken, where any is.
+_OF_PULLS = (
+    "batch_norm_layers",
     "step",
     "edits",
     "edit_with",
@@ -55,7 +65,7 @@ class GuidedConfig(MethodConfig):
     """Images of each class that a client has seen."""
     batch_size: int = Field(64, ge=1)  # fedbench: S4 1, of which BatchNorm's statistics are none
     """Images of one client that are made together, of all its classes."""
-    classes: tuple[int, ...] | None = Field(None, min_length=1)
+    classes: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(None, min_length=1)
     """Make images of these classes only; None of all that a client has seen."""
     sampler: Sampling = "ddpm"  # S4
     """How the prior is sampled."""
@@ -96,6 +106,8 @@ class GuidedConfig(MethodConfig):
     def _known(cls, value: str) -> str:
         kind, _, count = value.partition("@")
         if value.startswith(FOLDER):
+            if value == FOLDER:
+                raise ValueError(f"prior {value!r} names no folder; write diffusers:PATH")
             return value
         if value.startswith(PUBLIC):
             DATASETS.get(kind.removeprefix(PUBLIC))
@@ -104,8 +116,8 @@ class GuidedConfig(MethodConfig):
                 f"prior {value!r} is none of 'none', 'unused[@COUNT]', 'public:NAME[@COUNT]' and "
                 "'diffusers:PATH'"
             )
-        if count and not count.isdigit():
-            raise ValueError(f"prior {value!r}: {count!r} after the @ is no number")
+        if "@" in value and not (count.isdigit() and int(count)):
+            raise ValueError(f"prior {value!r}: {count!r} after the @ is no number from 1 on")
         return value
 
     @model_validator(mode="after")
@@ -131,6 +143,8 @@ class GuidedConfig(MethodConfig):
 
     def _without_effect(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield names of settings that do nothing here, and where that is."""
+        if self.filter is None:
+            yield ("attempts",), "without a filter"
         if self.prior == "none":
             yield (*_OF_TRAINING, *_OF_STEERING), "without a prior"
             return
@@ -144,6 +158,11 @@ class GuidedConfig(MethodConfig):
             yield ("batch_norm_layers",), f"with {why}"
         if self.edit_with == "batch_norm" and not self.batch_norm:
             yield ("edits",), "with edit_with: batch_norm and batch_norm: 0"
+        if not self.edits:
+            yield ("edit_with",), "with edits: 0"
+        if not self.guidance.steers:
+            nothing = "scale: 0" if not self.scale else "cross_entropy: 0 and batch_norm: 0"
+            yield _OF_PULLS, f"with {nothing}, which guides nothing"
 
     @property
     def trains(self) -> bool:

@@ -6,20 +6,17 @@ pretrain-diffusion`, and is a folder as diffusers writes it, safetensors alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedbench.errors import DataError, ModelError, SettingsError
-from fedbench.federation.priors import settings_of
+from fedbench.errors import ModelError, SettingsError
+from fedbench.federation.priors import schedule_of, settings_of, whole
 from fedbench.federation.resources import Resource
-from fedbench.seeding import isolated
 from fedbench.synthesis.diffusion import Diffusion, library
 
 Size = Literal["tiny", "small", "card"]
@@ -146,7 +143,9 @@ def of_network(
         found: Tensor = net(noisy, times, class_labels=labels).sample
         return found
 
-    shape = (settings["in_channels"], settings["sample_size"], settings["sample_size"])
+    side = settings["sample_size"]
+    side = side[0] if isinstance(side, list | tuple) else side
+    shape = (settings["in_channels"], side, side)
     return Diffusion(predict, shape, schedule, lambda clean: clean, taken, null, bf16)
 
 
@@ -161,21 +160,20 @@ def of_folder(
         size: Of the images that are wanted; those of a latent model are resized.
         classes: Of them.
         bf16: See ``Diffusion``.
+
+    Raises:
+        DataError: A network of it cannot be read, or not all of its weights are there.
     """
     diffusers, folder = library(), resource.folder
     assert folder is not None  # a resource of this kind has one
-    whole = (folder / "unet").is_dir()
-    settings, schedule = settings_of(folder), _schedule(folder)
+    settings, schedule = settings_of(folder), schedule_of(folder)
     prompts = resource.tensors.get("prompts")
     family = diffusers.UNet2DModel if prompts is None else diffusers.UNet2DConditionModel
-    part = {"subfolder": "unet"} if whole else {}
-    given = {"use_safetensors": True, "local_files_only": True}
-    with isolated(0):  # what is drawn for new weights is overwritten
-        net = family.from_pretrained(str(folder), **given, **part)
+    place = folder / "unet" if (folder / "unet").is_dir() else folder
+    net = whole(family, place, use_safetensors=True)
     if prompts is None:
         return of_network(net, settings, schedule, device, classes=classes, bf16=bf16)
-    with isolated(0):
-        vae = diffusers.AutoencoderKL.from_pretrained(str(folder), subfolder="vae", **given)
+    vae = whole(diffusers.AutoencoderKL, folder / "vae", use_safetensors=True)
     return _latent(net, vae, settings, schedule, prompts, device, size=size, bf16=bf16)
 
 
@@ -214,15 +212,3 @@ def _latent(
     side, classes = settings["sample_size"], len(prompts) - 1
     shape = (settings["in_channels"], side, side)
     return Diffusion(predict, shape, schedule, decode, classes + 1, classes, bf16, resize)
-
-
-def _schedule(folder: Path) -> dict[str, Any]:
-    """Return the settings of a folder's scheduler; those that priors are trained with for none."""
-    for place in (folder / "scheduler", folder):
-        if (file := place / "scheduler_config.json").is_file():
-            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return found
-    raise DataError(
-        f"{folder} has no scheduler_config.json, so nobody knows what its network predicts; copy "
-        "that of the pipeline beside it"
-    )

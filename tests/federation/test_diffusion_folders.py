@@ -23,6 +23,8 @@ def folder(tmp_path):
     place = tmp_path / "model"
     (place / "unet").mkdir(parents=True)
     (place / "unet" / "config.json").write_text(json.dumps(SETTINGS))
+    (place / "scheduler").mkdir()
+    (place / "scheduler" / "scheduler_config.json").write_text("{}")
     save_file({"w": torch.zeros(3)}, place / "unet" / "diffusion_pytorch_model.safetensors")
     return place
 
@@ -129,15 +131,20 @@ def test_a_model_of_the_clients_own_images_is_refused_and_one_of_unused_ones_a_p
     )
 
 
-def test_prompts_are_those_prepared_or_need_a_text_encoder(folder, folders):
+def write_vae(folder):
     (folder / "vae").mkdir()
+    save_file({"w": torch.zeros(3)}, folder / "vae" / "diffusion_pytorch_model.safetensors")
+
+
+def test_prompts_are_those_prepared_or_need_a_text_encoder(folder, folders):
+    write_vae(folder)
     assert "images of 3 channels and the clients' have 1" in refusal(folders)
     photos = cell(name="cifar10")
     prompts = torch.rand(11, 4, 8)
     save_file({"prompts": prompts}, folder / "prompts.safetensors")
     assert torch.equal(load(folders, photos).tensors["prompts"], prompts)
     save_file({"prompts": prompts[:4]}, folder / "prompts.safetensors")
-    with pytest.raises(DataError, match="4 prompts; give one for each of 10 classes"):
+    with pytest.raises(DataError, match=r"shape \(4, 4, 8\).*one for each of 10 classes"):
         load(folders, photos)
 
 
@@ -172,7 +179,7 @@ def write_text_encoder(folder):
 
 
 def test_prompts_name_the_classes_and_the_folders_text_encoder_reads_them(folder, folders):
-    (folder / "vae").mkdir()
+    write_vae(folder)
     write_text_encoder(folder)
     photos = cell(name="cifar10")
 

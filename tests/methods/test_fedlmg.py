@@ -228,6 +228,8 @@ def test_a_class_that_nobody_has_is_an_error_and_others_may_be_chosen(runtime, t
     few = {"partition": {"scheme": "classes_round_robin", "clients": 2, "classes_per_client": 2}}
     record = run_cell(tiny(inverted(classes=[1, 7]), **RESNET, **few), runtime, suite="test")
     assert "no client has seen class 7" in record.reason
+    trained = tiny(guided(classes=[1, 7], prior_steps=10**6), **RESNET, **few)
+    assert "class 7" in run_cell(trained, runtime, suite="test").reason  # before the prior
     assert compute(inverted(classes=[1]), **RESNET, **few).findings["guided"]["images"] == [2, 2]
 
 
@@ -239,7 +241,11 @@ def test_a_class_that_nobody_has_is_an_error_and_others_may_be_chosen(runtime, t
         ({"scale": -1}, "scale"),
         ({"prior": "stable"}, "prior 'stable' is none of"),
         ({"prior": "public:mnist@some"}, "after the @ is no number"),
+        ({"prior": "public:mnist@0"}, "'0' after the @ is no number from 1 on"),
+        ({"prior": "unused@"}, "'' after the @ is no number"),
+        ({"prior": "diffusers:"}, "names no folder"),
         ({"prior": "public:minst"}, "minst"),
+        ({"classes": [-1]}, "classes"),
         ({"prior": "public:mnist", "conditional": True}, "another data set's classes are not"),
     ],
 )
@@ -266,6 +272,14 @@ def test_settings_that_cannot_be_are_named(tiny, over, words):
         ({"prior": "diffusers:a", "conditional": True}, "which is not trained here, conditional"),
         ({"prior": "diffusers:a", "prior_steps": 5}, "not trained here, prior_steps"),
         ({"prior": "unused", "edits": 2, "edit_with": "batch_norm", "batch_norm": 0}, "edits: 0"),
+        ({"prior": "unused", "edit_with": "batch_norm"}, "with edits: 0, edit_with"),
+        ({"prior": "unused", "scale": 0, "edits": 5}, "scale: 0, which guides nothing, edits"),
+        ({"prior": "unused", "scale": 0, "detach_eps": True}, "detach_eps would change nothing"),
+        (
+            {"prior": "unused", "cross_entropy": 0, "batch_norm": 0, "edits": 3},
+            "cross_entropy: 0 and batch_norm: 0, which guides nothing, edits",
+        ),
+        ({"attempts": 5}, "without a filter, attempts"),
     ],
 )
 def test_settings_that_would_change_nothing_are_refused(tiny, over, words):
@@ -301,6 +315,7 @@ def test_what_cannot_run_is_known_when_it_is_planned(tiny):
         ({"prior": "public:digits"}, {}, "it is the clients' own data set"),
         ({"prior_size": "small"}, {"data": {"image_size": 10}}, "multiple of 4"),
         ({"network": {"name": "convnet", "depth": 5}}, {}, "32x32"),
+        ({"classes": [3, 17]}, {}, "classes 0 to 9, and the method's `classes` ask for 17"),
     ):
         reason = planned(tiny(guided(**over), models=RESNET["models"], **settings)).skip
         assert words in reason
