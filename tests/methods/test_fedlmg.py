@@ -10,10 +10,12 @@ from fedbench.bench.cell import run_cell
 from fedbench.bench.plan import planned
 from fedbench.data.settings import Data
 from fedbench.errors import SettingsError
+from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.journal import Journal
 from fedbench.federation.priors import NOTE
 from fedbench.methods.fedlmg import FedLMG
 from fedbench.synthesis.guided_sets import Order, Progress, Studio, orders
+from fedbench.synthesis.lessons import Tutor
 from fedbench.synthesis.student import Student
 
 SIZE = {"image_size": 8}
@@ -156,6 +158,32 @@ def test_with_several_clients_an_image_asks_its_own_teacher(compute, monkeypatch
     compute(inverted(aggregation="specific_teacher"), **RESNET)
     compute(inverted(), **RESNET)
     assert {shape[0] for shape in asked} == {1, 3}
+
+
+def test_an_image_is_told_of_by_the_client_that_guided_it(compute, monkeypatch):
+    """Not by the client in another place."""
+    guided_by, told_by = {}, {}
+    make, call = Studio.make, Tutor.__call__
+
+    def making(self, order):
+        place = self._places[order.client]
+        guided_by[order.client] = weights_of(self._each[place].nets[0])
+        return make(self, order)
+
+    def telling(self, images, row):
+        for client in row["clients"].unique().tolist():
+            told_by[client] = weights_of(self._of[client].nets[0])
+        return call(self, images, row)
+
+    monkeypatch.setattr(Studio, "make", making)
+    monkeypatch.setattr(Tutor, "__call__", telling)
+    compute(inverted(aggregation="specific_teacher"), **RESNET)
+    assert len(set(guided_by.values())) == len(guided_by) == 3
+    assert told_by == guided_by
+
+
+def weights_of(net):
+    return tensors_digest(dict(net.state_dict()))
 
 
 def test_lm_8_clients_without_batch_norm_are_refused_unless_cross_entropy_alone_guides(

@@ -196,6 +196,58 @@ def test_lm_5_edits_touch_the_noise_alone(which):
     assert torch.equal(one.run(LABELS, source(1)).images, other.run(LABELS, source(1)).images)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_lm_5_edits_are_m_steps_down_the_loss_at_the_first_timestep(count):
+    rule = Guidance(edits=count, normalised=False, batch_norm=0.1)
+    one = guide(rule)
+    noise = one._sampler.begin(len(LABELS), source(1))
+    noisy, first = noise, max(one._sampler.timesteps)
+    for _ in range(count):
+        here = noisy.clone().requires_grad_()
+        clean = one._sampler.clean(here, one._diffusion.ask(here, first, LABELS, 1.0), first)
+        (step,) = torch.autograd.grad(wanted_loss(one, clean, rule), here)
+        noisy = noisy - step
+    torch.testing.assert_close(one.edit(noise, LABELS), noisy, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(noisy, noise, atol=1e-3)
+
+
+@pytest.mark.parametrize("twice", [True, False], ids=["S4", "DPS"])
+def test_guided_sampling_is_the_loop_of_its_text(twice):
+    """Step by step with the gradients of a loss of our own; the last step is not guided."""
+    rule = Guidance(normalised=False, batch_norm=0.1, twice=twice)
+    one = guide(rule)
+    sampler, draws = one._sampler, source(1)
+    noisy = sampler.begin(len(LABELS), draws)
+    for timestep in sampler.timesteps:
+        pull = torch.zeros_like(noisy)
+        if timestep != sampler.timesteps[-1]:
+            here = noisy.clone().requires_grad_()
+            clean = sampler.clean(here, one._diffusion.ask(here, timestep, LABELS, 1.0), timestep)
+            (pull,) = torch.autograd.grad(wanted_loss(one, clean, rule), here)
+        moved = noisy - pull if twice else noisy
+        told = one._diffusion.ask(moved, timestep, LABELS, 1.0)
+        clean = sampler.clean(moved, told, timestep)
+        noisy = sampler.step(told, timestep, moved, draws) - (0 if twice else pull)
+    images = ((clean + 1) / 2).clamp(0, 1)
+    torch.testing.assert_close(one.run(LABELS, source(1)).images, images, rtol=1e-3, atol=1e-4)
+
+
+def wanted_loss(one, clean, rule):
+    """CE of the wanted classes, summed, and λ times the batch's gap to BatchNorm's statistics."""
+    image = ((clean + 1) / 2).clamp(0, 1) if not rule.straight else straight((clean + 1) / 2)
+    (logits,), (layers,) = one._teacher.inspect((image - 0.5) / 0.5)
+    gaps = [
+        (layer.mean - layer.running_mean).norm() + (layer.var - layer.running_var).norm()
+        for layer in layers
+    ]
+    entropy = torch.nn.functional.cross_entropy(logits, LABELS, reduction="sum")
+    return entropy + rule.batch_norm * len(LABELS) * sum(gaps)
+
+
+def straight(image):
+    return image + (image.clamp(0, 1) - image).detach()
+
+
 def test_edits_follow_statistics_alone_where_they_are_to():
     only = Guidance(edits=1, edit_with="batch_norm")
     same = Guidance(edits=1, cross_entropy=0.0)

@@ -49,6 +49,18 @@ def test_networks_of_every_size_take_their_images(size, image, parameters):
         assert sum(weight.numel() for weight in plain.parameters()) == parameters
 
 
+def test_lm_2_a_prior_is_frozen_whatever_it_comes_as():
+    net, settings = network(SCALES["tiny"], 1, 8)
+    assert all(weight.requires_grad for weight in net.parameters())
+    model = of_network(net.train(), settings, SCHEDULE, CPU, classes=10)
+    assert not any(weight.requires_grad for weight in net.parameters())
+    assert not net.training
+    here = torch.randn(1, 1, 8, 8, requires_grad=True)
+    model.ask(here, 5).sum().backward()
+    assert here.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in net.parameters())
+
+
 def test_images_that_cannot_be_halved_and_other_classes_are_errors():
     with pytest.raises(SettingsError, match="multiple of 4"):
         network(SCALES["small"], 1, 30)
