@@ -117,7 +117,8 @@ class Board:
         Args:
             axis: A setting that varies, by its dotted name or the end of it, such as ``beta``,
                 ``ipc`` or ``method.iterations``.
-            metric: ``accuracy``, ``balanced_accuracy``, ``worst_client``, ``nll`` or ``ece``.
+            metric: ``accuracy``, ``balanced_accuracy``, ``domain``, ``worst_client``, ``nll`` or
+                ``ece``.
 
         Returns:
             Columns by the axis's value and ``mean``, ``std``, ``n``. Where further settings of

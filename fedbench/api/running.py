@@ -106,24 +106,31 @@ def run(
     from fedbench.cli.run import Wish, build_cell, check_wish, obtain
 
     means = _means(home, device, threads=threads, offline=offline, refresh=force)
+    places = {
+        "data.name": dataset,
+        "data.train_size": train_size,
+        "data.test_size": test_size,
+        "method.name": method,
+        "method.preset": preset,
+        "method.rounds": rounds,
+        "partition.scheme": scheme,
+        "partition.beta": beta,
+        "partition.clients": clients,
+        "recipe.epochs": epochs,
+        "models.name": model,
+        "models.width": width,
+        "budget.ipc": ipc,
+        "precision": precision,
+        "seed": seed,
+    }
+    beside = {**places, "settings": settings, "suite": suite, "profile": profile}
+    extra = [name for name, value in beside.items() if value is not None]
+    if cell is not None and extra:
+        raise SettingsError(
+            f"run() was given a whole cell, and {', '.join(extra)} would change nothing; put these "
+            "into the cell, or name all settings and give no cell"
+        )
     if cell is None:
-        places = {
-            "data.name": dataset,
-            "data.train_size": train_size,
-            "data.test_size": test_size,
-            "method.name": method,
-            "method.preset": preset,
-            "method.rounds": rounds,
-            "partition.scheme": scheme,
-            "partition.beta": beta,
-            "partition.clients": clients,
-            "recipe.epochs": epochs,
-            "models.name": model,
-            "models.width": width,
-            "budget.ipc": ipc,
-            "precision": precision,
-            "seed": seed,
-        }
         file = None if suite is None else find_suite_file(str(suite))
         wish = Wish.of(places, None, file, profile)
         wish = Wish(wish.tree, wish.epochs, _nested(settings))

@@ -77,7 +77,7 @@ def load_set(
         place = Path(home) if home is not None else default_home()
         path = record_path(place, record.suite, record.cell_id)
     else:
-        path, record = find_good_record(str(record))
+        path, record = find_good_record(str(record), None if home is None else Path(home))
     sets = read_sets(path, record)
     if name not in sets:
         raise SettingsError(

@@ -72,6 +72,19 @@ def overrides(method: Mapping[str, Any], said: Mapping[str, Any] | None = None) 
     return {key: (ours[key], theirs[key]) for key in shared if ours[key] != theirs[key]}
 
 
+def meant_by(method: str, preset: str) -> dict[str, object]:
+    """Return what a preset of a built-in method names, by dotted name; nothing of its defaults.
+
+    Args:
+        method: Its name.
+        preset: Its name; one that the method lacks means nothing.
+    """
+    known = _builtin().get(method, {})
+    settings = dict(leaves(known.get("presets", {}).get(preset) or {}))
+    names = known.get("named", {}).get(preset, ())
+    return {name: settings[name] for name in names if name in settings}
+
+
 def _meant(method: Mapping[str, Any], said: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return all settings of a method's preset, or its defaults where it names none."""
     name, preset = str(method.get("name")), method.get("preset")

@@ -120,7 +120,7 @@ def _nearest_file(path: Path) -> str:
     return f"; there is {names[0]}" if names else ""
 
 
-def find_record(text: str, names: str = NAMES) -> tuple[Path, Record]:
+def find_record(text: str, names: str = NAMES, place: Path | None = None) -> tuple[Path, Record]:
     """Return the record that a word means, and its place.
 
     A cell id is looked for in all suites of the home, then in the published boards.
@@ -128,6 +128,7 @@ def find_record(text: str, names: str = NAMES) -> tuple[Path, Record]:
     Args:
         text: A record's file, a cell id or its beginning, or one with its suite before it.
         names: What could have been given, for errors.
+        place: Instead of the home.
 
     Raises:
         SettingsError: It is the beginning of several cells' ids, or means nothing.
@@ -140,7 +141,7 @@ def find_record(text: str, names: str = NAMES) -> tuple[Path, Record]:
         return path, read_record(path)
     if path.suffix == ".json":
         raise SettingsError(f"there is no record {path}; give {names}")
-    found = records_like(text)
+    found = records_like(text, place)
     ids = sorted({path.stem for path in found})
     if len(ids) > 1:
         raise SettingsError(
@@ -153,15 +154,20 @@ def find_record(text: str, names: str = NAMES) -> tuple[Path, Record]:
     return found[0], read_record(found[0])
 
 
-def records_like(text: str) -> list[Path]:
-    """Return the records whose ids begin so, ``SUITE/ID`` in one suite, the home's first."""
+def records_like(text: str, place: Path | None = None) -> list[Path]:
+    """Return the records whose ids begin so, ``SUITE/ID`` in one suite, the home's first.
+
+    Args:
+        text: The beginning.
+        place: Instead of the home.
+    """
     suite, _, beginning = text.rpartition("/")
     if not beginning or set(beginning) - set("0123456789abcdef"):
         return []  # a pattern for file names would not take it as it is written
-    places = [home(), published_boards() or Path("leaderboards")]
-    folders = [folder for place in places for folder in sorted(place.glob("*"))]
+    places = [place or home(), published_boards() or Path("leaderboards")]
+    folders = [folder for each in places for folder in sorted(each.glob("*"))]
     if suite:
-        folders = [Path(suite), *(place / suite for place in places)]
+        folders = [Path(suite), *(each / suite for each in places)]
     return [
         path.absolute()
         for folder in folders
@@ -169,13 +175,13 @@ def records_like(text: str) -> list[Path]:
     ]
 
 
-def find_good_record(text: str) -> tuple[Path, Record]:
+def find_good_record(text: str, place: Path | None = None) -> tuple[Path, Record]:
     """Return the record that a word means (see ``find_record``), if its cell has a result.
 
     Raises:
         SettingsError: It has failed or was skipped.
     """
-    path, record = find_record(text)
+    path, record = find_record(text, place=place)
     if record.status != "ok":
         raise SettingsError(
             f"cell {record.cell_id} {record.status} and left nothing to show: {record.reason}"
@@ -184,7 +190,7 @@ def find_good_record(text: str) -> tuple[Path, Record]:
 
 
 def output_file(path: Path, record: Record, name: str) -> Path:
-    """Return the file of what a cell left: in the record's suite, or where it was computed.
+    """Return the file of what a cell left: in the record's suite, or where it was computed again.
 
     Args:
         path: Of the record.
@@ -195,13 +201,16 @@ def output_file(path: Path, record: Record, name: str) -> Path:
         StoreError: It is not here.
     """
     file = f"{record.outputs[name]}.safetensors"
-    places = [path.parent.parent / "outputs" / file, home() / record.suite / "outputs" / file]
+    suite = path.parent.parent
+    homes = (suite.parent / record.suite, home() / record.suite, home() / "reproduced")
+    places = [folder / "outputs" / file for folder in (suite, *homes)]
     for place in places:
         if place.exists():
             return place
+    known = path if path.is_file() else record.cell_id
     raise StoreError(
-        f"output {name!r} of cell {record.cell_id} is not here ({places[-1]}); take it from where "
-        f"the cell was computed, or compute it again: fedbench run --record {path} --force"
+        f"output {name!r} of cell {record.cell_id} is not here ({places[0]}); take it from where "
+        f"the cell was computed, or compute it again: fedbench run --record {known}"
     )
 
 

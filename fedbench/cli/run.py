@@ -82,9 +82,6 @@ def run(
     """
     plugins = load_plugins(plugin, *([suite] if suite else []))
     start = find_suite_file(suite) if suite else None
-    if record is not None:
-        _reproduce(record, device, offline)
-        return
     places = {
         "data.name": dataset,
         "data.train_size": train_size,
@@ -102,6 +99,11 @@ def run(
         "precision": precision,
         "seed": seed,
     }
+    if record is not None:
+        own = {"suite": suite, "profile": profile, "threads": threads or None, "set": settings}
+        _refuse_beside(record, {**places, **own, "force": force or None, "json": as_json or None})
+        _reproduce(record, device, offline)
+        return
     wish = Wish.of(places, settings, start, profile)
     means = runtime(device, threads=threads, offline=offline, refresh=force)
     memo = Memo(means.home, plugins)
@@ -375,6 +377,16 @@ def _ask_for_plugins(path: Path, old: Record) -> None:
         else "add --plugin FILE with the file as it was"
     )
     raise SettingsError(f"{path} was computed with plugins that are not loaded: {words}; {fix}")
+
+
+def _refuse_beside(text: str, given: Mapping[str, object]) -> None:
+    """Refuse options that a record's own settings would pass over in silence."""
+    extra = [name for name, value in given.items() if value is not None and value != []]
+    if extra:
+        raise SettingsError(
+            f"--record {text} runs that cell as it was recorded, and {', '.join(extra)} would "
+            "change nothing; leave them out, or name the cell by its settings without --record"
+        )
 
 
 def _reproduce(text: str, device: str, offline: bool) -> None:

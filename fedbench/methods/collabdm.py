@@ -4,7 +4,8 @@ One round and no weights: seeds of random networks go down; for each network the
 every class comes up, and a small set that starts the server off. Where ``local_dm`` unites sets
 that were made apart, one set is made here from the means of all.
 
-Source: "CollabDM: Collaborative Distribution Matching", 2024, https://arxiv.org/abs/2408.02266,
+Source: Holland et al. 2024, "One-Shot Collaborative Data Distillation" (CollabDM),
+https://arxiv.org/abs/2408.02266,
 and its code.
 """
 

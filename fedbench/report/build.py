@@ -90,8 +90,7 @@ def build(
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
         "index.html": page.page(board, drawn, beside, turned, records=records, named=named),
     }
-    for found in turned:
-        files |= pivot.files(found, board.plan.suite)
+    files |= pivot.files(turned, board.plan.suite)
     if against is not None:
         files["paired.csv"] = paired.to_paired_csv(board.views, against)
     if pdf:

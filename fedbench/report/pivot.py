@@ -7,6 +7,7 @@ The axis may be any setting that varies, by its dotted name or the end of it: ``
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from fedbench.report.tables import CONTROL
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Metrics of which boards have the deviation over seeds as well.
+#: Metrics of boards; of the last three they have no deviation over seeds.
 METRICS = ("accuracy", "balanced_accuracy", "domain", "worst_client", "nll", "ece")
 #: Short names of axes that people type.
 ALIASES = {
@@ -40,7 +41,7 @@ ALIASES = {
     "preset": "method.preset",
 }
 _BUDGET = "budget."
-_PERCENT = ("accuracy", "balanced_accuracy", "worst_client", "ece")
+_PERCENT = ("accuracy", "balanced_accuracy", "domain", "worst_client", "ece")
 
 
 @dataclass(frozen=True)
@@ -185,14 +186,21 @@ def pivot(board: Board, axis: str, metric: str = "accuracy") -> Pivot:
     return Pivot(name, metric, values, tuple(lines))
 
 
-def files(found: Pivot, suite: str) -> dict[str, str]:
-    """Return the files of a pivot, ``pivot-AXIS.md``, ``.tex`` and ``.csv``, by name."""
-    stem = f"pivot-{found.name}"
-    return {
-        f"{stem}.md": to_markdown(found),
-        f"{stem}.tex": to_latex(found, suite),
-        f"{stem}.csv": to_csv(found),
-    }
+def files(several: Sequence[Pivot], suite: str) -> dict[str, str]:
+    """Return the files of pivots, ``pivot-AXIS.md``, ``.tex`` and ``.csv``, by name.
+
+    An axis is called by the end of its dotted name, or by all of it where two have one end.
+    """
+    ends = Counter(found.name for found in {found.axis: found for found in several}.values())
+    written: dict[str, str] = {}
+    for found in several:
+        stem = f"pivot-{found.name if ends[found.name] == 1 else found.axis}"
+        written |= {
+            f"{stem}.md": to_markdown(found),
+            f"{stem}.tex": to_latex(found, suite),
+            f"{stem}.csv": to_csv(found),
+        }
+    return written
 
 
 def to_terminal(found: Pivot) -> Table:
@@ -240,7 +248,7 @@ def _shape(head: Sequence[str]) -> str:
 
 
 def _marked(text: str) -> str:
-    return r"$^\dagger$".join(map(escape, text.split(CONTROL)))
+    return r"$^\dagger$ ".join(escape(part) for part in text.split(CONTROL)).rstrip()
 
 
 def to_html(found: Pivot) -> Markup:

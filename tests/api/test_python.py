@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import fedbench
@@ -110,6 +111,11 @@ def test_a_cell_runs_and_is_found_again(tmp_path):
     assert again.wall_seconds == record.wall_seconds
     same = fedbench.run(fedbench.cell(**record.settings), threads=1, quiet=True, home=tmp_path)
     assert same.cell_id == record.cell_id
+    for beside in ({"beta": 0.1}, {"seed": 7}, {"settings": {"nonsense": 3}}):
+        with pytest.raises(
+            fedbench.SettingsError, match=r"a whole cell, and .* would change nothing"
+        ):
+            fedbench.run(fedbench.cell(**record.settings), quiet=True, home=tmp_path, **beside)
     assert record_path(tmp_path, "run", record.cell_id).is_file()
     images, targets = fedbench.load_set(record, home=tmp_path)
     assert images.shape == (10, 1, 16, 16)
@@ -117,14 +123,18 @@ def test_a_cell_runs_and_is_found_again(tmp_path):
     assert targets.shape == (10,)
     with pytest.raises(fedbench.SettingsError, match="left no set 'synthetc'"):
         fedbench.load_set(record, "synthetc", home=tmp_path)
+    assert torch.equal(fedbench.load_set(record.cell_id, home=tmp_path).images, images)
 
 
 def test_a_published_record_has_no_set_here(tmp_path):
     path = next(
         path for path in sorted(DIGITS.glob("records/*.json")) if '"local_dm"' in path.read_text()
     )
-    with pytest.raises(StoreError, match="compute it again"):
+    with pytest.raises(StoreError, match=f"compute it again: fedbench run --record {path}"):
         fedbench.load_set(path)
+    record = next(each for each in fedbench.load(DIGITS).good if each.cell_id == path.stem)
+    with pytest.raises(StoreError, match=f"fedbench run --record {path.stem}"):
+        fedbench.load_set(record, home=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.bench.about import about, in_words, method_label, overrides, preset_label, text
+from fedbench.bench.about import (
+    about,
+    in_words,
+    leaves,
+    meant_by,
+    method_label,
+    overrides,
+    preset_label,
+    text,
+)
 from fedbench.bench.cell import said_of
 from fedbench.bench.facts import paper
 from fedbench.config import parse
@@ -31,7 +40,11 @@ def builtin():
         course = method.course
         sent = {"up": course.up, "down": course.down}
         words = {"what": describe(method), "paper": paper(method), **sent}
-        found[name] = {**words, "presets": presets}
+        named = {
+            preset: sorted(key for key, _ in leaves(values))
+            for preset, values in method.presets.items()
+        }
+        found[name] = {**words, "presets": presets, "named": named}
     return found
 
 
@@ -80,6 +93,15 @@ def test_a_record_without_a_preset_says_what_the_defaults_were():
     assert said["preset"]["iterations"] == 400
     assert overrides({"name": "collabdm", "iterations": 10}, {"preset": {"iterations": 10}}) == {}
     assert overrides({"name": "collabdm", "iterations": 10}, {"plugin": True}) == {}
+
+
+def test_a_preset_means_what_it_names_and_no_default_of_ours():
+    meant = meant_by("single_image", "reference")
+    named = dict(leaves(METHODS.get("single_image").presets["reference"]))
+    assert json.loads(json.dumps(named)) == meant
+    assert "image" not in meant  # a default of fedbench
+    assert "image" in settings({"name": "single_image", "preset": "reference"})
+    assert meant_by("fedavg", "reference") == meant_by("mine", "reference") == {}
 
 
 def test_a_records_own_word_counts_before_the_methods_of_today():

@@ -113,6 +113,8 @@ def test_a_record_is_reproduced_and_a_false_one_is_found_out(call, home):
         (["run", "--method", "local", "--rounds", "3"], "'rounds'"),
         (["run", "--method", "random_real"], "budget"),
         (["run", "--record", "nowhere.json"], "no record"),
+        (["run", "--record", "abc", "--beta", "0.1"], "partition.beta would change nothing"),
+        (["run", "--record", "abc", "--set", "recipe.lr=1", "--json"], "set, json would change"),
         (["run", "--method", "fedavg", "--model", "vgg11"], "at least 17x17"),
         (["sweep", "nowhere.yaml"], "no suite file"),
         (["report", "nothing"], "no plan"),

@@ -225,6 +225,7 @@ def test_a_set_is_found_from_a_records_file_and_drawn(call, keep, home, tmp_path
 def test_outputs_that_are_gone_or_damaged_are_errors(call, keep, home):
     record, _ = keep(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), ["cat", "dog"])
     (file,) = (home / "toy" / "outputs").iterdir()
+    whole = file.read_bytes()
     normalisation = Normalisation((0.5,), (0.25,))
     other = SyntheticSet(torch.ones(2, 1, 8, 8), torch.tensor([0, 1]), normalisation)
     written = other.save(home / "toy")
@@ -238,6 +239,10 @@ def test_outputs_that_are_gone_or_damaged_are_errors(call, keep, home):
     file.unlink()
     with pytest.raises(StoreError, match=r"is not here .* compute it again: fedbench run"):
         call("show", "synthetic", record.cell_id)
+    again = home / "reproduced" / "outputs" / file.name  # where `run --record` leaves it
+    again.parent.mkdir(parents=True)
+    again.write_bytes(whole)
+    call("show", "synthetic", record.cell_id)
 
 
 def test_cd_4_canvases_are_drawn_before_and_after_expansion(call, keep, monkeypatch):

@@ -73,7 +73,8 @@ def _sketch(page: Page, cast: Cast) -> Sketch:
 
 
 def _std(row: Row, cast: Cast, name: Literal["client_seconds", "server_seconds"]) -> float:
-    values = [float(record.ledger[name]) for record in cast.records(row)]
+    known = (record.ledger.get(name) for record in cast.records(row))
+    values = [float(value) for value in known if value is not None]
     return statistics.stdev(values) if len(values) > 1 else math.nan
 
 

@@ -72,7 +72,9 @@ def choose(
         asked = {place: known for place in places if (known := candidates[place])}
         if not asked:
             continue
-        block = _block_of(asked.values(), free, everywhere)
+        # The right data set's records before any other's.
+        right = [known for known in asked.values() if not known[0].elsewhere]
+        block = _block_of(right or asked.values(), free, everywhere)
         inside = {
             place: [match for match in known if _block(match.group, free) == block]
             for place, known in asked.items()
@@ -235,7 +237,7 @@ def _differences(own: Group, head: Group, free: frozenset[str]) -> Iterable[Devi
     if own.facts["partition.scheme"] != head.facts["partition.scheme"]:
         names = {name for name in names if name in _KEPT or not name.startswith(_SPLIT)}
     for name in sorted(names):
-        here, there = own.facts.get(name), head.facts.get(name)
+        here, there = _fact(own, name), _fact(head, name)
         told = name not in _TOLD and not (
             name.startswith(_OF_ROWS) and not name.startswith("method.")
         )
@@ -244,6 +246,14 @@ def _differences(own: Group, head: Group, free: frozenset[str]) -> Iterable[Devi
         if name.startswith("budget.") and (here is None or there is None):
             continue
         yield Deviation(word(name), here or "unset", there or "unset", "others")
+
+
+def _fact(group: Group, name: str) -> str | None:
+    """Return a fact; epochs of a method's rounds stand for the recipe's, which count nowhere."""
+    facts = group.facts
+    if name == "recipe.epochs" and "method.rounds" in facts and "method.epochs" in facts:
+        return facts["method.epochs"]
+    return facts.get(name)
 
 
 def _each_once(found: Mapping[Place, Match]) -> dict[Place, Match]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fedbench.bench.about import overrides, text
+from fedbench.bench.about import leaves, meant_by, text
 from fedbench.report.paper.pool import ALL, Group, fits, same
 from fedbench.report.paper.spec import Cell, Query, Value
 from fedbench.report.published import NOT_SPLIT, Published
 
 #: Nearer profiles first; one that is not listed comes last.
 _PROFILES = ("paper", "standard", "published", "quick", "smoke")
+_REFERENCE = "reference"
 _SELECTIONS = {
     "best": "best on test",
     "unknown": "best or last: not stated",
@@ -81,6 +82,11 @@ class Match:
     deviations: tuple[Deviation, ...]
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether its records are of another data set than the source's."""
+        return WORDS["dataset"] in {deviation.name for deviation in self.deviations}
+
+    @property
     def distance(self) -> tuple[object, ...]:
         """How far it is from the source: preset, profile, deviations, seeds, in this order."""
         return (
@@ -122,34 +128,41 @@ def also(number: Published, numbers: Iterable[Published]) -> list[Published]:
     ]
 
 
-def candidates(cell: Cell, own: Sequence[Published], groups: Iterable[Group]) -> list[Match]:
+def candidates(
+    cell: Cell, own: Sequence[Published], groups: Iterable[Group], code: Collection[str] = ()
+) -> list[Match]:
     """Return the groups that answer a cell's query, the nearest first.
 
-    Records of another data set answer none. Nearest is the paper's preset before another, then the
-    nearer profile, then the fewer deviations, then the more seeds.
+    Records of another data set answer only where there is none of the right one. Nearest is the
+    paper's preset before another, then the nearer profile, then the fewer deviations, then the more
+    seeds.
 
     Args:
         cell: With its query and the source's settings.
         own: The source's numbers of the cell.
         groups: Of all boards.
+        code: Methods whose ``reference`` preset is the source's code.
     """
     first = own[0] if own else None
     found = [
-        Match(group, tuple(deviations(group, cell.paper, first)))
+        Match(group, tuple(deviations(group, cell.paper, first, code)))
         for group in groups
         if fits(group.facts, cell.ours)
     ]
-    found = [match for match in found if WORDS["dataset"] not in _names(match)]
-    return sorted(found, key=lambda match: match.distance)
+    right = [match for match in found if not match.elsewhere]
+    return sorted(right or found, key=lambda match: match.distance)
 
 
-def deviations(group: Group, paper: Query, number: Published | None) -> list[Deviation]:
+def deviations(
+    group: Group, paper: Query, number: Published | None, code: Collection[str] = ()
+) -> list[Deviation]:
     """Return every stated setting of a source that a group does not have.
 
     Args:
         group: Records of ours.
         paper: What the specification says of the source's settings.
         number: The published number, with the settings that it names itself.
+        code: Methods whose ``reference`` preset is the source's code.
     """
     theirs: dict[str, Value] = {"data.train_size": ALL, "data.test_size": ALL, **paper}
     if number is not None:
@@ -166,7 +179,7 @@ def deviations(group: Group, paper: Query, number: Published | None) -> list[Dev
         for name, value in theirs.items()
         if not same(value, group.facts.get(name))
     ]
-    found += _overridden(group, theirs)
+    found += _of_code(group, theirs, code)
     if number is not None and number.selection in _SELECTIONS:
         found.append(Deviation("accuracy of", "the last step", _SELECTIONS[number.selection]))
     if number is not None and number.n != len(group.records):
@@ -175,15 +188,22 @@ def deviations(group: Group, paper: Query, number: Published | None) -> list[Dev
     return found
 
 
-def _overridden(group: Group, stated: Mapping[str, Value]) -> list[Deviation]:
-    """Return where a suite overrides the released code, which ``reference`` stands for."""
-    if group.facts["preset"] != "reference":
+def _of_code(group: Group, stated: Query, code: Collection[str]) -> list[Deviation]:
+    """Return the settings of a method that are not those of the released code.
+
+    That is what a preset ``reference`` names, of the source's own methods and of records that claim
+    it; a source that runs a method in another preset's way says so.
+    """
+    method, preset = group.facts["method"], group.facts["preset"]
+    if stated.get("preset", _REFERENCE) != _REFERENCE or (
+        method not in code and preset != _REFERENCE
+    ):
         return []
-    first = group.records[0]
+    here = dict(leaves(group.records[0].settings["method"]))
     return [
-        Deviation(word(f"method.{name}"), text(here), f"{text(meant)} in its code")
-        for name, (here, meant) in overrides(first.settings["method"], first.about).items()
-        if f"method.{name}" not in stated
+        Deviation(word(f"method.{name}"), text(here[name]), f"{text(meant)} in its code")
+        for name, meant in meant_by(method, _REFERENCE).items()
+        if f"method.{name}" not in stated and name in here and here[name] != meant
     ]
 
 
@@ -198,10 +218,6 @@ def rank(group: Group) -> int:
     """Return how far a group's profile is from the papers' sizes, 0 being theirs."""
     profiles = group.profile.split("+")
     return max(_PROFILES.index(p) if p in _PROFILES else len(_PROFILES) for p in profiles)
-
-
-def _names(match: Match) -> set[str]:
-    return {deviation.name for deviation in match.deviations}
 
 
 def _answers(file: str, number: Published, query: Query) -> bool:

@@ -125,7 +125,7 @@ def _sheet(
     cells = {(i, j): cell for i, j, cell in table.cells()}
     known = {place: _numbers(source, table, cell, numbers) for place, cell in cells.items()}
     answers = {
-        place: [] if cell.absent else _answers(cell, known[place][0], groups)
+        place: [] if cell.absent else _answers(source, cell, known[place][0], groups)
         for place, cell in cells.items()
     }
     chosen, heads = choose(cells, answers, alone=table.known != "none")
@@ -168,9 +168,11 @@ def _blocks(table: Table, heads: Mapping[tuple[int, int], Group]) -> dict[str, t
     return found
 
 
-def _answers(cell: Cell, own: Sequence[Published], groups: Sequence[Group]) -> list[Match]:
+def _answers(
+    source: Source, cell: Cell, own: Sequence[Published], groups: Sequence[Group]
+) -> list[Match]:
     """Return the groups that answer a cell and have its metric, the nearest first."""
-    found = candidates(cell, own, groups)
+    found = candidates(cell, own, groups, source.methods)
     return [match for match in found if result(match.group, cell.metric) is not None]
 
 

@@ -116,6 +116,9 @@ class Source(Settings):
     """What is known of its numbers, in a few sentences."""
     files: tuple[str, ...]
     """Files of published numbers that are this source's own."""
+    methods: tuple[str, ...] = ()
+    """Methods whose preset ``reference`` is this source's code, so that what it names is compared
+    as well."""
     tables: tuple[Table, ...]
     """In the document's order."""
 

@@ -70,7 +70,10 @@ def ours(filled: Filled) -> str:
     """Return our half of a cell, without its letter."""
     if filled.ours is None:
         return NOTHING
-    return f"{of_result(filled.ours)} {APART}" if filled.apart else of_result(filled.ours)
+    parts = [of_result(filled.ours)]
+    if filled.choice is not None and filled.choice.match.elsewhere:
+        parts.append(filled.choice.match.group.facts["dataset"])
+    return " ".join([*parts, APART] if filled.apart else parts)
 
 
 def lines_of_blocks(sheet: Sheet) -> list[str]:
