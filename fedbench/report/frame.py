@@ -245,9 +245,11 @@ def _labels(rows: pd.DataFrame) -> pd.DataFrame:
         for group in _alike(named_alike):
             own = [labels.of_row(flat) for flat in group["flat"]]
             telling, differing = labels.telling(own), labels.varying(own)
+            most = labels.besides(own, [*telling, *usual])
             shown = group[["method", "preset_label", "flat", "record"]]
             for key, method, preset, flat, record in shown.itertuples(name=None):
                 unusual = [name for name in usual if flat[name] != usual[name]]
+                unusual += labels.beside_most(flat, most)
                 said = sorted({*unusual, *(name for name in telling if name not in usual)})
                 star = labels.starred(_text(preset), _overridden(record), said)
                 name = method_label(method, star, labels.written(flat, said))

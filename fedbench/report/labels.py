@@ -157,6 +157,34 @@ def telling(several: Iterable[Flat]) -> list[str]:
     return sorted(chosen)
 
 
+def besides(several: Iterable[Flat], told: Sequence[str]) -> Flat:
+    """Return what goes unsaid where a name tells the fewest settings: the values of more than half.
+
+    A row that has another value of one of these differs in it as well, beside what it is told by.
+
+    Args:
+        several: What one table shows under the same name.
+        told: Settings that tell them apart (see ``telling``).
+
+    Returns:
+        Of the settings that vary and are not among those told; none of fewer than three rows, of
+        which no value is that of most.
+    """
+    distinct = [dict(items) for items in {tuple(sorted(flat.items())): None for flat in several}]
+    found: Flat = {}
+    for name in varying(distinct) if len(distinct) >= _MANY else ():
+        values = [flat[name] for flat in distinct if name in flat]
+        value, count = Counter(values).most_common(1)[0]
+        if name not in told and 2 * count > len(distinct):
+            found[name] = value
+    return found
+
+
+def beside_most(flat: Flat, most: Flat) -> list[str]:
+    """Return in which settings a row is not as most are (see ``besides``), sorted by name."""
+    return sorted(name for name, value in most.items() if name in flat and flat[name] != value)
+
+
 def usual(several: Iterable[Flat], names: Sequence[str]) -> Flat:
     """Return what a name need not say: the values that more than half of several have.
 

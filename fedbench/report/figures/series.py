@@ -68,10 +68,12 @@ class Cast:
             settings = [dict(key(row)) for row in members]
             telling = labels.telling(settings)
             usual = labels.usual(settings, telling).items()
+            most = labels.besides(settings, telling)
             for own, row in {self.key(row): row for row in members}.items():
                 said = dict(item for item in own if item not in usual)
-                written = labels.written(said, telling)
-                shown = [name for name in telling if name in said]
+                names = sorted({*telling, *labels.beside_most(said, most)})
+                written = labels.written(said, names)
+                shown = [name for name in names if name in said]
                 preset = labels.starred(self._preset(row) or None, row.overridden, shown)
                 label = method_label(method, preset, written)
                 found.append((method, label, row.control, own))

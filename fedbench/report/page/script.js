@@ -290,6 +290,8 @@
     for (const paper of all("[data-timing]")) {
       const drawn = new DOMParser().parseFromString(
         times.figures[paper.dataset.figure], "image/svg+xml");
+      const narrow = parseFloat(drawn.documentElement.getAttribute("width")) < paper.dataset.narrow;
+      paper.closest("figure").classList.toggle("narrow", narrow);
       paper.replaceChildren(document.importNode(drawn.documentElement, true));
     }
     for (const link of all("a.save")) {
