@@ -54,7 +54,7 @@ def table_of(several: Iterable[Facts], link: str, boards: Iterable[Board]) -> st
             found.course["up"],
             found.course["down"],
             _rounds(found),
-            _batch_norm(found.plain).split(",")[0],
+            _batch_norm(found.plain),
             found.mixed,
             _server_has(found, ran.get(found.name, {})),
         ]

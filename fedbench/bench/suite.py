@@ -68,7 +68,7 @@ def _without_seed(fixed: dict[str, Any]) -> dict[str, Any]:
     return fixed
 
 
-#: Bounds of what one suite may ask for; the largest of ours have 1,224 cells and 3 seeds.
+#: Bounds of what one suite may ask for; the largest of ours has 2,376 cells.
 MOST_CELLS, MOST_SEEDS = 100_000, 10_000
 
 #: Settings of all cells; the seed is none of them.

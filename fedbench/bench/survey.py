@@ -153,7 +153,13 @@ def survey(
     def having(*several: State) -> tuple[str, ...]:
         return tuple(name for name, state in states.items() if state in several)
 
-    here = {record.cell_id for path, record in found if outputs_here(record, path)}
+    # A copied record left its weights elsewhere; one of no files was made here if its log is.
+    here = {
+        record.cell_id
+        for path, record in found
+        if outputs_here(record, path)
+        and (record.outputs or log_path(home, plan.suite, record.cell_id).exists())
+    }
     done = [name for name in having("done") if name in here]  # others left their weights elsewhere
     trained = {training for name in done for training in wanted[name].trainings}
     to_come = [wanted[name] for name in having("running", "todo")]

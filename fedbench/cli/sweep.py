@@ -356,6 +356,7 @@ def _prepare(todo: Sequence[Planned], means: Runtime) -> list[Planned]:
     """
     from fedbench.bench.datasets import load_data
     from fedbench.bench.lookup import needed
+    from fedbench.bench.reasons import reason
 
     there, lacking = look_for_data(todo, means)
     if lacking and there:
@@ -372,7 +373,8 @@ def _prepare(todo: Sequence[Planned], means: Runtime) -> list[Planned]:
             except UnwritableError:
                 raise  # nothing could be kept, either
             except Exception as error:  # a plugin's reader may raise anything
-                faults[settings] = f"data set {settings.name} cannot be loaded: {error}"
+                why = str(error) if isinstance(error, FedbenchError) else reason(error)
+                faults[settings] = f"data set {settings.name} cannot be loaded: {why}"
         if not faults.keys() & {*wanted}:
             ready.append(entry)
     unread = _without_data(len(there) - len(ready), faults.values())

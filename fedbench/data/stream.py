@@ -98,7 +98,7 @@ class Stream(Epochs[tuple[Tensor, ...]]):
             BatchNorm cannot train on one.
         seed: Root of the orders and the augmentations.
         normalisation: Of the images; it also says what black is, with which crops are filled.
-        augment: ``none``, ``crop`` or ``flip_crop``; left out where there are ``ops``.
+        augment: ``none``, ``flip``, ``crop`` or ``flip_crop``; left out where there are ``ops``.
         ops: Differentiable augmentation instead: one operation a batch, each image with parameters
             of its own.
         shuffle: Draw a new order for each epoch.

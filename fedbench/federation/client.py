@@ -134,7 +134,8 @@ class Client(Work):
         """Train this client's architecture on its data, once for all methods that ask for it.
 
         The same recipe, data, round and initial weights give the same artefact. Only trainings
-        that start from weights that a name gives are kept in the store: other weights occur once.
+        that start from the common initial weights, or from weights that a name gives, are kept in
+        the store: other weights occur once.
 
         Args:
             recipe: How to train.

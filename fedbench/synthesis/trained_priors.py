@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,18 +72,16 @@ class PriorImages(Epochs[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True)
 class Prior:
-    """A diffusion model, and what the record says of it.
+    """A diffusion model, and what names it.
 
     Attributes:
         model: Frozen.
         digest: Names it in the keys of what is made with it.
-        about: Facts, as JSON values.
         tensors: Its weights where it was trained in the cell; empty otherwise.
     """
 
     model: Diffusion
     digest: str
-    about: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
 
 
@@ -141,16 +138,7 @@ def trained(
     bf16 = server.cell.precision == "bf16-mixed"
     model = of_network(net, about, SCHEDULE, server.device, classes=shape.classes, bf16=bf16)
     weights = dict(artefact.tensors)
-    facts: dict[str, Any] = {
-        "kind": "trained here",
-        "size": size,
-        "images": len(images),
-        "steps": count,
-        "conditional": conditional,
-        "bytes": sum(value.nbytes for value in weights.values()),
-        "digest": tensors_digest(weights),
-    }
-    return Prior(model, facts["digest"], facts, weights)
+    return Prior(model, tensors_digest(weights), weights)
 
 
 def _ordered(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,4 +169,4 @@ def installed(server: Server, name: str, *, size: int, channels: int) -> Prior:
             f"resource {name!r} makes images of {made} channels and the clients' have {channels}; "
             "take a model of these, such as one of fedbench pretrain-diffusion"
         )
-    return Prior(model, found.digest, {}, {})
+    return Prior(model, found.digest, {})

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from fedbench.bench.estimate import Sample, artefact_sizes, estimate
+from fedbench.bench.logs import log_path
 from fedbench.bench.plan import arrange, cost_of, entry_of, expand, planned, to_file
 from fedbench.bench.planfile import Entry, plan_path, write_plan
 from fedbench.bench.records import Record, record_path, write_record
@@ -114,7 +115,13 @@ def test_client_trainings_are_counted_exactly(home, plan):
     # Two seeds x two clients, asked for by local, ensemble and the first round of FedAvg.
     assert (empty.distinct, empty.uses, empty.shared) == (4, 12, 4)
     assert (empty.trained, empty.to_do) == (0, 4)
-    keep(home, of(plan, "ensemble", 1))
+    cell = of(plan, "ensemble", 1)
+    keep(home, cell)
+    copied = survey(home, plan).trainings  # from a published board: it left its weights elsewhere
+    assert (copied.trained, copied.to_do) == (0, 4)
+    log = log_path(home, plan.suite, cell.cell_id)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
     later = survey(home, plan).trainings
     assert (later.trained, later.to_do) == (2, 2)
     alone = survey(home, plan, chosen={of(plan, "local", 1).cell_id}).trainings

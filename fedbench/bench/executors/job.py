@@ -25,11 +25,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two messages of one worker.
 PACE = 0.1
-#: The reason of a cell whose worker has died twice.
-DIED = (
-    "a worker process died, perhaps for want of memory; run the same command again with fewer "
-    "workers"
-)
 
 
 @dataclass(frozen=True)
