@@ -123,14 +123,9 @@ def run(
         "precision": precision,
         "seed": seed,
     }
-    beside = {**places, "settings": settings, "suite": suite, "profile": profile}
-    extra = [name for name, value in beside.items() if value is not None]
-    if cell is not None and extra:
-        raise SettingsError(
-            f"run() was given a whole cell, and {', '.join(extra)} would change nothing; put these "
-            "into the cell, or name all settings and give no cell"
-        )
-    if cell is None:
+    if cell is not None:
+        _refuse_beside({**places, "settings": settings, "suite": suite, "profile": profile})
+    else:
         file = None if suite is None else find_suite_file(str(suite))
         wish = Wish.of(places, None, file, profile)
         wish = Wish(wish.tree, wish.epochs, _nested(settings))
@@ -261,6 +256,15 @@ def _means(
 
     place = Path(home) if home is not None else default_home()
     return runtime(device, threads=threads, offline=offline, refresh=refresh, home=place)
+
+
+def _refuse_beside(given: Mapping[str, object]) -> None:
+    extra = [name for name, value in given.items() if value is not None]
+    if extra:
+        raise SettingsError(
+            f"run() was given a whole cell, and {', '.join(extra)} would change nothing; put these "
+            "into the cell, or name all settings and give no cell"
+        )
 
 
 def _nested(settings: Mapping[str, object] | None) -> list[dict[str, Any]]:
