@@ -17,8 +17,8 @@ TERMS = {
     "what we recommend.",
     "preset*, method*": "The suite overrides settings of the preset, or of a method without one; "
     "the row's details name them, each with the preset's value or the method's default.",
-    "profile": "Size of a suite: smoke, quick, standard or paper; published is that of a committed "
-    "board.",
+    "profile": "Size of a suite, such as smoke, quick, standard or paper; published is meant for a "
+    "committed board.",
     "worst client": "Smallest accuracy of the final model over the clients' own label mixes. Of "
     "local, whose models stay at their clients, each is measured on its own mix instead, which is "
     "another quantity: it stands in the row's details.",
