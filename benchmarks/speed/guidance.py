@@ -1,6 +1,7 @@
 """What guidance costs beside plain sampling, and what makes it cheaper.
 
-`guided` is what the method does by default; each other way differs from it in one setting. Run ``python benchmarks/speed/guidance.py``; it asserts nothing.
+`guided` is what the method does by default; each other way differs from it in one setting.
+Run ``python benchmarks/speed/guidance.py``; it asserts nothing.
 """
 
 from __future__ import annotations

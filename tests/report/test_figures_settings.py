@@ -68,6 +68,17 @@ def test_points_are_joined_and_references_stand_level():
     assert len(lines) == 5
 
 
+def test_many_other_variants_of_the_swept_method_are_counted_and_not_drawn():
+    others = ({"expand": 2}, {"lr": 5}, {"samples": 7})
+    variants = [swept((100,), options=each)[0] for each in others]
+    other = record("random_real", accuracy=0.3)
+    (few,) = sketched([*swept(), *variants[:2], other])
+    (many,) = sketched([*swept(), *variants, other])
+    assert (len(legend(few)), len(legend(many))) == (4, 2)
+    assert "Not drawn: 3 other variants of the method." in many.caption
+    assert "Not drawn" not in few.caption
+
+
 def test_only_a_label_of_what_is_not_joined_has_the_setting():
     (sketch,) = sketched(suite(budget=640))
     assert legend(sketch) == [

@@ -25,6 +25,8 @@ from fedbench.report.frame import Row, Value
 _OF_METHODS = "method."
 #: A curve has at least that many points.
 _FEWEST = 3
+#: So many other variants of a swept method are drawn beside its curve.
+_VARIANTS = 2
 
 
 class Along(Cast):
@@ -83,13 +85,31 @@ def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
     for name in sorted(names):
         along = Along(cast.board, name)
         if along.longest(known) >= _FEWEST:
-            drawn = [panel for panel in panels(known) if along.longest(panel.rows) >= _FEWEST]
+            shown, left = _without_variants(known, along)
+            drawn = [panel for panel in panels(shown) if along.longest(panel.rows) >= _FEWEST]
             short = name.removeprefix(_OF_METHODS)
             for page in pages(short, drawn, most_rows=rows_that_fit):
-                yield _sketch(page, short, along)
+                yield _sketch(page, short, along, left)
 
 
-def _sketch(page: Page, short: str, along: Along) -> Sketch:
+def _without_variants(rows: Sequence[Row], along: Along) -> tuple[list[Row], int]:
+    """Leave out a swept method's other variants where they are many, and say how many these are.
+
+    A study that moves one setting at a time has a figure for each; the others' rows would be level
+    lines in it, too many to tell apart.
+    """
+    swept = {row.values["method"] for row in rows if not math.isnan(along.value(row))}
+    variants = [
+        row for row in rows if row.values["method"] in swept and math.isnan(along.value(row))
+    ]
+    count = len({along.key(row) for row in variants})
+    if count <= _VARIANTS:
+        return list(rows), 0
+    out = {id(row) for row in variants}
+    return [row for row in rows if id(row) not in out], count
+
+
+def _sketch(page: Page, short: str, along: Along, left: int) -> Sketch:
     series = along.series(page.rows)
     grid = Grid(page, handles(series))
     places = {look: _places(members, along) for look, members in series.items()}
@@ -114,6 +134,7 @@ def _sketch(page: Page, short: str, along: Along) -> Sketch:
         f"settings of a curve are equal. {bars(page.rows)} Hollow and grey: controls."
         + (" Points are shifted sideways a little to keep bars apart." if len(curves) > 1 else "")
         + (" Level lines: rows without this setting, or with one value of it." if level else "")
+        + (f" Not drawn: {left} other variants of the method." if left else "")
         + (" Gaps: cells that failed or are not part of the suite." if gaps else "")
     )
     return Sketch(page.name, f"{page.dataset}: accuracy against {short}", caption, grid.drawing)
