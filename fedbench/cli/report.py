@@ -163,7 +163,7 @@ def make_report(
     else:
         link = _link(target, folder)
         made = build(
-            folder, target, records=link, pdf=pdf, against=paired, axes=pivots, only=wishes
+            folder, target, records=link, pdf=pdf, against=paired, axes=pivots, board=board
         )
         turned = made.pivots
     for table in tables.to_terminal(board.views, stdout.width, paired):

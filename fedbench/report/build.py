@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedbench.bench.selection import Wish
 from fedbench.files import write_atomic
 from fedbench.report import figures, latex, page, paired, pivot, published, runs, tables, verdict
 from fedbench.report.board import Board, read_board
@@ -49,7 +48,7 @@ def build(
     pdf: bool = False,
     against: str | None = None,
     axes: Sequence[str] = (),
-    only: Sequence[Wish] = (),
+    board: Board | None = None,
 ) -> Report:
     """Write a suite's report: tables, figures, and the page.
 
@@ -62,17 +61,17 @@ def build(
             in ``table.md``, ``table.tex`` and ``paired.csv``.
         axes: Settings whose values stand across, methods down, in tables of their own: on the page,
             and in ``pivot-AXIS.md``, ``.tex`` and ``.csv``.
-        only: What cells must have to be shown.
+        board: What is shown, where that is not all of the folder's plan, or has been read.
 
     Returns:
         What they were made of.
 
     Raises:
         StoreError: There is no plan, or the report cannot be written.
-        SettingsError: No row is named like ``against``, several of a block are, an axis does not
-            vary, or no cell has what ``only`` asks for.
+        SettingsError: No row is named like ``against``, several of a block are, or an axis does not
+            vary.
     """
-    board = read_board(folder).only(only)
+    board = board or read_board(folder)
     if against is not None:
         paired.check_reference(board.views, against)
     turned = [pivot.pivot(board, axis) for axis in axes]

@@ -81,8 +81,12 @@ def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
         cast: Series of the same board.
     """
     known = [row for row in rows if math.isfinite(number(row.values["accuracy_mean"]))]
-    names = {name for row in known for name in row.settings if name.startswith(_OF_METHODS)}
-    for name in sorted(names):
+    values: dict[str, set[float]] = {}
+    for row in known:
+        for name, value in row.settings.items():
+            if name.startswith(_OF_METHODS) and math.isfinite(number(value)):
+                values.setdefault(name, set()).add(number(value))
+    for name in sorted(name for name, several in values.items() if len(several) >= _FEWEST):
         along = Along(cast.board, name)
         if along.longest(known) >= _FEWEST:
             shown, left = _without_variants(known, along)
