@@ -39,8 +39,12 @@ def tables(
         bool,
         typer.Option("--run", help="First compute what the sources' suites lack at a profile."),
     ] = False,
-    profile: Annotated[str, typer.Option(help="With --run: the suites' size.")] = "quick",
-    seeds: Annotated[int, typer.Option(help="With --run: number of seeds.", min=1)] = 3,
+    profile: Annotated[
+        str | None, typer.Option(help="With --run: the suites' size; quick by default.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="With --run: number of seeds; 3 by default.", min=1)
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --run: say what it would take, and leave.")
     ] = False,
@@ -56,12 +60,15 @@ def tables(
     from fedbench.report.paper.build import build, choose
     from fedbench.report.paper.spec import read_sources
 
+    asked = {"--profile": profile, "--seeds": seeds, "--dry-run": dry_run or None}
+    if not run and (idle := [name for name, value in asked.items() if value is not None]):
+        raise SettingsError(f"{', '.join(idle)} would change nothing without --run; add it")
     own = boards is None and published_boards() is None
     folder = home() if own else boards_folder(boards)
     chosen = choose(read_sources(), source)
     swept: list[Path] = []
     if run:
-        swept = _sweep(chosen, folder, profile, seeds, dry_run=dry_run)
+        swept = _sweep(chosen, folder, profile or "quick", seeds or 3, dry_run=dry_run)
         if dry_run:
             return
     target = out or (home() / "tables" if run else folder / "tables")

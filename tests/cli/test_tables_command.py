@@ -73,3 +73,10 @@ def test_a_dry_run_shows_what_is_missing_and_leaves_nothing(tmp_path, monkeypatc
     tables("mtt", run=True, dry_run=True)
     assert "102 done, 0 left" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("idle", [{"seeds": 2}, {"profile": "smoke"}, {"dry_run": True}])
+def test_what_only_a_sweep_needs_is_refused_without_one(tmp_path, idle):
+    with pytest.raises(SettingsError, match="would change nothing without --run"):
+        tables("mtt", out=tmp_path, **idle)
+    assert not list(tmp_path.iterdir())
