@@ -124,6 +124,7 @@ def _ways(
     labels = _asked(cell, data, config.classes, count)
     if not _has_batch_norm(teacher):
         ways = {name: way for name, way in ways.items() if not way.batch_norm or not way.steers}
+    most = list(ways.values())[-1]  # both terms, or the only one that such a classifier has
     found = {
         name: _run(model, sampler, teacher, way, cell, data, labels) for name, way in ways.items()
     }
@@ -136,7 +137,7 @@ def _ways(
         yield over_steps(name, facts(record), sampler.timesteps, courses, what)
     edited = {
         f"{edits} edits": _images(
-            _run(model, sampler, teacher, replace(ways["both"], edits=edits), cell, data, labels),
+            _run(model, sampler, teacher, replace(most, edits=edits), cell, data, labels),
             labels,
         )
         for edits in _EDITS

@@ -64,6 +64,42 @@ def test_a_cell_has_sheets_of_clients_terms_and_edits_and_curves_over_the_steps(
     assert Image.open(tmp_path / "one" / "guided-terms.png").size[0] > 300
 
 
+def test_a_classifier_without_batch_norm_has_the_term_that_it_can_guide_by(
+    compute, call, tmp_path, monkeypatch
+):
+    asked, side = {}, "fedbench.report.pictures.guidance.side_by_side"
+
+    def spy(name, head, blocks, classes, *, count):
+        asked[name] = {block: set(images.labels.tolist()) for block, images in blocks.items()}
+        return side_by_side(name, head, blocks, classes, count=count)
+
+    monkeypatch.setattr(side, spy)
+    plain = {"models": {"name": "convnet", "width": 4, "depth": 2}, "data": {"image_size": 8}}
+    few = {"partition": {"scheme": "classes_round_robin", "clients": 2, "classes_per_client": 2}}
+    record = compute({**GUIDED, "batch_norm": 0}, **plain, **few)
+    call("show", "guidance", record.cell_id, "--count", "2", "--out", tmp_path / "one")
+    assert list(asked["guided-terms"]) == ["unguided", "cross entropy"]
+    assert len(asked["guided-edits"]) == 3
+    (own,) = {frozenset(found) for found in asked["guided-terms"].values()}
+    assert own == asked["guided-client-0"]["its own images"]  # no class that it has never seen
+
+
+def test_terms_that_a_cell_leaves_out_are_drawn_with_their_usual_weight(
+    compute, call, tmp_path, monkeypatch
+):
+    ways, run = [], show_guidance._run
+
+    def spy(model, sampler, teacher, guidance, *rest):
+        ways.append(guidance)
+        return run(model, sampler, teacher, guidance, *rest)
+
+    monkeypatch.setattr(show_guidance, "_run", spy)
+    record = compute({**GUIDED, "cross_entropy": 0}, **NET)
+    call("show", "guidance", record.cell_id, "--count", "1", "--out", tmp_path / "one")
+    weights = [(way.cross_entropy, way.batch_norm, way.scale) for way in ways[:4]]
+    assert weights == [(1, 0.1, 0), (1, 0, 1), (0, 0.1, 1), (1, 0.1, 1)]
+
+
 def test_without_a_prior_the_clients_images_are_all_and_other_methods_have_none(
     compute, call, tmp_path
 ):
