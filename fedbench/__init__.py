@@ -22,7 +22,7 @@ _PLACES = {
     "SharedSet": "fedbench.api.sets",
     "register": "fedbench.api.mine",
     "Method": "fedbench.federation.method",
-    "Record": "fedbench.bench.records",
+    "Record": "fedbench.bench.records.record",
     "FedbenchError": "fedbench.errors",
     "SettingsError": "fedbench.errors",
 }

@@ -8,7 +8,7 @@ from fedbench.api.running import run as run
 from fedbench.api.running import sweep as sweep
 from fedbench.api.sets import SharedSet as SharedSet
 from fedbench.api.sets import load_set as load_set
-from fedbench.bench.records import Record as Record
+from fedbench.bench.records.record import Record as Record
 from fedbench.errors import FedbenchError as FedbenchError
 from fedbench.errors import SettingsError as SettingsError
 from fedbench.federation.method import Method as Method

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.runtime import Runtime
-from fedbench.bench.suite import merge
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.runtime import Runtime
+from fedbench.bench.suites.suite import merge
 from fedbench.config import parse
 from fedbench.methods import METHODS
 from fedbench.testing import TINY

@@ -9,7 +9,7 @@ import pytest
 from plugin_tables import forget_plugins
 from typer.testing import CliRunner
 
-from fedbench.bench.plan import planned
+from fedbench.bench.suites.plan import planned
 from fedbench.cli.main import app
 from fedbench.config import identity, parse
 from fedbench.errors import SettingsError

@@ -18,9 +18,9 @@ from pack import DamagedLoadError, missing, pack, place, read_manifest, tree_dig
 from parts import TABLE, Means, Part, Step, parts, read_table
 from steps import Runner
 
-from fedbench.bench import environment as where
-from fedbench.bench.order import read_order
-from fedbench.bench.selection import parse_only
+from fedbench.bench.cells import environment as where
+from fedbench.bench.suites.order import read_order
+from fedbench.bench.suites.selection import parse_only
 from fedbench.data.specs import DATASETS
 from fedbench.report.board import read_board
 

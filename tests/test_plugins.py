@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from plugin_tables import TABLES, forget_plugins
 
-from fedbench.bench.cell import run_cell
+from fedbench.bench.cells.cell import run_cell
 from fedbench.bench.executors import execute
 from fedbench.bench.executors.job import Job, work
-from fedbench.bench.plan import Planned, planned
+from fedbench.bench.suites.plan import Planned, planned
 from fedbench.config import identity, parse
 from fedbench.data.pictures import source_digest
 from fedbench.data.sources import locate

@@ -19,8 +19,8 @@ from typing import Any
 from sweep import cells, sweep
 from timing import Row, report, save
 
-from fedbench.bench.lookup import data_sources
-from fedbench.bench.records import Record
+from fedbench.bench.cells.lookup import data_sources
+from fedbench.bench.records.record import Record
 from fedbench.data.settings import Data
 from fedbench.files import data_root
 

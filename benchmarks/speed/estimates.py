@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedbench.bench.estimate import RANGE, Cost, Sample, estimate, sample
-from fedbench.bench.plan import cost_of, planned
-from fedbench.bench.planfile import Entry
-from fedbench.bench.records import read_records
+from fedbench.bench.records.record import read_records
+from fedbench.bench.suites.plan import cost_of, planned
+from fedbench.bench.suites.planfile import Entry
 from fedbench.config import parse
 
 

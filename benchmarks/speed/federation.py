@@ -21,10 +21,10 @@ from lightning import Trainer
 from timing import Row, interleave, ready, report
 from torch.nn import functional
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.datasets import load_data
-from fedbench.bench.records import Record
-from fedbench.bench.runtime import Runtime
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.datasets import load_data
+from fedbench.bench.cells.runtime import Runtime
+from fedbench.bench.records.record import Record
 from fedbench.config import parse
 from fedbench.data.stream import Columns, Stream
 from fedbench.files import data_root

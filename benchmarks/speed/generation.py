@@ -24,12 +24,12 @@ from fedbench.models.factory import build
 from fedbench.models.inference import Inference
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
-from fedbench.synthesis.generation import Generation, Ticks, move
-from fedbench.synthesis.generator import Generator
-from fedbench.synthesis.pool import ImagePool
+from fedbench.synthesis.data_free.generation import Generation, Ticks, move
+from fedbench.synthesis.data_free.generator import Generator
+from fedbench.synthesis.data_free.pool import ImagePool
+from fedbench.synthesis.data_free.terms import Seen, Terms
 from fedbench.synthesis.student import Student
 from fedbench.synthesis.teachers import Teachers
-from fedbench.synthesis.terms import Seen, Terms
 from fedbench.training.distillation import Distillation
 from fedbench.training.pool import TrainerPool
 from fedbench.training.recipe import Recipe

@@ -22,9 +22,9 @@ from fedbench.models.factory import build
 from fedbench.models.inference import Inference
 from fedbench.models.settings import Model
 from fedbench.seeding import generator, isolated
-from fedbench.synthesis.diffusion import Diffusion, Sampler, Sampling
-from fedbench.synthesis.guidance import Guidance, Guide
-from fedbench.synthesis.priors import SCALES, SCHEDULE, Size, network, of_network
+from fedbench.synthesis.diffusion.guidance import Guidance, Guide
+from fedbench.synthesis.diffusion.model import Diffusion, Sampler, Sampling
+from fedbench.synthesis.diffusion.priors import SCALES, SCHEDULE, Size, network, of_network
 from fedbench.synthesis.teachers import Teachers
 
 HALF = Normalisation((0.5,), (0.5,))

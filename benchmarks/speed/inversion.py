@@ -22,8 +22,8 @@ from fedbench.models.factory import build
 from fedbench.models.inference import Inference
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
-from fedbench.synthesis.inversion import Descent, Group, Inverter, Terms
-from fedbench.synthesis.lessons import Lesson, Tutor
+from fedbench.synthesis.data_free.inversion import Descent, Group, Inverter, Terms
+from fedbench.synthesis.data_free.lessons import Lesson, Tutor
 from fedbench.synthesis.student import Student
 from fedbench.synthesis.teachers import Teachers, frozen
 from fedbench.training.distillation import Distillation

@@ -16,8 +16,8 @@ import torch
 from timing import Row, report
 from torch import nn
 
-from fedbench.bench.logs import CellLog
-from fedbench.bench.running import Heartbeat
+from fedbench.bench.cells.logs import CellLog
+from fedbench.bench.cells.running import Heartbeat
 from fedbench.config import parse
 from fedbench.federation import journal as journals
 from fedbench.federation.context import Progress

@@ -23,16 +23,15 @@ import torch
 from timing import Row, finish, interleave, ratio, ready, report
 from torch import Tensor
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.runtime import Runtime
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.runtime import Runtime
 from fedbench.config import parse
 from fedbench.data import dsa
 from fedbench.models.factory import build
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
 from fedbench.seeding import generator
-from fedbench.synthesis.matcher import DistributionMatching
-from fedbench.synthesis.matching import (
+from fedbench.synthesis.matching.distribution import (
     CHUNK,
     Descent,
     Embedding,
@@ -40,6 +39,7 @@ from fedbench.synthesis.matching import (
     Moments,
     class_moments,
 )
+from fedbench.synthesis.matching.matcher import DistributionMatching
 from fedbench.training.pool import TrainerPool
 from fedbench.training.recipe import Precision
 

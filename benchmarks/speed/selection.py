@@ -25,7 +25,7 @@ from fedbench.models.factory import build
 from fedbench.models.inference import Inference
 from fedbench.models.net import Net
 from fedbench.models.settings import Model
-from fedbench.synthesis.selection import SelectionSettings, select
+from fedbench.synthesis.public.crops import SelectionSettings, select
 from fedbench.training.pool import TrainerPool
 
 EPOCHS = 10

@@ -18,10 +18,10 @@ from typing import Any
 
 from timing import Row, interleave, ratio, report
 
+from fedbench.bench.cells.runtime import Runtime
 from fedbench.bench.executors import Executor, execute
-from fedbench.bench.plan import Planned, planned
-from fedbench.bench.records import Record
-from fedbench.bench.runtime import Runtime
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.plan import Planned, planned
 from fedbench.config import parse
 from fedbench.files import data_root
 

@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from fedbench.bench.environment import resolve_device
+from fedbench.bench.cells.environment import resolve_device
 from fedbench.training.determinism import settle
 
 

@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=600.0, help="seconds of each")
     options = parser.parse_args(sys.argv[1:cut])
     options.out.mkdir(parents=True, exist_ok=True)
-    import fedbench.bench.cell
+    import fedbench.bench.cells.cell
     import fedbench.training.classifier  # noqa: F401  # what nearly all of them import
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes the benchmark in hand along

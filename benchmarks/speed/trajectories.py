@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 from timing import Row, interleave, ratio, report
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.environment import PeakMemory
-from fedbench.bench.runtime import Runtime
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.environment import PeakMemory
+from fedbench.bench.cells.runtime import Runtime
 from fedbench.config import parse
 from fedbench.data import dsa
 from fedbench.models.factory import build
 from fedbench.models.settings import Model
-from fedbench.synthesis.trajectories import Gradient, InnerLoop, Segment, Way, draw_batches
+from fedbench.synthesis.matching.trajectories import Gradient, InnerLoop, Segment, Way, draw_batches
 
 CLASSES, CHANNELS, SIZE = 10, 3, 32
 WAYS: tuple[Way, ...] = ("unrolled", "recomputed")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedbench.bench.planfile import Plan
-from fedbench.bench.records import Record
-from fedbench.bench.selection import Wish
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.planfile import Plan
+from fedbench.bench.suites.selection import Wish
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.files import home, published_boards, write_atomic
 from fedbench.report import board as boards

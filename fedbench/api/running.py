@@ -16,10 +16,10 @@ from fedbench.registry import loaded_files
 from fedbench.settings import validate
 
 if TYPE_CHECKING:
-    from fedbench.bench.order import Order
-    from fedbench.bench.records import Record
-    from fedbench.bench.runtime import Runtime
-    from fedbench.bench.suite import Suite
+    from fedbench.bench.cells.runtime import Runtime
+    from fedbench.bench.records.record import Record
+    from fedbench.bench.suites.order import Order
+    from fedbench.bench.suites.suite import Suite
     from fedbench.config import Cell
 
 #: The exit code that a shell has for Ctrl-C, and that Lightning leaves with.
@@ -148,7 +148,7 @@ def cell(**settings: object) -> Cell:
     Raises:
         SettingsError: A setting is unknown or wrong.
     """
-    from fedbench.bench.suite import merge
+    from fedbench.bench.suites.suite import merge
     from fedbench.config import parse
 
     tree: dict[str, Any] = {}
@@ -205,9 +205,9 @@ def sweep(
         DataError: No cell has its data.
         KeyboardInterrupt: It was interrupted; the same call goes on.
     """
-    from fedbench.bench.order import outdated, read_order
-    from fedbench.bench.selection import parse_only
-    from fedbench.bench.suite import Suite
+    from fedbench.bench.suites.order import outdated, read_order
+    from fedbench.bench.suites.selection import parse_only
+    from fedbench.bench.suites.suite import Suite
     from fedbench.cli.crew import crew_of
     from fedbench.cli.lookup import find_suite_file
     from fedbench.cli.options import load_plugins
@@ -269,7 +269,7 @@ def _refuse_beside(given: Mapping[str, object]) -> None:
 
 def _nested(settings: Mapping[str, object] | None) -> list[dict[str, Any]]:
     """Return settings by dotted name as nested ones."""
-    from fedbench.bench.suite import nest
+    from fedbench.bench.suites.suite import nest
 
     return [nest(place, value) for place, value in (settings or {}).items()]
 

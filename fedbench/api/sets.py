@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fedbench.bench.records import Record, record_path
+from fedbench.bench.records.record import Record, record_path
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.files import home as default_home
 

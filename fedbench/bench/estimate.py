@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fedbench.bench.planfile import Entry
-from fedbench.bench.records import Record
-from fedbench.bench.suite import find
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.planfile import Entry
+from fedbench.bench.suites.suite import find
 from fedbench.data.specs import DATASETS
 from fedbench.errors import SettingsError
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from fedbench.bench.about import leaves
+from fedbench.bench.records.about import leaves
 from fedbench.config import Cell, MethodConfig, parse
 from fedbench.errors import SettingsError
 from fedbench.federation.method import Method

@@ -19,9 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedbench.bench.planfile import is_whole, plan_path, read_plan
-from fedbench.bench.records import read_records
-from fedbench.bench.running import in_hand
+from fedbench.bench.cells.running import in_hand
+from fedbench.bench.records.record import read_records
+from fedbench.bench.suites.planfile import is_whole, plan_path, read_plan
 from fedbench.errors import UnwritableError
 from fedbench.files import Lock
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fedbench.bench.cells.logs import log_path
+from fedbench.bench.cells.running import InHand, in_hand
 from fedbench.bench.estimate import (
     Cost,
     Estimate,
@@ -22,10 +24,8 @@ from fedbench.bench.estimate import (
     outputs_here,
     sample,
 )
-from fedbench.bench.logs import log_path
-from fedbench.bench.planfile import Entry, Plan
-from fedbench.bench.records import Record, read_record, read_records, record_path
-from fedbench.bench.running import InHand, in_hand
+from fedbench.bench.records.record import Record, read_record, read_records, record_path
+from fedbench.bench.suites.planfile import Entry, Plan
 from fedbench.errors import StoreError
 
 State = Literal["done", "running", "todo", "not_now"]

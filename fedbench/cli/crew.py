@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fedbench.bench.cards import Seen, look, workers_each
-from fedbench.bench.environment import available_cores, resolve_device
+from fedbench.bench.cells.cards import Seen, look, workers_each
+from fedbench.bench.cells.environment import available_cores, resolve_device
 from fedbench.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:

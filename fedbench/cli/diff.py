@@ -16,8 +16,8 @@ from fedbench.cli.options import AsJson
 from fedbench.errors import SettingsError
 
 if TYPE_CHECKING:
-    from fedbench.bench.compare import Difference
-    from fedbench.bench.records import Record
+    from fedbench.bench.records.compare import Difference
+    from fedbench.bench.records.record import Record
 
 #: Lines of one section that are printed; --json has them all.
 SHOWN = 20
@@ -59,7 +59,7 @@ def diff(
 
 
 def _diff_records(one: Record, other: Record) -> dict[str, Any]:
-    from fedbench.bench.compare import diff_records
+    from fedbench.bench.records.compare import diff_records
 
     found = diff_records(one, other)
     sections = {name: _places(values) for name, values in vars(found).items()}
@@ -67,7 +67,7 @@ def _diff_records(one: Record, other: Record) -> dict[str, Any]:
 
 
 def _diff_suites(one: Path, other: Path) -> dict[str, Any]:
-    from fedbench.bench.compare import diff_cells
+    from fedbench.bench.records.compare import diff_cells
     from fedbench.report.board import read_board
     from fedbench.report.diff import row_changes, rows_only_in
 

@@ -15,7 +15,7 @@ from fedbench.errors import SettingsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fedbench.bench.records import Record
+    from fedbench.bench.records.record import Record
     from fedbench.report.pictures.distillation import Course
 
 
@@ -53,7 +53,7 @@ def search(record: Named, out: Out = None) -> None:
     from rich.table import Table
 
     from fedbench.report.pictures.distillation import search_curve
-    from fedbench.synthesis.searched import best, trials
+    from fedbench.synthesis.matching.searched import best, trials
 
     path, found = find_good_record(record)
     if "search" not in found.outputs:
@@ -84,7 +84,7 @@ def _courses(path: Path, record: Record) -> list[Course]:
         SettingsError: The cell's clients distil nothing by trajectory matching.
     """
     from fedbench.report.pictures.distillation import Course
-    from fedbench.synthesis.attempts import ILL
+    from fedbench.synthesis.matching.attempts import ILL
 
     names = [name for name in record.outputs if name.startswith("client/")]
     if record.settings["method"]["name"] != "trajectory_matching" or not names:

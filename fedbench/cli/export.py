@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fedbench.bench.records import Record
+    from fedbench.bench.records.record import Record
     from fedbench.federation.synthetic import SyntheticSet
 
 

@@ -118,8 +118,8 @@ def partition(
 
     Example: fedbench partition --dataset digits --beta 0.1
     """
-    from fedbench.bench.datasets import load_data
-    from fedbench.bench.suite import merge, nest
+    from fedbench.bench.cells.datasets import load_data
+    from fedbench.bench.suites.suite import merge, nest
     from fedbench.data.partition import split
     from fedbench.data.settings import Data
     from fedbench.report.figures.partition import partition_heatmap

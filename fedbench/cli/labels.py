@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fedbench.bench.about import STAR, method_label, overrides, preset_label
+from fedbench.bench.records.about import STAR, method_label, overrides, preset_label
 from fedbench.data.schemes import SCHEMES
 from fedbench.report.labels import (
     Flat,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fedbench.bench.about import leaves
+from fedbench.bench.records.about import leaves
 from fedbench.cli.console import print_json, stdout
 
 

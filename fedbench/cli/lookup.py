@@ -15,7 +15,7 @@ from fedbench.files import home, published_boards
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fedbench.bench.records import Record
+    from fedbench.bench.records.record import Record
     from fedbench.federation.synthetic import SyntheticSet
 
 NAMES = "a cell id or its beginning, SUITE/CELL_ID, or a record's file"
@@ -87,7 +87,7 @@ def _name_in(path: Path) -> str | None:
     """Return the name that a suite's file gives; None of what is no such file."""
     if path.suffix not in _YAML or not path.is_file():
         return None
-    from fedbench.bench.suite import read_suite
+    from fedbench.bench.suites.suite import read_suite
 
     return read_suite(path).name
 
@@ -134,7 +134,7 @@ def find_record(text: str, names: str = NAMES, place: Path | None = None) -> tup
         SettingsError: It is the beginning of several cells' ids, or means nothing.
         StoreError: The file is no record.
     """
-    from fedbench.bench.records import read_record
+    from fedbench.bench.records.record import read_record
 
     path = Path(text).absolute()
     if path.is_file():

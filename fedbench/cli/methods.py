@@ -9,8 +9,8 @@ import typer
 from pydantic import BaseModel
 from rich.text import Text
 
-from fedbench.bench.about import STAR, method_label
 from fedbench.bench.memo import Memo
+from fedbench.bench.records.about import STAR, method_label
 from fedbench.cli.console import print_json, stdout
 from fedbench.cli.listing import listed, yaml_value
 from fedbench.cli.options import AsJson, Plugin, load_plugins

@@ -206,8 +206,8 @@ def _say(name: str, places: _Places) -> None:
             "  python tests/test_config.py           # the defaults that cell ids leave out",
             f"  a line `{name}: methods/{name}.md` in mkdocs.yml, then",
             "  python scripts/generated.py           # facts, settings and diagram of its page",
-            "  python tests/bench/test_about.py      # what records say of it",
-            "  python tests/bench/test_completed.py  # defaults of records that are older",
+            "  python tests/bench/records/test_about.py      # what records say of it",
+            "  python tests/bench/records/test_completed.py  # defaults of records that are older",
             "  a line in benchmarks/digits.yaml",
         ]
     stdout.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -136,7 +136,7 @@ def _cost(suite: Path, profile: str) -> str:
 
 
 def _survey(suite: Path, profile: str) -> tuple[Survey, int]:
-    from fedbench.bench.order import read_order
+    from fedbench.bench.suites.order import read_order
     from fedbench.cli.crew import crew_of
     from fedbench.cli.options import runtime
     from fedbench.cli.sweep import survey_of

@@ -11,7 +11,7 @@ import yaml
 from fedbench.errors import SettingsError
 
 if TYPE_CHECKING:
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.runtime import Runtime
 
 Set = Annotated[
     list[str] | None,
@@ -38,8 +38,8 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
     Raises:
         SettingsError: A word has no `=`, or no place before it.
     """
-    from fedbench.bench.located import read_value
-    from fedbench.bench.suite import nest, resolve
+    from fedbench.bench.suites.located import read_value
+    from fedbench.bench.suites.suite import nest, resolve
     from fedbench.cli.hints import check_place
 
     found = []
@@ -65,7 +65,7 @@ def load_plugins(targets: list[str] | None, *suites: Path | str) -> list[str]:
         targets: Of the options; they are loaded first.
         suites: Files, or other words for them (see ``lookup.find_suite_file``).
     """
-    from fedbench.bench.suite import plugins_of
+    from fedbench.bench.suites.suite import plugins_of
     from fedbench.cli.lookup import find_suite_file
     from fedbench.plugins import load_plugin
 
@@ -88,7 +88,7 @@ def runtime(
     home: Path | None = None,
 ) -> Runtime:
     """Return where and how cells run, from options and the environment."""
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.runtime import Runtime
     from fedbench.cli.console import stderr
     from fedbench.files import data_root
     from fedbench.files import home as default_home

@@ -12,7 +12,7 @@ from fedbench.cli.lookup import NAMES
 from fedbench.files import home, write_atomic
 
 if TYPE_CHECKING:
-    from fedbench.bench.records import Record
+    from fedbench.bench.records.record import Record
     from fedbench.report.figures.render import Sketch
 
 Named = Annotated[str, typer.Argument(metavar="RECORD", help=f"{NAMES[0].upper()}{NAMES[1:]}.")]

@@ -14,7 +14,7 @@ from fedbench.errors import SettingsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.runtime import Runtime
     from fedbench.data.dataset import Split
     from fedbench.data.settings import Data
 
@@ -68,14 +68,14 @@ def pretrain_diffusion(
         )
     if channels not in (None, 1, 3):
         raise SettingsError(f"--channels {channels}: images have 1 (grey) or 3 (colour)")
-    from fedbench.bench.environment import resolve_device
+    from fedbench.bench.cells.environment import resolve_device
     from fedbench.data.settings import Data
 
     means = runtime(device, offline=offline)
     config = Data(name=dataset, train_size=train_size, image_size=image_size)
     images, labels, classes = _public(config, means, channels)
-    from fedbench.synthesis.pretraining import Plan, pretrain
-    from fedbench.synthesis.priors import SCALES
+    from fedbench.synthesis.diffusion.pretraining import Plan, pretrain
+    from fedbench.synthesis.diffusion.priors import SCALES
 
     about: dict[str, Any] = {
         "dataset": dataset,
@@ -108,7 +108,7 @@ def pretrain_diffusion(
 
 def _public(config: Data, means: Runtime, channels: int | None) -> tuple[Tensor, Tensor, int]:
     """Return images (N, C, S, S) uint8, their labels, and the number of classes."""
-    from fedbench.bench.datasets import load_data
+    from fedbench.bench.cells.datasets import load_data
     from fedbench.data.load import left_over
     from fedbench.federation.images import in_channels
 

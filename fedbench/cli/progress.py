@@ -34,9 +34,9 @@ _PACE, _SHARE = 5.0, 0.1
 _SWEEP_PACE = 30.0
 
 if TYPE_CHECKING:
+    from fedbench.bench.cells.runtime import Runtime
     from fedbench.bench.executors import Event
-    from fedbench.bench.records import Record
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.records.record import Record
     from fedbench.cli.eta import Eta
     from fedbench.config import Cell
     from fedbench.federation import context
@@ -47,7 +47,7 @@ def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:
     from dataclasses import replace
 
     with heavy_imports():
-        from fedbench.bench.cell import run_cell
+        from fedbench.bench.cells.cell import run_cell
 
     if not stderr.is_terminal:
         line = f"running {cell.method.name} on {cell.data.name} ({cell.cell_id})"

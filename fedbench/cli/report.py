@@ -142,7 +142,7 @@ def make_report(
     Returns:
         What it was made of.
     """
-    from fedbench.bench.selection import parse_only
+    from fedbench.bench.suites.selection import parse_only
     from fedbench.report import pivot, tables
     from fedbench.report.board import read_board
     from fedbench.report.build import build

@@ -29,8 +29,8 @@ from fedbench.imports import heavy_imports
 from fedbench.methods import METHODS
 
 if TYPE_CHECKING:
-    from fedbench.bench.records import Record
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.runtime import Runtime
+    from fedbench.bench.records.record import Record
     from fedbench.config import Cell
 
 #: The folder below the home for cells that belong to no suite.
@@ -149,7 +149,7 @@ class Wish:
         Raises:
             SettingsError: The suite cannot be read, or a setting is no assignment.
         """
-        from fedbench.bench.suite import merge, nest, read_suite
+        from fedbench.bench.suites.suite import merge, nest, read_suite
 
         tree: dict[str, Any] = {}
         if suite is not None:
@@ -164,7 +164,7 @@ class Wish:
     @property
     def whole(self) -> dict[str, Any]:
         """Its settings with those laid over them."""
-        from fedbench.bench.suite import merge
+        from fedbench.bench.suites.suite import merge
 
         return reduce(merge, self.over, self.tree)
 
@@ -178,7 +178,7 @@ def check_wish(wish: Wish, means: Runtime) -> None:
         SettingsError: With a line for each thing that is missing.
         DataError: The data are not here, as far as a look can tell.
     """
-    from fedbench.bench.lookup import has_record_of, why_absent
+    from fedbench.bench.cells.lookup import has_record_of, why_absent
     from fedbench.data.settings import Data
     from fedbench.settings import validate
 
@@ -198,7 +198,7 @@ def check_wish(wish: Wish, means: Runtime) -> None:
 
 def finished(wish: Wish, means: Runtime, memo: Memo) -> tuple[Path, Record] | None:
     """Return a good record of a wish that was granted before, without importing its method."""
-    from fedbench.bench.lookup import record_of
+    from fedbench.bench.cells.lookup import record_of
     from fedbench.data.settings import Data
     from fedbench.federation.resources import Folders, digests
 
@@ -222,8 +222,8 @@ def build_cell(wish: Wish, means: Runtime, memo: Memo) -> Cell:
     Raises:
         SettingsError: A setting is wrong.
     """
-    from fedbench.bench.plan import planned
-    from fedbench.bench.suite import merge
+    from fedbench.bench.suites.plan import planned
+    from fedbench.bench.suites.suite import merge
     from fedbench.config import parse
     from fedbench.federation.resources import Folders, digests
 
@@ -265,8 +265,8 @@ def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Path, Record]:
     Raises:
         DataError: It has to be computed, and its data are not here.
     """
-    from fedbench.bench.lookup import good_record
-    from fedbench.bench.records import record_path
+    from fedbench.bench.cells.lookup import good_record
+    from fedbench.bench.records.record import record_path
     from fedbench.cli.progress import one_cell
 
     found = good_record(means.home, SUITE, cell, means.data)
@@ -281,7 +281,7 @@ def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Path, Record]:
 
 
 def _refuse_absent(cell: Cell, means: Runtime) -> None:
-    from fedbench.bench.lookup import absent
+    from fedbench.bench.cells.lookup import absent
 
     if faults := absent([cell], means.data, offline=means.offline):
         raise DataError("\n".join(faults.values()))
@@ -358,7 +358,7 @@ def _ask_for_plugins(path: Path, old: Record) -> None:
     Raises:
         SettingsError: With the options to add, where the files stand beside the record.
     """
-    from fedbench.bench.sources import beside, digests_of, files_of
+    from fedbench.bench.records.sources import beside, digests_of, files_of
     from fedbench.registry import loaded_digests
 
     wanted = {
@@ -391,7 +391,7 @@ def _refuse_beside(text: str, given: Mapping[str, object]) -> None:
 
 def _reproduce(text: str, device: str, offline: bool) -> None:
     """Compute a record's cell anew and compare."""
-    from fedbench.bench.compare import ACCURACY, compare, surroundings
+    from fedbench.bench.records.compare import ACCURACY, compare, surroundings
     from fedbench.cli.progress import one_cell
     from fedbench.config import identity, parse
 

@@ -19,7 +19,7 @@ from fedbench.files import data_root
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fedbench.bench.records import Record
+    from fedbench.bench.records.record import Record
     from fedbench.federation.synthetic import SyntheticSet
     from fedbench.methods.single_image import Crops
     from fedbench.report.figures.render import Sketch

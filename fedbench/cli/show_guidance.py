@@ -15,15 +15,15 @@ from fedbench.files import data_root, home
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fedbench.bench.records import Record
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.runtime import Runtime
+    from fedbench.bench.records.record import Record
     from fedbench.config import Cell
     from fedbench.data.dataset import ImageData
     from fedbench.methods.fedlmg import FedLMGConfig
     from fedbench.report.figures.render import Sketch
     from fedbench.report.pictures.guidance import Images
-    from fedbench.synthesis.diffusion import Diffusion, Sampler
-    from fedbench.synthesis.guidance import Guidance, Made
+    from fedbench.synthesis.diffusion.guidance import Guidance, Made
+    from fedbench.synthesis.diffusion.model import Diffusion, Sampler
     from fedbench.synthesis.teachers import Teachers
 
 #: Clients of whom each has a sheet, at most.
@@ -45,8 +45,8 @@ def sketches(path: Path, record: Record, count: int) -> Iterator[Sketch]:
     Raises:
         SettingsError: The cell's method guides nothing.
     """
-    from fedbench.bench.datasets import load_data
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.datasets import load_data
+    from fedbench.bench.cells.runtime import Runtime
     from fedbench.config import parse
     from fedbench.methods.fedlmg import FedLMGConfig
 
@@ -104,8 +104,8 @@ def _ways(
 ) -> Iterator[Sketch]:
     """Draw the same noise guided by either term, by both and by none, and after noise edits."""
     from fedbench.report.pictures.guidance import over_steps, side_by_side
-    from fedbench.synthesis.diffusion import Sampler
-    from fedbench.synthesis.guidance import TOLD
+    from fedbench.synthesis.diffusion.guidance import TOLD
+    from fedbench.synthesis.diffusion.model import Sampler
 
     teacher = _teacher(path, record, cell, data)
     model = _model(path, record, cell, config, data, means)
@@ -157,7 +157,7 @@ def _run(
 ) -> Made:
     """Return images of given classes from the same noise."""
     from fedbench.seeding import generator
-    from fedbench.synthesis.guidance import Guide
+    from fedbench.synthesis.diffusion.guidance import Guide
 
     scale = data.normalisation(cell.data.normalisation)
     guide = Guide(model, sampler, teacher, scale, guidance)
@@ -227,10 +227,10 @@ def _model(
     """Return the diffusion model: of the record's outputs, or of its folder."""
     import torch
 
-    from fedbench.bench.datasets import load_data
+    from fedbench.bench.cells.datasets import load_data
     from fedbench.federation.resources import Folders, Scene, declared
     from fedbench.seeding import isolated
-    from fedbench.synthesis.priors import SCALES, SCHEDULE, network, of_folder, of_network
+    from fedbench.synthesis.diffusion.priors import SCALES, SCHEDULE, network, of_folder, of_network
 
     classes, cpu = len(data.classes), torch.device("cpu")
     bf16 = cell.precision == "bf16-mixed"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fedbench.bench.records import Record
+    from fedbench.bench.records.record import Record
     from fedbench.report.figures.render import Sketch
     from fedbench.report.pictures.inversion import Made
 
@@ -83,8 +83,8 @@ def _confused(path: Path, record: Record) -> tuple[NDArray[np.int64], NDArray[np
     import numpy as np
     import torch
 
-    from fedbench.bench.datasets import load_data
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.datasets import load_data
+    from fedbench.bench.cells.runtime import Runtime
     from fedbench.config import parse
     from fedbench.federation.work import load
     from fedbench.methods.deep_inversion import DeepInversionConfig

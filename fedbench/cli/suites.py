@@ -33,7 +33,7 @@ def suites(as_json: AsJson = False) -> None:
 
     Example: fedbench suites
     """
-    from fedbench.bench.suite import inspect_suite
+    from fedbench.bench.suites.suite import inspect_suite
 
     found = []
     for name, path in sorted(suite_files().items()):
@@ -66,7 +66,7 @@ def validate(
 
     Example: fedbench validate mine.yaml
     """
-    from fedbench.bench.checking import check
+    from fedbench.bench.suites.checking import check
 
     load_plugins(plugin, *files)
     paths = [find_suite_file(name) for name in files]
@@ -122,13 +122,13 @@ def schema() -> None:
 
     Example: fedbench schema > suite.schema.json
     """
-    from fedbench.bench.schema import schema_text
+    from fedbench.bench.suites.schema import schema_text
 
     sys.stdout.write(schema_text())
 
 
 def _look(suite: str) -> Survey:
-    from fedbench.bench.planfile import read_plan
+    from fedbench.bench.suites.planfile import read_plan
     from fedbench.bench.survey import survey
 
     folder = find_suite(suite)

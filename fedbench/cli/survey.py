@@ -16,8 +16,8 @@ from fedbench.cli.labels import cell_labels
 from fedbench.cli.words import count, duration, size, whereabouts
 
 if TYPE_CHECKING:
+    from fedbench.bench.cells.running import InHand
     from fedbench.bench.estimate import Estimate
-    from fedbench.bench.running import InHand
     from fedbench.bench.survey import Survey
 
 #: Names and what stands behind them.

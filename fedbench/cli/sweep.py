@@ -24,11 +24,11 @@ from fedbench.files import home, published_boards, sweep_parts
 from fedbench.registry import loaded_files
 
 if TYPE_CHECKING:
-    from fedbench.bench.order import Order
-    from fedbench.bench.plan import Planned
-    from fedbench.bench.planfile import Plan
-    from fedbench.bench.records import Record
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.runtime import Runtime
+    from fedbench.bench.records.record import Record
+    from fedbench.bench.suites.order import Order
+    from fedbench.bench.suites.plan import Planned
+    from fedbench.bench.suites.planfile import Plan
     from fedbench.bench.survey import Survey
     from fedbench.data.settings import Data
     from fedbench.report.beside import Beside
@@ -106,8 +106,8 @@ def sweep(
 
     Example: fedbench sweep benchmarks/digits.yaml --profile smoke
     """
-    from fedbench.bench.order import outdated, read_order
-    from fedbench.bench.selection import parse_only
+    from fedbench.bench.suites.order import outdated, read_order
+    from fedbench.bench.suites.selection import parse_only
 
     begun = time.monotonic()
     limit = parse_duration(time_limit) if time_limit else None
@@ -199,7 +199,7 @@ def carry_out(
         DataError: No cell has its data.
     """
     from fedbench.bench.garbage import delete, finished_scratch
-    from fedbench.bench.planfile import plan_path, write_plan
+    from fedbench.bench.suites.planfile import plan_path, write_plan
 
     name, todo = order.suite.name, _to_compute(order, survey)
     write_plan(plan_path(means.home, name), order.plan)
@@ -248,7 +248,7 @@ def survey_of(
         crew: Who computes.
         board: Whose records count as the suite's own.
     """
-    from fedbench.bench.plan import cost_of, planned
+    from fedbench.bench.suites.plan import cost_of, planned
     from fedbench.bench.survey import survey
     from fedbench.config import parse
 
@@ -282,7 +282,7 @@ def survey_of(
 
 def _warn_of_exclusions(path: Path, order: Order) -> None:
     """Repeat what ``validate`` says of exclusions that leave nothing out."""
-    from fedbench.bench.checking import check
+    from fedbench.bench.suites.checking import check
 
     for problem in check(path).problems if order.suite.exclude else ():
         if problem.harmless and problem.place.startswith("exclude"):
@@ -311,14 +311,14 @@ def _show(order: Order, survey: Survey, crew: Crew, board: Beside | None) -> Non
 def _to_compute(order: Order, survey: Survey) -> list[Planned]:
     """Return the cells for the workers, also those that others have in hand and may yet lose."""
     names = {*survey.todo, *(beat.cell_id for beat in survey.running)} & order.chosen
-    from fedbench.bench.plan import arrange
+    from fedbench.bench.suites.plan import arrange
 
     return arrange(order.cells[name] for name in order.cells if name in names)
 
 
 def _clear(order: Order, todo: Sequence[Planned], means: Runtime, *, force: bool) -> None:
     """Take away what is in the way: parts of killed processes, and what is computed anew."""
-    from fedbench.bench.lookup import good_record
+    from fedbench.bench.cells.lookup import good_record
 
     folder = means.home / order.suite.name
     for part in ("records", "outputs"):
@@ -332,7 +332,7 @@ def _clear(order: Order, todo: Sequence[Planned], means: Runtime, *, force: bool
 
 def look_for_data(todo: Sequence[Planned], means: Runtime) -> tuple[list[Planned], str]:
     """Return the cells whose data are here as far as a look can tell, and what others lack."""
-    from fedbench.bench.lookup import absent, needed
+    from fedbench.bench.cells.lookup import absent, needed
 
     faults = absent((entry.cell for entry in todo), means.data, offline=means.offline)
     ready = [entry for entry in todo if not faults.keys() & {*needed(entry.cell)}]
@@ -354,9 +354,9 @@ def _prepare(todo: Sequence[Planned], means: Runtime) -> list[Planned]:
     Raises:
         DataError: No cell has its data.
     """
-    from fedbench.bench.datasets import load_data
-    from fedbench.bench.lookup import needed
-    from fedbench.bench.reasons import reason
+    from fedbench.bench.cells.datasets import load_data
+    from fedbench.bench.cells.lookup import needed
+    from fedbench.bench.cells.reasons import reason
 
     there, lacking = look_for_data(todo, means)
     if lacking and there:

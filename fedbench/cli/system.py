@@ -126,7 +126,7 @@ Check = tuple[str, str, str]
 
 
 def _versions() -> list[Check]:
-    from fedbench.bench.environment import package_versions
+    from fedbench.bench.cells.environment import package_versions
 
     supported = (3, 11) <= sys.version_info[:2] <= (3, 12)
     checks = []

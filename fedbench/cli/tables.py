@@ -89,7 +89,7 @@ def _sweep(
 
     A cell that a published board has is not computed again.
     """
-    from fedbench.bench.suite import read_suite
+    from fedbench.bench.suites.suite import read_suite
     from fedbench.cli.sweep import sweep
 
     benchmarks = boards.parent / "benchmarks"

@@ -16,7 +16,7 @@ from fedbench.config import Cell
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
 from fedbench.federation.method import Course
-from fedbench.synthesis.searched import SearchedConfig, SearchedUnion
+from fedbench.synthesis.matching.searched import SearchedConfig, SearchedUnion
 from fedbench.synthesis.sets import set_images
 
 

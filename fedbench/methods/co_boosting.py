@@ -24,9 +24,9 @@ from fedbench.data.epochs import Epochs
 from fedbench.data.stream import Stream
 from fedbench.federation.method import Course, Upload
 from fedbench.federation.server import Server
-from fedbench.synthesis.data_free import DataFreeConfig, DataFreeMethod, Workshop
+from fedbench.synthesis.data_free.terms import Terms
+from fedbench.synthesis.data_free.workshop import DataFreeConfig, DataFreeMethod, Workshop
 from fedbench.synthesis.teachers import Teachers, mixture
-from fedbench.synthesis.terms import Terms
 from fedbench.training.recipe import Augment
 
 _SHARES = "shares"

@@ -30,7 +30,8 @@ from fedbench.federation.method import Course, Upload, training_images
 from fedbench.federation.server import Server
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import Work
-from fedbench.synthesis.local_matching import (
+from fedbench.synthesis.matching.distribution import Descent, MomentLoader, Moments
+from fedbench.synthesis.matching.local import (
     SHELF,
     MatchingConfig,
     MatchingMethod,
@@ -43,7 +44,6 @@ from fedbench.synthesis.local_matching import (
     replayed,
     statistics,
 )
-from fedbench.synthesis.matching import Descent, MomentLoader, Moments
 from fedbench.synthesis.sets import set_images
 
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -240,7 +240,7 @@ class CollabDM(MatchingMethod):
         seeds = server.state["seeds"].tolist()
 
         def build() -> dict[str, Tensor]:
-            from fedbench.synthesis.matcher import DistributionMatching
+            from fedbench.synthesis.matching.matcher import DistributionMatching
 
             module = DistributionMatching(
                 start, labels, embedding, config.descent, factor=config.expand

@@ -33,10 +33,10 @@ from fedbench.federation.work import load
 from fedbench.models.families import MODELS
 from fedbench.models.net import Net
 from fedbench.models.settings import Model, why_not
-from fedbench.synthesis.inversion import Draw, Inverter, one_teacher, some_teachers
-from fedbench.synthesis.inverting import InversionConfig
-from fedbench.synthesis.lessons import OWN, Lesson, Tutor
-from fedbench.synthesis.pool import UNKNOWN, ImagePool
+from fedbench.synthesis.data_free.inversion import Draw, Inverter, one_teacher, some_teachers
+from fedbench.synthesis.data_free.inversion_settings import InversionConfig
+from fedbench.synthesis.data_free.lessons import OWN, Lesson, Tutor
+from fedbench.synthesis.data_free.pool import UNKNOWN, ImagePool
 from fedbench.synthesis.teachers import Teachers, frozen
 from fedbench.training.distillation import Distillation
 from fedbench.training.recipe import Augment, Recipe

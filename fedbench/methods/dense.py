@@ -18,8 +18,8 @@ from pydantic import Field
 
 from fedbench.federation.method import Course, Upload
 from fedbench.federation.server import Server
-from fedbench.synthesis.data_free import DataFreeConfig, DataFreeMethod, Workshop
-from fedbench.synthesis.terms import Terms
+from fedbench.synthesis.data_free.terms import Terms
+from fedbench.synthesis.data_free.workshop import DataFreeConfig, DataFreeMethod, Workshop
 
 
 class DenseConfig(DataFreeConfig):

@@ -21,7 +21,7 @@ from fedbench.federation.message import Message
 from fedbench.federation.method import Course, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.state import part
-from fedbench.synthesis.public import (
+from fedbench.synthesis.public.distillation import (
     PublicConfig,
     PublicMethod,
     answer,

@@ -35,14 +35,14 @@ from fedbench.federation.work import load
 from fedbench.models.families import MODELS
 from fedbench.models.net import Net
 from fedbench.models.settings import Model, why_not
-from fedbench.synthesis.guidance import TOLD
-from fedbench.synthesis.guided_sets import Order, Progress, Studio, orders
-from fedbench.synthesis.guiding import PUBLIC, UNUSED, GuidedConfig
-from fedbench.synthesis.lessons import Tutor
-from fedbench.synthesis.pool import ImagePool
-from fedbench.synthesis.priors import SCALES
+from fedbench.synthesis.data_free.lessons import Tutor
+from fedbench.synthesis.data_free.pool import ImagePool
+from fedbench.synthesis.diffusion.guidance import TOLD
+from fedbench.synthesis.diffusion.priors import SCALES
+from fedbench.synthesis.diffusion.sets import Order, Progress, Studio, orders
+from fedbench.synthesis.diffusion.settings import PUBLIC, UNUSED, GuidedConfig
+from fedbench.synthesis.diffusion.trained_priors import Prior, installed, trained
 from fedbench.synthesis.teachers import Teachers
-from fedbench.synthesis.trained_priors import Prior, installed, trained
 from fedbench.training.distillation import Distillation, Teacher
 from fedbench.training.recipe import Augment, Recipe
 

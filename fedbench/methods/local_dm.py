@@ -20,7 +20,7 @@ from fedbench.config import Cell
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
 from fedbench.federation.method import Course, training_images
-from fedbench.synthesis.local_matching import (
+from fedbench.synthesis.matching.local import (
     MatchingConfig,
     MatchingMethod,
     by_class,

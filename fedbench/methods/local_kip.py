@@ -1,8 +1,8 @@
 """Each client distils alone by kernel inducing points, and the server unites what they send.
 
 FedD3 with KIP: what `local_dm` does with sampled networks, this does with the kernel of an infinite
-one (see ``fedbench.synthesis.kip``). Clients know nothing of each other, so the union is as skewed
-as the clients are. Images stay in the space that the cell normalises to, the same for all:
+one (``fedbench.synthesis.matching.kip``). Clients know nothing of each other, so the union is as
+skewed as the clients are. Images stay in the space that the cell normalises to, the same for all:
 FedD3 normalises by each client's own mean and deviation on top, and then tests on images that
 are not.
 
@@ -81,7 +81,7 @@ class LocalKip(UnionMethod):
 
     def _distil(self, client: Client, quota: int) -> dict[str, Tensor]:
         """Return images (n, C, S, S) float32 in normalised space and labels (n,)."""
-        from fedbench.synthesis.kip import Kip, TargetBatches
+        from fedbench.synthesis.matching.kip import Kip, TargetBatches
 
         shape, config, data = client.shape, self.config, client.data.to(client.device)
         start = first_images(data, quota, shape.classes, client.generator("kip", "start"))

@@ -29,8 +29,9 @@ from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import Work
 from fedbench.files import data_root
 from fedbench.seeding import derive
-from fedbench.synthesis import mirrors
-from fedbench.synthesis.public import (
+from fedbench.synthesis.public import mirrors
+from fedbench.synthesis.public.crops import SelectionSettings, acts, crops_needed, fault, select
+from fedbench.synthesis.public.distillation import (
     PublicConfig,
     PublicMethod,
     answer,
@@ -40,7 +41,6 @@ from fedbench.synthesis.public import (
     task,
     teach,
 )
-from fedbench.synthesis.selection import SelectionSettings, acts, crops_needed, fault, select
 from fedbench.synthesis.teachers import Teachers
 from fedbench.training.recipe import Augment
 

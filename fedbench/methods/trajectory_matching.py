@@ -29,10 +29,10 @@ from fedbench.federation.state import part, prefixed
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import load
 from fedbench.models.families import MODELS
-from fedbench.synthesis.attempts import ILL, WINDOW, Attempt, Rates, mean_of
-from fedbench.synthesis.searched import SearchedConfig, SearchedUnion, why_batch_norm
+from fedbench.synthesis.matching.attempts import ILL, WINDOW, Attempt, Rates, mean_of
+from fedbench.synthesis.matching.searched import SearchedConfig, SearchedUnion, why_batch_norm
+from fedbench.synthesis.matching.trajectories import Experts, InnerLoop, draw_batches, moves
 from fedbench.synthesis.sets import set_images, train_on_set
-from fedbench.synthesis.trajectories import Experts, InnerLoop, draw_batches, moves
 from fedbench.training.recipe import Recipe
 
 _DIARY = "diary/"

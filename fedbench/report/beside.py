@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedbench.bench.planfile import Entry, Plan, read_plan
-from fedbench.bench.records import Record, read_records
+from fedbench.bench.records.record import Record, read_records
+from fedbench.bench.suites.planfile import Entry, Plan, read_plan
 from fedbench.errors import SettingsError
 from fedbench.files import write_atomic
 from fedbench.report import labels, tables

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedbench.bench.planfile import Plan, read_plan
-from fedbench.bench.records import Record, read_records
-from fedbench.bench.selection import Wish, select
+from fedbench.bench.records.record import Record, read_records
+from fedbench.bench.suites.planfile import Plan, read_plan
+from fedbench.bench.suites.selection import Wish, select
 from fedbench.report import labels
 from fedbench.report.frame import Row, records_frame, rows_frame, views
 

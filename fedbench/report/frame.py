@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedbench.bench.about import STAR, in_words, method_label, overrides, preset_label
-from fedbench.bench.records import Record
+from fedbench.bench.records.about import STAR, in_words, method_label, overrides, preset_label
+from fedbench.bench.records.record import Record
 from fedbench.report import labels
 from fedbench.report.labels import Flat
 

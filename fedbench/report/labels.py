@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
-from fedbench.bench.about import STAR, method_label, preset_label, text
-from fedbench.bench.completed import completed
+from fedbench.bench.records.about import STAR, method_label, preset_label, text
+from fedbench.bench.records.completed import completed
 
 Flat = dict[str, str | int | float]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedbench.bench.selection import parse_only
+from fedbench.bench.suites.selection import parse_only
 from fedbench.errors import StoreError
 from fedbench.report.board import Board, read_board
 from fedbench.report.columns import percent, size

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fedbench.bench.about import STAR
+from fedbench.bench.records.about import STAR
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.report.csvs import to_csv
 from fedbench.report.frame import SETTING, Row, Value, blocks

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from markupsafe import Markup
 
-from fedbench.bench.about import STAR, method_label
+from fedbench.bench.records.about import STAR, method_label
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.report import csvs, labels
 from fedbench.report.board import Board

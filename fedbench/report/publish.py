@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
-from fedbench.bench.planfile import Entry, Plan, read_plan, write_plan
-from fedbench.bench.records import Record, read_records
-from fedbench.bench.sources import PLUGINS, beside, digests_of, file_names, files_of
+from fedbench.bench.records.record import Record, read_records
+from fedbench.bench.records.sources import PLUGINS, beside, digests_of, file_names, files_of
+from fedbench.bench.suites.planfile import Entry, Plan, read_plan, write_plan
 from fedbench.errors import SettingsError
 from fedbench.files import write_atomic
 from fedbench.report import labels

@@ -10,10 +10,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fedbench.bench.about import in_words, overrides
-from fedbench.bench.completed import completed
-from fedbench.bench.planfile import Entry, Plan
-from fedbench.bench.records import Record
+from fedbench.bench.records.about import in_words, overrides
+from fedbench.bench.records.completed import completed
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.planfile import Entry, Plan
 from fedbench.report import labels
 from fedbench.report.board import Board
 from fedbench.report.csvs import as_text, to_csv

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from fedbench.bench.about import STAR, method_label
+from fedbench.bench.records.about import STAR, method_label
 from fedbench.report import csvs, markdown
 from fedbench.report.columns import LACKS_SEEDS, Column, accuracy, columns, tells_balanced
 from fedbench.report.csvs import signless_zero

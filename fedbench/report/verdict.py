@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fedbench.bench.about import method_label, preset_label
-from fedbench.bench.planfile import Entry
+from fedbench.bench.records.about import method_label, preset_label
+from fedbench.bench.suites.planfile import Entry
 from fedbench.report.board import Board
 from fedbench.report.columns import accuracy, size, tells_balanced
 from fedbench.report.csvs import signless_zero

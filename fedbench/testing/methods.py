@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fedbench.bench.compare import Difference, compare
 from fedbench.bench.facts import setting_names
+from fedbench.bench.records.compare import Difference, compare
 from fedbench.methods import METHODS
 from fedbench.settings import near
 from fedbench.testing.named import in_page, in_suite

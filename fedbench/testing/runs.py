@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.compare import Difference, compare
-from fedbench.bench.datasets import load_data
-from fedbench.bench.plan import Planned, planned
-from fedbench.bench.records import Record
-from fedbench.bench.runtime import Runtime
-from fedbench.bench.suite import merge
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.datasets import load_data
+from fedbench.bench.cells.runtime import Runtime
+from fedbench.bench.records.compare import Difference, compare
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.plan import Planned, planned
+from fedbench.bench.suites.suite import merge
 from fedbench.config import parse
 from fedbench.federation import journal as journals
 from fedbench.federation import work as works

@@ -21,7 +21,7 @@ from needs import ROOT, name_of, requirements
 from pack import Manifest, pack, tree_digest
 from parts import TABLE, read_table
 
-from fedbench.bench.lookup import data_sources
+from fedbench.bench.cells.lookup import data_sources
 from fedbench.data.settings import Data
 from fedbench.data.specs import DATASETS
 from fedbench.files import data_root

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedbench.bench.compare import compare
+from fedbench.bench.cells.runtime import Runtime
 from fedbench.bench.executors import execute
-from fedbench.bench.order import read_order
-from fedbench.bench.plan import Planned
-from fedbench.bench.records import Record
-from fedbench.bench.runtime import Runtime
-from fedbench.bench.selection import parse_only
+from fedbench.bench.records.compare import compare
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.order import read_order
+from fedbench.bench.suites.plan import Planned
+from fedbench.bench.suites.selection import parse_only
 from fedbench.files import data_root
 
 Table = list[dict[str, Any]]

@@ -11,8 +11,8 @@ import torch
 import yaml
 
 import fedbench
-from fedbench.bench.records import record_path
-from fedbench.bench.suite import Suite
+from fedbench.bench.records.record import record_path
+from fedbench.bench.suites.suite import Suite
 from fedbench.config import METHODS
 from fedbench.errors import StoreError
 from fedbench.settings import validate

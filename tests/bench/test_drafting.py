@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedbench.bench.checking import check
 from fedbench.bench.drafting.choice import choose
 from fedbench.bench.drafting.draft import _flow, draft, suite_name
 from fedbench.bench.drafting.look import chosen_size, look, whole
-from fedbench.bench.located import read_value
-from fedbench.bench.plan import expand
-from fedbench.bench.suite import read_suite
+from fedbench.bench.suites.checking import check
+from fedbench.bench.suites.located import read_value
+from fedbench.bench.suites.plan import expand
+from fedbench.bench.suites.suite import read_suite
 from fedbench.errors import DataError
 from fedbench.methods import METHODS
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fedbench.bench.facts import comments, facts, preset_notes
-from fedbench.bench.plan import planned
-from fedbench.bench.records import read_records
+from fedbench.bench.records.record import read_records
+from fedbench.bench.suites.plan import planned
 from fedbench.cli.run import Wish
 from fedbench.config import MethodConfig, parse
 from fedbench.methods import METHODS

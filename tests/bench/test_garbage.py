@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from fedbench.bench import garbage
+from fedbench.bench.cells.running import running_path
 from fedbench.bench.garbage import KINDS, delete, look
-from fedbench.bench.planfile import Entry, Plan, plan_path, write_plan
-from fedbench.bench.records import Record, record_path, write_record
-from fedbench.bench.running import running_path
+from fedbench.bench.records.record import Record, record_path, write_record
+from fedbench.bench.suites.planfile import Entry, Plan, plan_path, write_plan
 from fedbench.federation.artefacts import ArtefactStore
 from fedbench.files import Lock
 

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
+from fedbench.bench.cells.logs import log_path
+from fedbench.bench.cells.running import InHand, running_path
 from fedbench.bench.estimate import Sample, artefact_sizes, estimate
-from fedbench.bench.logs import log_path
-from fedbench.bench.plan import arrange, cost_of, entry_of, expand, planned, to_file
-from fedbench.bench.planfile import Entry, plan_path, write_plan
-from fedbench.bench.records import Record, record_path, write_record
-from fedbench.bench.running import InHand, running_path
-from fedbench.bench.suite import Suite
+from fedbench.bench.records.record import Record, record_path, write_record
+from fedbench.bench.suites.plan import arrange, cost_of, entry_of, expand, planned, to_file
+from fedbench.bench.suites.planfile import Entry, plan_path, write_plan
+from fedbench.bench.suites.suite import Suite
 from fedbench.bench.survey import survey
 from fedbench.settings import validate
 

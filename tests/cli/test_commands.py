@@ -6,7 +6,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from fedbench.bench.suite import merge, nest
+from fedbench.bench.suites.suite import merge, nest
 from fedbench.cli.main import app
 from fedbench.config import parse
 from fedbench.errors import FedbenchError, SettingsError
@@ -65,7 +65,7 @@ def no_training(monkeypatch):
         raise AssertionError("this must not train")
 
     def arm():
-        monkeypatch.setattr("fedbench.bench.cell.run_cell", refuse)
+        monkeypatch.setattr("fedbench.bench.cells.cell.run_cell", refuse)
 
     return arm
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from fedbench.bench.planfile import Entry, Plan, plan_path, write_plan
-from fedbench.bench.records import Record, write_record
+from fedbench.bench.records.record import Record, write_record
+from fedbench.bench.suites.planfile import Entry, Plan, plan_path, write_plan
 from fedbench.cli.hints import check_place, option_hint
 from fedbench.cli.lookup import find_record, find_suite, find_suite_file
 from fedbench.cli.main import app

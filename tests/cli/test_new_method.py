@@ -12,8 +12,8 @@ import pytest
 from plugin_tables import forget_plugins
 from typer.testing import CliRunner
 
-from fedbench.bench.checking import check
-from fedbench.bench.order import read_order
+from fedbench.bench.suites.checking import check
+from fedbench.bench.suites.order import read_order
 from fedbench.bench.survey import survey
 from fedbench.cli.main import app
 from fedbench.errors import SettingsError

@@ -6,9 +6,9 @@ import pytest
 from plugin_tables import forget_plugins
 from typer.testing import CliRunner
 
-from fedbench.bench.order import read_order
-from fedbench.bench.planfile import Entry, Plan, plan_path, write_plan
-from fedbench.bench.records import Record, read_records, write_record
+from fedbench.bench.records.record import Record, read_records, write_record
+from fedbench.bench.suites.order import read_order
+from fedbench.bench.suites.planfile import Entry, Plan, plan_path, write_plan
 from fedbench.cli.main import app
 from fedbench.cli.options import load_plugins
 from fedbench.errors import SettingsError

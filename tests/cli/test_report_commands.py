@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fedbench.bench.planfile import Entry, Plan, write_plan
-from fedbench.bench.records import Record, write_record
+from fedbench.bench.records.record import Record, write_record
+from fedbench.bench.suites.planfile import Entry, Plan, write_plan
 from fedbench.cli.main import app
 from fedbench.errors import FedbenchError
 from fedbench.report import build

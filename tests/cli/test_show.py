@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.records import Record, record_path, write_record
-from fedbench.bench.runtime import Runtime
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.runtime import Runtime
+from fedbench.bench.records.record import Record, record_path, write_record
 from fedbench.cli.main import app
 from fedbench.data.load import load
 from fedbench.data.normalisation import Normalisation

@@ -17,8 +17,8 @@ from fedbench.federation.loop import participants
 from fedbench.models.factory import build
 from fedbench.models.settings import Model
 from fedbench.report.pictures.guidance import Images, over_steps, side_by_side
-from fedbench.synthesis import pretraining
-from fedbench.synthesis.priors import SCALES, network
+from fedbench.synthesis.diffusion import pretraining
+from fedbench.synthesis.diffusion.priors import SCALES, network
 
 NET = {"models": {"name": "resnet8", "width": 4}, "data": {"image_size": 8}}
 SKEW = {"partition": {"domains": ["plain", "invert", "edge"]}}

@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from fedbench.bench.planfile import Plan, plan_path, write_plan
-from fedbench.bench.running import Heartbeat, running_path
+from fedbench.bench.cells.running import Heartbeat, running_path
+from fedbench.bench.suites.planfile import Plan, plan_path, write_plan
 from fedbench.cli.main import app
 from fedbench.errors import SettingsError
 

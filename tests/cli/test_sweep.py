@@ -7,11 +7,11 @@ import pytest
 import typer
 from rich.console import Console
 
-from fedbench.bench.cards import Seen
+from fedbench.bench.cells.cards import Seen
 from fedbench.bench.estimate import Estimate
 from fedbench.bench.executors import Event
-from fedbench.bench.plan import planned
-from fedbench.bench.records import Record
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.plan import planned
 from fedbench.cli import crew as module
 from fedbench.cli import sweep
 from fedbench.cli.crew import crew_of, devices_of
@@ -215,7 +215,7 @@ def test_more_images_than_there_are_is_one_error_before_any_cell(asked):
 
 
 def test_force_computes_all_cells_from_the_start(asked, home, runtime):
-    from fedbench.bench.cell import run_cell
+    from fedbench.bench.cells.cell import run_cell
 
     digits = {"only": ["dataset=digits"]}
     cells, means, _ = asked(**digits)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.bench.planfile import read_plan
+from fedbench.bench.suites.planfile import read_plan
 from fedbench.bench.survey import survey
 from fedbench.cli.index import index
 from fedbench.cli.tables import tables

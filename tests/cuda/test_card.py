@@ -14,11 +14,11 @@ from golden_cells import CELLS, compute
 from torch import nn
 from torch.nn import functional
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.compare import ACCURACY, compare
-from fedbench.bench.environment import numerics
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.environment import numerics
 from fedbench.bench.executors import execute
-from fedbench.bench.plan import planned
+from fedbench.bench.records.compare import ACCURACY, compare
+from fedbench.bench.suites.plan import planned
 from fedbench.data import dsa
 from fedbench.federation import kept
 from fedbench.federation.artefacts import ArtefactStore

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from fedbench.bench.cell import run_cell
+from fedbench.bench.cells.cell import run_cell
 from fedbench.config import parse
 from fedbench.data.domains import domain_name, domain_of, transform
 from fedbench.data.settings import Domain

@@ -16,7 +16,7 @@ from fedbench.data.dataset import Split
 from fedbench.data.normalisation import Normalisation
 from fedbench.data.stream import Columns, Stream
 from fedbench.errors import TrainingError
-from fedbench.synthesis.kip import TargetBatches
+from fedbench.synthesis.matching.kip import TargetBatches
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 SCALE = Normalisation(MEAN, STD)

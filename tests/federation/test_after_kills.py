@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.compare import compare
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.records.compare import compare
 from fedbench.errors import FedbenchError
 from fedbench.federation import journal as journals
 from fedbench.federation import kept

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from shared import PETS
 from torch import nn
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.datasets import load_data
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.datasets import load_data
 from fedbench.data.dataset import Split
 from fedbench.data.settings import Data
 from fedbench.federation.averaging import average

@@ -6,13 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fedbench.bench.plan import planned
+from fedbench.bench.suites.plan import planned
 from fedbench.config import parse
 from fedbench.errors import DataError, SettingsError
 from fedbench.federation.priors import NOTE, PROMPTS
 from fedbench.federation.resources import Folders, Scene, declared
 from fedbench.seeding import isolated
-from fedbench.synthesis.priors import of_folder
+from fedbench.synthesis.diffusion.priors import of_folder
 
 CPU = torch.device("cpu")
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -9,10 +9,10 @@ import pytest
 import torch
 from shared import PETS
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.datasets import load_data
-from fedbench.bench.lookup import good_record
-from fedbench.bench.plan import planned
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.datasets import load_data
+from fedbench.bench.cells.lookup import good_record
+from fedbench.bench.suites.plan import planned
 from fedbench.config import parse
 from fedbench.data.load import left_over
 from fedbench.data.settings import Data

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.compare import compare
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.records.compare import compare
 from fedbench.data.normalisation import Normalisation
 from fedbench.data.stream import Columns, Stream
 from fedbench.errors import FedbenchError

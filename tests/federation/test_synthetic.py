@@ -4,7 +4,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from fedbench.bench.cell import run_cell
+from fedbench.bench.cells.cell import run_cell
 from fedbench.data.normalisation import Normalisation
 from fedbench.errors import FedbenchError, StoreError
 from fedbench.federation.synthetic import SyntheticSet, is_set, named_sets

@@ -7,7 +7,7 @@ something, on a card as well.
 
 from __future__ import annotations
 
-from fedbench.bench.suite import merge
+from fedbench.bench.suites.suite import merge
 from fedbench.config import Cell, parse
 from fedbench.methods import METHODS
 

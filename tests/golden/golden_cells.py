@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.runtime import Runtime
-from fedbench.bench.suite import merge
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.runtime import Runtime
+from fedbench.bench.suites.suite import merge
 from fedbench.config import parse
 from fedbench.data.specs import DATASETS, DIGITS
 from fedbench.testing import TINY

@@ -28,8 +28,8 @@ import torch
 from baseline_cells import cell_of, rows
 from golden_probe import probe
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.runtime import Runtime
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.runtime import Runtime
 
 TABLE = Path(__file__).parents[1] / "baselines.csv"
 WRITE = "python tests/golden/test_accuracy_baselines.py"

@@ -5,8 +5,8 @@ from functools import partialmethod
 
 import torch
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.runtime import Runtime
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.cells.runtime import Runtime
 from fedbench.config import parse
 from fedbench.federation import journal, ledger
 from fedbench.federation.averaging import average
@@ -15,7 +15,7 @@ from fedbench.federation.method import Method
 from fedbench.federation.state import part, prefixed
 from fedbench.federation.work import load
 from fedbench.methods import METHODS
-from fedbench.synthesis.search import search
+from fedbench.synthesis.matching.search import search
 from fedbench.training.classifier import Classifier
 from fedbench.training.pool import TrainerPool
 

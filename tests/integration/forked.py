@@ -18,10 +18,10 @@ from pathlib import Path
 
 import yaml
 
-from fedbench.bench.compare import compare
-from fedbench.bench.records import read_record
+from fedbench.bench.records.compare import compare
+from fedbench.bench.records.record import read_record
 
-PRELOAD = ["fedbench.bench.cell", "fedbench.training.classifier", "fedbench.cli.main"]
+PRELOAD = ["fedbench.bench.cells.cell", "fedbench.training.classifier", "fedbench.cli.main"]
 #: Files of a report that hold times, and the parts of others that do.
 TIMED = re.compile("times|seconds")
 TIMED_PARTS = (

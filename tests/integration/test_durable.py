@@ -10,8 +10,8 @@ import pytest
 from everything import LONGEST, work
 from forked import PRELOAD
 
-from fedbench.bench.compare import compare
-from fedbench.bench.records import read_record
+from fedbench.bench.records.compare import compare
+from fedbench.bench.records.record import read_record
 
 SIDES = ("client_seconds", "server_seconds")
 

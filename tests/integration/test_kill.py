@@ -5,8 +5,8 @@ import time
 import pytest
 from forked import Command
 
-from fedbench.bench.compare import compare
-from fedbench.bench.records import read_record
+from fedbench.bench.records.compare import compare
+from fedbench.bench.records.record import read_record
 
 WORDS = [
     "run",

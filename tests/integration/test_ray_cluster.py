@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from shared import hearing
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.compare import compare
+from fedbench.bench.cells.cell import run_cell
 from fedbench.bench.executors import execute
-from fedbench.bench.plan import planned
-from fedbench.bench.records import read_record
+from fedbench.bench.records.compare import compare
+from fedbench.bench.records.record import read_record
+from fedbench.bench.suites.plan import planned
 from fedbench.methods import METHODS
 from fedbench.plugins import load_plugin
 
@@ -44,9 +44,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from fedbench.bench.executors import execute
-from fedbench.bench.lookup import good_record
-from fedbench.bench.plan import planned
-from fedbench.bench.runtime import Runtime
+from fedbench.bench.cells.lookup import good_record
+from fedbench.bench.suites.plan import planned
+from fedbench.bench.cells.runtime import Runtime
 from fedbench.config import Cell
 from fedbench.plugins import load_plugin
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from forked import SUITE, Sweep, begun, same_results, suite_file
 
-from fedbench.bench.running import in_hand
+from fedbench.bench.cells.running import in_hand
 
 
 def storm(calm, folder, kills, seed):

@@ -6,7 +6,7 @@ import time
 import pytest
 from forked import Sweep, begun, same_results
 
-from fedbench.bench.running import in_hand
+from fedbench.bench.cells.running import in_hand
 
 pytestmark = pytest.mark.xdist_group("calm")
 

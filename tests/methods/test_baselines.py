@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.plan import planned
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.suites.plan import planned
 from fedbench.config import Budget
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods.ensemble import Committee

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.compare import compare
-from fedbench.bench.plan import planned
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.records.compare import compare
+from fedbench.bench.suites.plan import planned
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.federation.message import Message
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods.collabdm import Handful, MeanTable
 from fedbench.synthesis import sets
-from fedbench.synthesis.matcher import DistributionMatching
+from fedbench.synthesis.matching.matcher import DistributionMatching
 from fedbench.training.classifier import Classifier
 from fedbench.training.pool import TrainerPool
 
@@ -343,7 +343,7 @@ def test_real_images_are_not_what_is_sent(compute, runtime):
 def test_a_client_cannot_start_from_images_that_it_does_not_hold():
     from types import SimpleNamespace
 
-    from fedbench.synthesis.local_matching import real_start
+    from fedbench.synthesis.matching.local import real_start
 
     client = SimpleNamespace(info=SimpleNamespace(id=4), shape=None)
     with pytest.raises(TrainingError, match="client 4 holds 2 images of class 1, and 3"):

@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedbench.bench.plan import planned
+from fedbench.bench.suites.plan import planned
 from fedbench.errors import SettingsError
 from fedbench.federation.message import Message
-from fedbench.synthesis.inversion import Inverter
-from fedbench.synthesis.pool import ImagePool
+from fedbench.synthesis.data_free.inversion import Inverter
+from fedbench.synthesis.data_free.pool import ImagePool
 from fedbench.synthesis.student import Student
 from fedbench.synthesis.teachers import Teachers
 

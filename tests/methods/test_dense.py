@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedbench.bench.plan import planned
+from fedbench.bench.suites.plan import planned
 from fedbench.federation.method import Method
 from fedbench.methods import METHODS
 from fedbench.methods.dense import Dense, DenseConfig
-from fedbench.synthesis.data_free import LOOKS, Workshop
-from fedbench.synthesis.pool import ImagePool
+from fedbench.synthesis.data_free.pool import ImagePool
+from fedbench.synthesis.data_free.workshop import LOOKS, Workshop
 
 NORM = {"name": "convnet", "width": 4, "depth": 2, "norm": "batch"}
 BATCH_NORM = {"models": NORM}

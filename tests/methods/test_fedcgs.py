@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.plan import planned
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.suites.plan import planned
 from fedbench.data.specs import DATASETS, DIGITS
 from fedbench.errors import SettingsError, TrainingError
 from fedbench.federation.client import Client

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.plan import planned
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.suites.plan import planned
 from fedbench.federation.message import Message
 from fedbench.methods import METHODS
 from fedbench.methods.feddf import PARTNERS
-from fedbench.synthesis.voting import Best
+from fedbench.synthesis.public.voting import Best
 from fedbench.training.pool import TrainerPool
 
 SHARED = {"budget": {"pixels": 20 * 256}}
@@ -290,7 +290,7 @@ def test_a_kill_between_two_mirrors_costs_one(compute, tiny, runtime, monkeypatc
 
 
 def test_bad_teachers_are_left_out(compute, monkeypatch):
-    import fedbench.synthesis.public as public
+    import fedbench.synthesis.public.distillation as public
 
     seen = []
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.plan import planned
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.suites.plan import planned
 from fedbench.data.settings import Data
 from fedbench.errors import SettingsError
 from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.journal import Journal
 from fedbench.federation.priors import NOTE
 from fedbench.methods.fedlmg import FedLMG
-from fedbench.synthesis.guided_sets import Order, Progress, Studio, orders
-from fedbench.synthesis.lessons import Tutor
+from fedbench.synthesis.data_free.lessons import Tutor
+from fedbench.synthesis.diffusion.sets import Order, Progress, Studio, orders
 from fedbench.synthesis.student import Student
 
 SIZE = {"image_size": 8}

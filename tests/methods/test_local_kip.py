@@ -2,12 +2,12 @@
 
 import torch
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.plan import planned
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.suites.plan import planned
 from fedbench.data.dataset import Split
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods.local_kip import first_images
-from fedbench.synthesis.kip import TargetBatches
+from fedbench.synthesis.matching.kip import TargetBatches
 
 QUICK = {"name": "local_kip", "steps": 4, "target_batch": 20}
 TWO_CLASSES = {"partition": {"scheme": "classes_exact", "clients": 3, "classes_per_client": 2}}
@@ -77,7 +77,7 @@ def test_targets_are_of_the_classes_that_the_set_has_images_of(compute, monkeypa
             pairs.append(len(split.labels.unique()))
             super().__init__(split, *arguments, **options)
 
-    monkeypatch.setattr("fedbench.synthesis.kip.TargetBatches", Spy)
+    monkeypatch.setattr("fedbench.synthesis.matching.kip.TargetBatches", Spy)
     compute(QUICK, budget={"pixels": 2 * 256, "scope": "per_client"})
     assert pairs == [2, 2, 2]
 

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import fedbench.methods.single_image as module
-from fedbench.bench.cell import run_cell
-from fedbench.bench.plan import planned
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.suites.plan import planned
 from fedbench.federation.ledger import Clock
 from fedbench.federation.message import Message
 from fedbench.methods import METHODS

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 
-from fedbench.bench.plan import skip_reason
+from fedbench.bench.suites.plan import skip_reason
 from fedbench.config import identity
 from fedbench.models.families import MODELS
 from fedbench.report import labels

@@ -12,8 +12,8 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from fedbench.bench.cell import run_cell
-from fedbench.bench.records import read_record, record_path
+from fedbench.bench.cells.cell import run_cell
+from fedbench.bench.records.record import read_record, record_path
 from fedbench.errors import SettingsError
 from fedbench.federation import journal as journals
 from fedbench.federation.synthetic import SyntheticSet
@@ -21,8 +21,8 @@ from fedbench.methods import METHODS
 from fedbench.methods import trajectory_matching as module
 from fedbench.methods.trajectory_matching import TrajectoryConfig, _told
 from fedbench.models.inference import Inference
-from fedbench.synthesis.attempts import ILL, Attempt
-from fedbench.synthesis.trajectories import Gradient
+from fedbench.synthesis.matching.attempts import ILL, Attempt
+from fedbench.synthesis.matching.trajectories import Gradient
 
 #: Budgets by client, hold-outs, and two classes at each of three clients.
 SHARED = {
@@ -304,7 +304,7 @@ def test_experts_that_do_not_move_are_an_error_that_says_what_to_do(tiny, runtim
 
 
 def test_a_search_whose_trials_all_fail_is_an_error(tiny, runtime, monkeypatch):
-    monkeypatch.setattr("fedbench.synthesis.searched.SPACE", {"sgd": (1e30, 1e31)})
+    monkeypatch.setattr("fedbench.synthesis.matching.searched.SPACE", {"sgd": (1e30, 1e31)})
     record = run_cell(tiny(searching(search_epochs=4), **SHARED), runtime, suite="test")
     assert record.status == "failed"
     assert "all 3 trials of the search diverged" in record.reason

@@ -4,8 +4,8 @@ import hashlib
 import itertools
 import random
 
-from fedbench.bench.planfile import Plan
-from fedbench.bench.records import Record
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.planfile import Plan
 from fedbench.report.board import Board
 
 CONTROLS = ("centralised", "local", "fedavg", "random_real")

@@ -2,8 +2,8 @@
 
 import json
 
-from fedbench.bench.planfile import Entry, Plan, write_plan
-from fedbench.bench.records import Record, write_record
+from fedbench.bench.records.record import Record, write_record
+from fedbench.bench.suites.planfile import Entry, Plan, write_plan
 from fedbench.data.schemes import SCHEMES
 from fedbench.report.board import Board
 from fedbench.report.frame import rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fedbench.bench.planfile import Entry, Excluded, Plan
-from fedbench.bench.records import Record
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.planfile import Entry, Excluded, Plan
 from fedbench.report.board import Board
 from fedbench.report.figures import Figure
 from fedbench.report.published import Comparison, Published

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from made_records import CONVNET, board_of, record, write_suite
 
-from fedbench.bench.plan import entry_of, planned
-from fedbench.bench.planfile import write_plan
-from fedbench.bench.records import read_records
+from fedbench.bench.records.record import read_records
+from fedbench.bench.suites.plan import entry_of, planned
+from fedbench.bench.suites.planfile import write_plan
 from fedbench.config import parse
 from fedbench.errors import SettingsError
 from fedbench.report import labels

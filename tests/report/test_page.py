@@ -13,7 +13,7 @@ from importlib import resources
 import pytest
 from page_board import FORMULA, HOSTILE, board, comparisons, figures, record, records
 
-from fedbench.bench.planfile import Plan
+from fedbench.bench.suites.planfile import Plan
 from fedbench.report import page as module
 from fedbench.report import tables
 from fedbench.report.board import Board

@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 from test_wandb_writer import wandb  # noqa: F401  (a fixture)
 from wandb_suite import record
 
-from fedbench.bench.records import write_record
+from fedbench.bench.records.record import write_record
 from fedbench.report.tracking.content import of_record
 from fedbench.report.tracking.kept import CLASSES, IMAGES, grid
 from fedbench.report.tracking.writer import Writer

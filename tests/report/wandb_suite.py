@@ -1,7 +1,7 @@
 """A small suite made by hand, for the tests of its mirror in W&B."""
 
-from fedbench.bench.planfile import Entry, Plan
-from fedbench.bench.records import Record
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.planfile import Entry, Plan
 from fedbench.report.board import Board
 from fedbench.report.figures import Figure
 from fedbench.report.published import Comparison, Published

@@ -5,7 +5,7 @@ from lightning import LightningModule
 from torch import nn
 
 from fedbench.data.epochs import Epochs
-from fedbench.synthesis.matching import MomentLoader, Moments
+from fedbench.synthesis.matching.distribution import MomentLoader, Moments
 from fedbench.training.pool import TrainerPool
 
 

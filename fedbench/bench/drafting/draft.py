@@ -11,7 +11,7 @@ from pathlib import Path
 from fedbench.bench.drafting.choice import PROFILES, Choice, Size
 from fedbench.bench.drafting.lines import Line, lines
 from fedbench.bench.drafting.look import SIZES, Look
-from fedbench.bench.suite import RESERVED, Tree
+from fedbench.bench.suites.suite import RESERVED, Tree
 
 #: Columns that comments keep to.
 _WIDTH = 100

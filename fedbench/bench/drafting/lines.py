@@ -12,8 +12,8 @@ from typing import Any
 
 from fedbench.bench.drafting.choice import PROFILES, Choice, Size
 from fedbench.bench.drafting.look import Look
-from fedbench.bench.plan import planned
-from fedbench.bench.suite import Tree, merge
+from fedbench.bench.suites.plan import planned
+from fedbench.bench.suites.suite import Tree, merge
 from fedbench.config import parse
 from fedbench.errors import SettingsError
 from fedbench.methods import METHODS

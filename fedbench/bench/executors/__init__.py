@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from fedbench.bench.executors.job import Event, Job, silent
-from fedbench.bench.plan import Planned
-from fedbench.bench.records import Record, record_path, stamp
+from fedbench.bench.records.record import Record, record_path, stamp
+from fedbench.bench.suites.plan import Planned
 
 if TYPE_CHECKING:
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.runtime import Runtime
 
 Executor = Literal["local", "ray"]
 

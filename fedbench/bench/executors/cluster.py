@@ -24,13 +24,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fedbench.bench.environment import available_cores
+from fedbench.bench.cells.environment import available_cores
+from fedbench.bench.cells.reasons import death
+from fedbench.bench.cells.running import BusyError, in_hand, running_path
 from fedbench.bench.executors.job import Event, Job, failure, finished, silent, work
 from fedbench.bench.executors.place import session_folder
-from fedbench.bench.plan import Planned
-from fedbench.bench.reasons import death
-from fedbench.bench.records import Record
-from fedbench.bench.running import BusyError, in_hand, running_path
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.plan import Planned
 from fedbench.config import parse
 from fedbench.errors import FedbenchError, SettingsError, StoreError
 from fedbench.files import writing

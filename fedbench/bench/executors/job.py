@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fedbench.bench.lookup import good_record, newer_record
-from fedbench.bench.plan import Planned
-from fedbench.bench.reasons import reason, trace
-from fedbench.bench.records import Record, keep_record
-from fedbench.bench.running import BusyError, running_path
+from fedbench.bench.cells.lookup import good_record, newer_record
+from fedbench.bench.cells.reasons import reason, trace
+from fedbench.bench.cells.running import BusyError, running_path
+from fedbench.bench.records.record import Record, keep_record
+from fedbench.bench.suites.plan import Planned
 from fedbench.config import identity
 from fedbench.errors import UnwritableError
 from fedbench.imports import heavy_imports
 from fedbench.methods import METHODS
 
 if TYPE_CHECKING:
-    from fedbench.bench.runtime import Runtime
+    from fedbench.bench.cells.runtime import Runtime
     from fedbench.federation.context import Progress
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def work(
         UnwritableError: No record can be kept, so the sweep cannot go on.
     """
     with heavy_imports():
-        from fedbench.bench.cell import run_cell
+        from fedbench.bench.cells.cell import run_cell
 
     if (now := entry.cell.cell_id) != entry.cell_id:
         return failure(

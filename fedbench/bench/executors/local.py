@@ -24,11 +24,11 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection, forkserver, resource_tracker
 from typing import TYPE_CHECKING, cast
 
+from fedbench.bench.cells.reasons import card_is_lost, death, reason, trace
+from fedbench.bench.cells.running import BusyError, running_path
 from fedbench.bench.executors.job import PACE, Event, Job, failure, finished, work
-from fedbench.bench.plan import Planned
-from fedbench.bench.reasons import card_is_lost, death, reason, trace
-from fedbench.bench.records import Record
-from fedbench.bench.running import BusyError, running_path
+from fedbench.bench.records.record import Record
+from fedbench.bench.suites.plan import Planned
 from fedbench.errors import SettingsError, UnwritableError
 from fedbench.files import Lock
 from fedbench.plugins import load_plugin
@@ -101,7 +101,7 @@ def execute(
 def _start_server() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     multiprocessing.get_context("forkserver").set_forkserver_preload(
-        ["fedbench.bench.cell", "fedbench.training.classifier"]
+        ["fedbench.bench.cells.cell", "fedbench.training.classifier"]
     )
     resource_tracker.ensure_running()  # first, because it changes the mask
     # The server and all workers inherit the mask: the parent alone answers Ctrl-C.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from matplotlib.axes import Axes
 
-from fedbench.bench.records import Record
+from fedbench.bench.records.record import Record
 from fedbench.report.figures.layout import BAR, Grid, handles, plain, rows_that_fit
 from fedbench.report.figures.render import Sketch
 from fedbench.report.figures.scales import LogScale

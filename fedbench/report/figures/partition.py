@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, PowerNorm
 
-from fedbench.bench.records import Record
+from fedbench.bench.records.record import Record
 from fedbench.files import write_atomic
 from fedbench.report.figures import cells, style
 from fedbench.report.figures.layout import Grid, Margins

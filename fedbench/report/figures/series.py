@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fedbench.bench.about import STAR, method_label
-from fedbench.bench.records import Record
+from fedbench.bench.records.about import STAR, method_label
+from fedbench.bench.records.record import Record
 from fedbench.report import labels
 from fedbench.report.board import Board
 from fedbench.report.figures.style import Look, looks

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fedbench.bench.about import STAR, method_label
+from fedbench.bench.records.about import STAR, method_label
 from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
 from fedbench.report.columns import accuracy, count

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from fedbench.bench.about import About, about, leaves, overrides, text
-from fedbench.bench.records import Record
+from fedbench.bench.records.about import About, about, leaves, overrides, text
+from fedbench.bench.records.record import Record
 from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
 from fedbench.report.columns import COLUMNS, Column, count, percent, seconds

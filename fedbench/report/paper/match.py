@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fedbench.bench.about import leaves, meant_by, text
+from fedbench.bench.records.about import leaves, meant_by, text
 from fedbench.report.paper.pool import ALL, Group, fits, same
 from fedbench.report.paper.spec import Cell, Query, Value
 from fedbench.report.published import NOT_SPLIT, Published

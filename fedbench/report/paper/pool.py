@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from fedbench.bench.records import Record, read_records
+from fedbench.bench.records.record import Record, read_records
 from fedbench.report import labels
 from fedbench.report.paper.spec import Known, Query, Value
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fedbench.bench.about import in_words, overrides
-from fedbench.bench.records import Record
+from fedbench.bench.records.about import in_words, overrides
+from fedbench.bench.records.record import Record
 from fedbench.report import labels, runs, tables
 from fedbench.report.board import Board
 from fedbench.report.columns import tells_balanced

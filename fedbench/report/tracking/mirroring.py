@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import fedbench
-from fedbench.bench.records import Record
+from fedbench.bench.records.record import Record
 from fedbench.errors import SettingsError
 from fedbench.report.board import Board
 from fedbench.report.tracking.content import Content, of_board, of_record

@@ -1,0 +1,1 @@
+"""Cells: how one is computed, where, and which need no computing."""

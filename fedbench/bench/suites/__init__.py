@@ -1,0 +1,1 @@
+"""Suites: their files, what they ask for, and the plan that comes of it."""

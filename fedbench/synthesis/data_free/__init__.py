@@ -1,0 +1,1 @@
+"""Images out of trained classifiers alone: by inversion, or by a generator."""

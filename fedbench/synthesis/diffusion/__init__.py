@@ -1,0 +1,1 @@
+"""Diffusion priors, their training, and classifiers that guide them."""

@@ -1,0 +1,1 @@
+"""Distillation of client models on images that everybody has."""
