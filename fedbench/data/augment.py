@@ -76,18 +76,3 @@ def apply(images: Tensor, draws: Tensor | None) -> Tensor:
     first = draws[:, 0] * (count * channels * plane) + image + draws[:, 1] * wide + draws[:, 2]
     start = first.view(-1, 1, 1) + plane_of.view(-1, 1) + row
     return runs.index_select(0, start.view(-1)).view(images.shape)
-
-
-def augment(images: Tensor, kind: Kind, generator: torch.Generator) -> Tensor:
-    """Draw and apply in one call.
-
-    Args:
-        images: (B, C, S, S), uint8 or float, black being 0.
-        kind: See ``draw``.
-        generator: A CPU generator, which is advanced.
-
-    Returns:
-        (B, C, S, S) of the same type, on the same device.
-    """
-    draws = draw(len(images), kind, images.shape[-1], generator)
-    return apply(images, None if draws is None else draws.to(images.device))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fedbench.models.net import Net
     from fedbench.models.settings import Model
     from fedbench.training.pool import TrainerPool
+    from fedbench.training.recipe import Augment
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class ImageShape:
     classes: int
     normalisation: Normalisation
     augment: Kind
+
+    def augmentation(self, asked: Augment) -> Kind:
+        """Return what a setting's augmentation means here: ``standard`` is the data set's own."""
+        return self.augment if asked == "standard" else asked
 
 
 @dataclass

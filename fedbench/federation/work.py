@@ -137,13 +137,12 @@ class Work:
             ops: Differentiable augmentation instead of the recipe's.
         """
         shape = self.shape
-        augment = shape.augment if recipe.augment == "standard" else recipe.augment
         return Stream(
             Columns(split.images.to(self.device), split.labels.to(self.device)),
             batch_size=recipe.batch_size,
             seed=self.derive(*names),
             normalisation=shape.normalisation,
-            augment=augment,
+            augment=shape.augmentation(recipe.augment),
             ops=ops,
         )
 

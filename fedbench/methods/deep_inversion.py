@@ -460,7 +460,7 @@ class DeepInversion(Method):
             batch_size=size,
             seed=server.derive(which, number),
             normalisation=shape.normalisation,
-            augment=shape.augment if config.augment == "standard" else config.augment,
+            augment=shape.augmentation(config.augment),
         )
 
 

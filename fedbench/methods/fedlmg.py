@@ -394,7 +394,7 @@ class FedLMG(Method):
             batch_size=config.student_batch_size,
             seed=server.derive("student"),
             normalisation=shape.normalisation,
-            augment=shape.augment if config.augment == "standard" else config.augment,
+            augment=shape.augmentation(config.augment),
         )
         module = Student(
             net,

@@ -99,7 +99,7 @@ def train_on_set(
         batch_size=recipe.batch_size,
         seed=worker.derive(name),
         normalisation=shared.normalisation,
-        augment=worker.shape.augment if recipe.augment == "standard" else recipe.augment,
+        augment=worker.shape.augmentation(recipe.augment),
         ops=ops,
     )
     module = Classifier(net, recipe, steps_per_epoch=len(loader))

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbench.data.augment import apply, augment, draw, padding
+from fedbench.data.augment import apply, draw, padding
 
 KINDS = ("crop", "flip_crop")
 
@@ -50,6 +50,10 @@ def test_equals_one_image_at_a_time(count, channels, size, kind, seed, dtype):
     assert result.dtype == dtype
     assert torch.equal(result, by_hand(images, draws))
     assert torch.equal(images, before)
+
+
+def augment(images, kind, source):
+    return apply(images, draw(len(images), kind, images.shape[-1], source))
 
 
 def test_none_is_the_identity_and_draws_nothing():

@@ -153,13 +153,6 @@ def cost_of(settings: Mapping[str, Any]) -> float:
     return statistics.mean(each)
 
 
-def plan(
-    suite: Suite, *, seeds: int | None = None, overrides: Sequence[Tree] = ()
-) -> list[Planned]:
-    """Return the cells of ``expand``."""
-    return expand(suite, seeds=seeds, overrides=overrides).cells
-
-
 def expand(suite: Suite, *, seeds: int | None = None, overrides: Sequence[Tree] = ()) -> Expansion:
     """Expand a suite that has its profile merged in (see ``Suite.sized``).
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from fedbench.data.normalisation import Normalisation
 from fedbench.errors import TrainingError
 from fedbench.federation.shelf import Ref
-from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.trail import Trail
 
 #: Of an image whose client or class is not known.
@@ -148,11 +147,6 @@ class ImagePool:
         numbers = [torch.full((len(chunk["labels"]),), first + int(k)) for k, chunk in chunks]
         shown = torch.cat([pixels(chunk["images"]) for _, chunk in chunks])
         return {"images": shown, **found, "batches": torch.cat(numbers)}
-
-    def to_set(self) -> SyntheticSet:
-        """Return all of it as a shared set, with each image's client as its origin."""
-        images, labels, clients, _ = self.take(torch.arange(len(self)))
-        return SyntheticSet(images, labels, self._normalisation, clients)
 
     def _first(self) -> dict[str, Tensor]:
         opened = self._opened()

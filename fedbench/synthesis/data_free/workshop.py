@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from fedbench.config import Cell, MethodConfig
 from fedbench.data.epochs import Epochs
-from fedbench.data.layouts import Kind
 from fedbench.data.stream import Stream
 from fedbench.federation.averaging import average
 from fedbench.federation.client import Client, ClientInfo
@@ -299,7 +298,7 @@ class Workshop:
                 shares=self.shares,
                 student=lambda images: student.logits(images)[0],
                 normalisation=shape.normalisation,
-                view=standard(server, config.view),
+                view=server.shape.augmentation(config.view),
                 lr=config.generator_lr,
                 clip_norm=config.generator_clip,
             )
@@ -322,7 +321,7 @@ class Workshop:
             batch_size=self._config.student_batch_size,
             seed=self._server.derive(name),
             normalisation=self._server.shape.normalisation,
-            augment=standard(self._server, self._config.augment),
+            augment=self._server.shape.augmentation(self._config.augment),
         )
 
     def learn(self, batches: Epochs[tuple[Tensor, ...]]) -> None:
@@ -356,11 +355,6 @@ class Workshop:
         state.update(prefixed(self.student.state_dict(), _NET))
         for name in ("images", "labels", "epochs"):
             state[f"{_SAMPLES}{name}"] = torch.cat([each[name] for each in found])
-
-
-def standard(server: Server, augment: Augment) -> Kind:
-    """Return what an augmentation means for the data set at hand."""
-    return server.shape.augment if augment == "standard" else augment
 
 
 def _networks(server: Server, uploads: Iterable[Upload]) -> tuple[list[ClientInfo], list[Net]]:

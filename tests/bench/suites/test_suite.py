@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.bench.suites.plan import expand, plan, to_file
+from fedbench.bench.suites.plan import expand, to_file
 from fedbench.bench.suites.planfile import read_plan, write_plan
 from fedbench.bench.suites.suite import Suite, merge, nest, read_suite
 from fedbench.errors import SettingsError
@@ -28,7 +28,7 @@ def suite(**over):
 
 
 def test_a_plan_is_every_combination_with_its_profile():
-    cells = plan(suite().sized())
+    cells = expand(suite().sized()).cells
     assert len(cells) == 8
     assert {
         (entry.cell.partition.beta, entry.cell.method.name, entry.cell.seed) for entry in cells
@@ -37,8 +37,8 @@ def test_a_plan_is_every_combination_with_its_profile():
 
 
 def test_a_profile_replaces_axes_and_seeds():
-    assert len(plan(suite().sized("one"))) == 2
-    assert len(plan(suite().sized("one"), seeds=3)) == 6
+    assert len(expand(suite().sized("one")).cells) == 2
+    assert len(expand(suite().sized("one"), seeds=3).cells) == 6
 
 
 SHARING = {
@@ -53,7 +53,7 @@ SHARING = {
 
 
 def test_producers_come_first_and_one_seed_after_another():
-    cells = plan(suite(axes=SHARING).sized())
+    cells = expand(suite(axes=SHARING).sized()).cells
     names = [(entry.cell.method.name, entry.cell.seed) for entry in cells]
     # Of three that begin alike, one-shot FedAvg stands first in the file, and none is shorter.
     alone, late = ["centralised", "fedprox"], ["local", "fedavg"]
@@ -70,7 +70,7 @@ def test_producers_come_first_and_one_seed_after_another():
 
 def test_a_producer_is_the_shortest_of_those_that_share():
     axes = {"method": [{"name": "fedavg", "rounds": 3, "epochs": 1}, "ensemble"]}
-    cells = plan(suite(axes=axes, seeds=1).sized())
+    cells = expand(suite(axes=axes, seeds=1).sized()).cells
     assert [entry.cell.method.name for entry in cells] == ["ensemble", "fedavg"]
     assert cells[0].trainings == cells[1].trainings
     assert cells[1].passes == 3 * cells[0].passes
@@ -78,7 +78,7 @@ def test_a_producer_is_the_shortest_of_those_that_share():
 
 def test_a_skipped_cell_produces_nothing():
     two = ["convnet", "resnet8"]
-    cells = plan(suite(fixed={"models": two}, axes={"method": ["fedavg", "local"]}).sized())
+    cells = expand(suite(fixed={"models": two}, axes={"method": ["fedavg", "local"]}).sized()).cells
     assert {entry.cell.method.name: bool(entry.skip) for entry in cells} == {
         "fedavg": True,
         "local": False,
@@ -90,9 +90,9 @@ def test_exclusions_leave_out_and_equal_cells_are_merged():
     left = suite(
         exclude=[{"when": {"method.name": "local", "partition.beta": 0.1}, "reason": "known"}]
     )
-    assert len(plan(left.sized())) == 6
+    assert len(expand(left.sized()).cells) == 6
     twice = suite(axes={"method": ["fedavg", {"name": "fedavg", "rounds": 20}]})
-    assert len(plan(twice.sized())) == 2
+    assert len(expand(twice.sized()).cells) == 2
 
 
 def test_excluded_combinations_are_listed_with_their_reason_and_need_not_be_valid():
@@ -149,8 +149,8 @@ def test_short_names_stand_for_places():
         },
         axes={"partition.beta": [0.1], "method.name": ["local"]},
     )
-    assert [entry.cell_id for entry in plan(short.sized())] == [
-        entry.cell_id for entry in plan(long.sized())
+    assert [entry.cell_id for entry in expand(short.sized()).cells] == [
+        entry.cell_id for entry in expand(long.sized()).cells
     ]
     # A profile's axis takes the place of the suite's, however either is written.
     one = suite(axes={"beta": [0.1]}, profiles={"tiny": {"axes": {"partition.beta": [1, 2]}}})
@@ -161,20 +161,20 @@ def test_short_names_stand_for_places():
 
 def test_seeds_can_be_named():
     named = suite(axes={"seed": [3, 7], "method": ["local"]})
-    assert [entry.cell.seed for entry in plan(named.sized())] == [3, 7]
+    assert [entry.cell.seed for entry in expand(named.sized()).cells] == [3, 7]
     with pytest.raises(SettingsError, match="names its seeds"):
-        plan(named.sized(), seeds=3)
+        expand(named.sized(), seeds=3)
     counted = suite(axes={"seed": [3, 7], "method": ["local"]}, profiles={"tiny": {"seeds": 1}})
-    assert [entry.cell.seed for entry in plan(counted.sized())] == [0]
+    assert [entry.cell.seed for entry in expand(counted.sized()).cells] == [0]
 
 
 def test_a_cell_that_cannot_run_is_skipped_with_its_reason():
-    cells = plan(suite(fixed={"models": "vgg16", "data": {"name": "digits"}}).sized())
+    cells = expand(suite(fixed={"models": "vgg16", "data": {"name": "digits"}}).sized()).cells
     assert all("at least 17x17" in entry.skip for entry in cells)
 
 
 def test_overrides_lie_over_every_cell():
-    cells = plan(suite().sized(), overrides=[nest("recipe.epochs", 7)])
+    cells = expand(suite().sized(), overrides=[nest("recipe.epochs", 7)]).cells
     assert {entry.cell.recipe.epochs for entry in cells} == {7}
 
 
@@ -218,7 +218,7 @@ def test_a_suite_cannot_have_the_name_of_another_folder(name):
 
 def test_a_wrong_combination_is_shown_whole():
     with pytest.raises(SettingsError, match=r'"beta": -1.*greater than 0'):
-        plan(suite(axes={"partition.beta": [-1], "method": ["local"]}).sized())
+        expand(suite(axes={"partition.beta": [-1], "method": ["local"]}).sized())
 
 
 def test_an_unknown_profile_is_named():
@@ -245,7 +245,7 @@ def test_merging_keeps_what_is_not_named_and_forgets_another_things_settings():
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("profile", ["smoke", "quick", "standard", "paper"])
 def test_every_committed_suite_plans_in_every_profile(path, profile):
-    cells = plan(read_suite(path).sized(profile))
+    cells = expand(read_suite(path).sized(profile)).cells
     assert cells
     # What is skipped could only be at a budget that its public images do not reach.
     reasons = {entry.skip for entry in cells if entry.skip}
@@ -253,18 +253,18 @@ def test_every_committed_suite_plans_in_every_profile(path, profile):
 
 
 def test_the_default_suite_has_every_method():
-    cells = plan(read_suite(BENCHMARKS / "digits.yaml").sized())
+    cells = expand(read_suite(BENCHMARKS / "digits.yaml").sized()).cells
     assert {entry.cell.method.name for entry in cells} == set(METHODS.names())
 
 
 def test_a_parameter_of_another_scheme_is_an_error_and_stands_beside_its_scheme():
     axes = {"method": ["local"], "scheme": ["dirichlet", "iid"], "beta": [0.5]}
     with pytest.raises(SettingsError, match=r"unknown key 'beta'.*scheme 'iid' takes: scheme,"):
-        plan(suite(axes=axes).sized())
+        expand(suite(axes=axes).sized())
     left = {"when": {"scheme": "iid", "beta": 0.5}, "reason": "iid has no beta"}
-    assert len(plan(suite(axes=axes, exclude=[left]).sized())) == 2
+    assert len(expand(suite(axes=axes, exclude=[left]).sized()).cells) == 2
     beside = [{"scheme": "dirichlet", "beta": 0.1}, {"scheme": "iid"}]
-    cells = plan(suite(axes={"method": ["local"], "partition": beside}).sized("one"))
+    cells = expand(suite(axes={"method": ["local"], "partition": beside}).sized("one")).cells
     assert [entry.cell.partition.scheme for entry in cells] == ["dirichlet", "iid"]
 
 

@@ -150,13 +150,6 @@ def test_a_pool_in_stages_is_after_a_kill_what_it_would_have_been(tmp_path, monk
     assert all(torch.equal(one, other) for one, other in zip(calm, again, strict=True))
 
 
-def test_a_pool_becomes_a_shared_set_with_origins():
-    shared = filled([2, 3], space="pixels").to_set()
-    assert shared.origin.tolist() == [0, 0, 1, 1, 1]
-    assert shared.labels.tolist() == list(range(5))
-    assert shared.pixels == 5 * 16
-
-
 def test_faults_are_named():
     pool = filled([3], limit=4)
     with pytest.raises(TrainingError, match="5 images does not fit a pool of 4"):
