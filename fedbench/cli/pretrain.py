@@ -46,6 +46,10 @@ def pretrain_diffusion(
         bool,
         typer.Option(help="Learn the images that --train-size leaves to nobody: a privilege."),
     ] = False,
+    subset_seed: Annotated[
+        int | None,
+        typer.Option(help="Which images those are, for --unused: data.subset_seed.", min=0),
+    ] = None,
     conditional: Annotated[bool, typer.Option(help="Tell it the images' classes.")] = False,
     seed: Annotated[int, typer.Option(help="Of weights, batches and noise.", min=0)] = 0,
     precision: Annotated[
@@ -66,13 +70,19 @@ def pretrain_diffusion(
         raise SettingsError(
             "--unused and --train-size belong together: which images do the clients leave?"
         )
+    if subset_seed is not None and not unused:
+        raise SettingsError(
+            f"--subset-seed {subset_seed} says which images clients hold, and without --unused "
+            "all are learnt; leave it out"
+        )
     if channels not in (None, 1, 3):
         raise SettingsError(f"--channels {channels}: images have 1 (grey) or 3 (colour)")
     from fedbench.bench.cells.environment import resolve_device
     from fedbench.data.settings import Data
 
     means = runtime(device, offline=offline)
-    config = Data(name=dataset, train_size=train_size, image_size=image_size)
+    own = {} if subset_seed is None else {"subset_seed": subset_seed}
+    config = Data(name=dataset, train_size=train_size, image_size=image_size, **own)
     images, labels, classes = _public(config, means, channels)
     from fedbench.synthesis.diffusion.pretraining import Plan, pretrain
     from fedbench.synthesis.diffusion.priors import SCALES

@@ -152,9 +152,11 @@ def test_a_prior_is_trained_with_sheets_and_is_there_already_the_next_time(
     out = tmp_path / "prior"
     words = ["pretrain-diffusion", "--dataset", "digits", "--out", out, "--image-size", 8]
     words += ["--steps", 2, "--device", "cpu", "--unused", "--train-size", 1400, "--channels", 3]
+    words += ["--subset-seed", 5]
     assert call(*words)[-1].endswith(f"{out}: trained")
     note = json.loads((out / "fedbench.json").read_text())
     assert (note["images"], note["count"], note["train_size"]) == ("unused", 37, 1400)
+    assert note["subset_seed"] == 5
     assert note["shape"] == [3, 8, 8]
     sheet = Image.open(out / "samples" / "epoch-002.png")
     assert sheet.size == (6 * 8 * 4, 6 * 8 * 4)
@@ -172,3 +174,5 @@ def test_unused_images_need_to_know_which_are_used(call, tmp_path):
     for more in (["--unused"], ["--train-size", "100"]):
         with pytest.raises(SettingsError, match="belong together"):
             call(*words, *more)
+    with pytest.raises(SettingsError, match="--subset-seed 3 says which"):
+        call(*words, "--subset-seed", 3)
