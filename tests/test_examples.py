@@ -53,7 +53,7 @@ def _forgotten():
 @pytest.fixture
 def call(home, monkeypatch):
     monkeypatch.setenv("FEDBENCH_DATA", str(home / "none"))
-    monkeypatch.setattr("fedbench.cli.console.stdout.width", 300, raising=False)
+    monkeypatch.setattr("fedbench.session.console.stdout.width", 300, raising=False)
     monkeypatch.chdir(EXAMPLES.parent)
 
     def run(*words):

@@ -15,6 +15,7 @@ PACKAGE = Path(fedbench.__file__).parent
 ROOT = PACKAGE.parent
 OPEN = {"errors", "files", "seeding", "settings", "registry", "imports", "__init__"}
 BELOW_CONFIG = {"data", "models", "training", "evaluation"}
+BELOW_FACES = {"config", "federation", "synthesis", "methods", "bench", "report", "session"}
 MAY = {  # who may import whom, besides itself and what is open to all
     **{name: set() for name in OPEN},
     "data": set(),
@@ -28,13 +29,15 @@ MAY = {  # who may import whom, besides itself and what is open to all
     "plugins": BELOW_CONFIG | {"config", "federation", "methods"},
     "bench": BELOW_CONFIG | {"config", "federation", "methods", "plugins"},
     "report": {"bench"},
-    # What users import in their tests; nothing imports it.
+    # What commands and calls from Python both do.
+    "session": {"data", "config", "federation", "methods", "plugins", "bench", "report"},
+    # What users import in their tests.
     "testing": BELOW_CONFIG | {"config", "federation", "methods", "plugins", "bench"},
-    # What users import: it puts the others together, as the command line does, whose progress it
-    # shows; nothing imports it.
-    "api": BELOW_CONFIG
-    | {"config", "federation", "synthesis", "methods", "plugins", "bench", "report", "cli"},
+    # What users import, and what they type: both put the others together.
+    "api": BELOW_FACES | {"plugins"},
+    "cli": BELOW_FACES | BELOW_CONFIG,
 }
+FACES = {"testing", "api", "cli"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -66,11 +69,19 @@ def imported_modules(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_follow_the_arrows(path):
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if part == "cli":
-        return
     for module in imported_modules(path):
         other = module.split(".")[1] if "." in module else "__init__"
         assert other in OPEN | {part} | MAY[part], f"{path} imports {module}"
+
+
+def test_nothing_imports_the_faces():
+    for part, others in MAY.items():
+        assert not FACES & others, part
+
+
+def test_the_command_line_alone_knows_typer():
+    users = {path.relative_to(PACKAGE).parts[0] for path in FILES if "typer" in imported(path)}
+    assert users == {"cli"}
 
 
 def test_settings_and_registry_import_errors_alone():

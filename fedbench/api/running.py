@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.api.board import Board, load
 from fedbench.errors import FedbenchError, SettingsError
-from fedbench.files import home as default_home
-from fedbench.imports import heavy_imports
-from fedbench.registry import loaded_files
 from fedbench.settings import validate
 
 if TYPE_CHECKING:
-    from fedbench.bench.cells.runtime import Runtime
     from fedbench.bench.records.record import Record
     from fedbench.bench.suites.order import Order
     from fedbench.bench.suites.suite import Suite
@@ -102,10 +98,11 @@ def run(
         KeyboardInterrupt: It was interrupted; the same call goes on at its last commit.
     """
     from fedbench.bench.memo import Memo
-    from fedbench.cli.lookup import find_suite_file
-    from fedbench.cli.run import Wish, build_cell, check_wish, obtain
+    from fedbench.session.cell import Wish, cell_of, obtain
+    from fedbench.session.lookup import find_suite_file
+    from fedbench.session.means import runtime
 
-    means = _means(home, device, threads=threads, offline=offline, refresh=force)
+    means = runtime(device, threads=threads, offline=offline, refresh=force, home=home)
     places = {
         "data.name": dataset,
         "data.train_size": train_size,
@@ -127,12 +124,9 @@ def run(
         _refuse_beside({**places, "settings": settings, "suite": suite, "profile": profile})
     else:
         file = None if suite is None else find_suite_file(str(suite))
-        wish = Wish.of(places, None, file, profile)
-        wish = Wish(wish.tree, wish.epochs, _nested(settings))
-        check_wish(wish, means)
-        with heavy_imports():
-            # A method of this session has no file that an answer could be kept for.
-            cell = build_cell(wish, means, Memo(means.home, ["session"]))
+        wish = replace(Wish.of(places, file, profile), over=_nested(settings))
+        # A method of this session has no file that an answer could be kept for.
+        cell = cell_of(wish, means, Memo(means.home, ["session"]))
     with _telling(quiet), _interrupts():
         _, record = obtain(cell, means, force=force)
     if record.status == "failed":
@@ -205,13 +199,14 @@ def sweep(
         DataError: No cell has its data.
         KeyboardInterrupt: It was interrupted; the same call goes on.
     """
-    from fedbench.bench.suites.order import outdated, read_order
+    from fedbench.bench.suites.order import read_order
     from fedbench.bench.suites.selection import parse_only
     from fedbench.bench.suites.suite import Suite
-    from fedbench.cli.crew import crew_of
-    from fedbench.cli.lookup import find_suite_file
-    from fedbench.cli.options import load_plugins
-    from fedbench.cli.sweep import beside_of, carry_out, stand_beside, survey_of
+    from fedbench.report.beside import copy_records
+    from fedbench.session.crew import crew_of
+    from fedbench.session.lookup import find_suite_file
+    from fedbench.session.means import load_plugins, runtime
+    from fedbench.session.sweeping import Sweep, beside_of, carry_out
 
     given = [str(plugin) for plugin in plugins]
     source: Path | Suite
@@ -221,7 +216,7 @@ def sweep(
     else:
         source = suite if isinstance(suite, Suite) else validate(Suite, dict(suite))
         targets = load_plugins([*given, *source.plugins])
-    means = _means(home, device, offline=offline, refresh=force)
+    means = runtime(device, offline=offline, refresh=force, home=home)
     crew = crew_of("local", None, device, workers)
     order = read_order(
         source,
@@ -232,30 +227,13 @@ def sweep(
         wishes=parse_only(list(only)),
     )
     _refuse_typed(order)
-    board = None if beside is None else beside_of(str(beside), order)
-    plan = replace(order.plan, plugins=tuple(loaded_files()))
-    if board is not None:
-        plan = stand_beside(board, plan, means.home / order.suite.name)
-    redo = set(order.chosen) if force else outdated(order, means.home, means.data)
-    survey = survey_of(order, means, redo, crew, board)
+    board = beside_of(None if beside is None else str(beside), order)
+    if board is not None:  # so that those of other data files than are here count as outdated
+        copy_records(board.folder, board.cells, means.home / order.suite.name)
+    found = Sweep.of(order, means, crew, targets, board=board, force=force)
     with _telling(quiet), _interrupts():
-        planned = replace(order, plan=plan)
-        carry_out(planned, survey, means, crew.shared(survey.estimate), targets, force=force)
+        carry_out(found)
     return load(means.home / order.suite.name)
-
-
-def _means(
-    home: str | Path | None,
-    device: str,
-    *,
-    threads: int = 0,
-    offline: bool = False,
-    refresh: bool = False,
-) -> Runtime:
-    from fedbench.cli.options import runtime
-
-    place = Path(home) if home is not None else default_home()
-    return runtime(device, threads=threads, offline=offline, refresh=refresh, home=place)
 
 
 def _refuse_beside(given: Mapping[str, object]) -> None:
@@ -290,7 +268,7 @@ def _refuse_typed(order: Order) -> None:
 @contextmanager
 def _telling(quiet: bool) -> Iterator[None]:
     """Keep the progress to ourselves where it is not wanted."""
-    from fedbench.cli.console import stderr
+    from fedbench.session.console import stderr
 
     before, stderr.quiet = stderr.quiet, quiet or stderr.quiet
     try:

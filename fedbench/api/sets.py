@@ -70,7 +70,7 @@ def load_set(
         SettingsError: The method leaves no set of that name, or no such record is here.
         StoreError: The set is not here, which is so for published records, or is damaged.
     """
-    from fedbench.cli.lookup import find_good_record, read_sets
+    from fedbench.session.lookup import find_good_record, read_sets
     from fedbench.synthesis.expansion import expand as cut
 
     if isinstance(record, Record):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fedbench.cli.words import count
+from fedbench.session.words import count
 
 if TYPE_CHECKING:
     from fedbench.bench.survey import Survey

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedbench.cli.console import print_json, stdout
-from fedbench.cli.lookup import find_record, find_suite, records_like
 from fedbench.cli.options import AsJson
 from fedbench.errors import SettingsError
+from fedbench.session.console import print_json, stdout
+from fedbench.session.lookup import find_record, find_suite, records_like
 
 if TYPE_CHECKING:
     from fedbench.bench.records.compare import Difference

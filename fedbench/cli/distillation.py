@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import stdout
-from fedbench.cli.lookup import find_good_record, read_output, read_sets
 from fedbench.cli.pictures import Named, Out, facts, folder_of, write
 from fedbench.errors import SettingsError
+from fedbench.session.console import stdout
+from fedbench.session.lookup import find_good_record, read_output, read_sets
 
 if TYPE_CHECKING:
     from torch import Tensor

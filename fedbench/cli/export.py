@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import stdout
-from fedbench.cli.lookup import find_good_record, output_file, read_output, read_sets
 from fedbench.cli.pictures import Named
-from fedbench.cli.words import count
 from fedbench.errors import SettingsError
 from fedbench.files import home, write_atomic
+from fedbench.session.console import stdout
+from fedbench.session.lookup import find_good_record, output_file, read_output, read_sets
+from fedbench.session.words import count
 
 if TYPE_CHECKING:
     import numpy as np

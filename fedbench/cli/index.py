@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import stdout
 from fedbench.errors import SettingsError
 from fedbench.files import published_boards, write_atomic
+from fedbench.session.console import stdout
 
 
 def register(app: typer.Typer) -> None:

@@ -8,21 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedbench.cli.console import print_json, stdout
 from fedbench.cli.listing import listed
-from fedbench.cli.options import (
-    AsJson,
-    Offline,
-    Plugin,
-    Set,
-    assignments,
-    load_plugins,
-    runtime,
-)
+from fedbench.cli.options import AsJson, Offline, Plugin, Set, assignments
 from fedbench.data.schemes import SCHEMES, partition_settings
 from fedbench.data.specs import DATASETS
 from fedbench.files import home
 from fedbench.models.families import MODELS
+from fedbench.session.console import print_json, stdout
+from fedbench.session.means import load_plugins, runtime
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedbench.bench.records.about import leaves
-from fedbench.cli.console import print_json, stdout
+from fedbench.session.console import print_json, stdout
 
 
 def listed(found: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None:

@@ -29,8 +29,8 @@ from fedbench.cli import (
     system,
     tables,
 )
-from fedbench.cli.console import fail, stderr
 from fedbench.errors import FedbenchError, UnwritableError
+from fedbench.session.console import fail, stderr
 
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _USAGE = 2  # the exit code of a command line that typer refuses

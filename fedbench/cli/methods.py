@@ -11,12 +11,13 @@ from rich.text import Text
 
 from fedbench.bench.memo import Memo
 from fedbench.bench.records.about import STAR, method_label
-from fedbench.cli.console import print_json, stdout
 from fedbench.cli.listing import listed, yaml_value
-from fedbench.cli.options import AsJson, Plugin, load_plugins
+from fedbench.cli.options import AsJson, Plugin
 from fedbench.files import home
 from fedbench.methods import METHODS
 from fedbench.registry import describe
+from fedbench.session.console import print_json, stdout
+from fedbench.session.means import load_plugins
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -15,10 +15,10 @@ from typing import Annotated
 
 import typer
 
-from fedbench.cli.console import stdout
 from fedbench.errors import SettingsError
 from fedbench.files import published_boards, write_atomic
 from fedbench.methods import METHODS
+from fedbench.session.console import stdout
 
 #: What stands for a method's name, and how long it may be.
 _NAME, _LONGEST = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]"), 40

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import stderr, stdout
-from fedbench.cli.options import Plugin, load_plugins
+from fedbench.cli.options import Plugin
 from fedbench.cli.survey import roughly
-from fedbench.cli.words import count, duration, size
 from fedbench.errors import SettingsError
 from fedbench.files import data_root, home, published_boards, write_atomic
 from fedbench.imports import heavy_imports
+from fedbench.session.console import stderr, stdout
+from fedbench.session.means import load_plugins
+from fedbench.session.words import count, duration, size
 
 if TYPE_CHECKING:
     from fedbench.bench.drafting.choice import Choice
@@ -137,9 +138,9 @@ def _cost(suite: Path, profile: str) -> str:
 
 def _survey(suite: Path, profile: str) -> tuple[Survey, int]:
     from fedbench.bench.suites.order import read_order
-    from fedbench.cli.crew import crew_of
-    from fedbench.cli.options import runtime
-    from fedbench.cli.sweep import survey_of
+    from fedbench.session.crew import crew_of
+    from fedbench.session.means import runtime
+    from fedbench.session.sweeping import survey_of
 
     crew = crew_of("local", None, "auto", 0)
     order = read_order(suite, home(), profile=profile, seeds=None, overrides=(), wishes=())

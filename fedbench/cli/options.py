@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import yaml
 
 from fedbench.errors import SettingsError
-
-if TYPE_CHECKING:
-    from fedbench.bench.cells.runtime import Runtime
 
 Set = Annotated[
     list[str] | None,
@@ -56,49 +52,3 @@ def assignments(words: list[str] | None) -> list[dict[str, Any]]:
         except yaml.YAMLError as error:
             raise SettingsError(f"--set {word!r}: the value is not YAML: {error}") from error
     return found
-
-
-def load_plugins(targets: list[str] | None, *suites: Path | str) -> list[str]:
-    """Load plugins, those that suites name as well, and return their targets.
-
-    Args:
-        targets: Of the options; they are loaded first.
-        suites: Files, or other words for them (see ``lookup.find_suite_file``).
-    """
-    from fedbench.bench.suites.suite import plugins_of
-    from fedbench.cli.lookup import find_suite_file
-    from fedbench.plugins import load_plugin
-
-    loaded = dict.fromkeys(targets or [])
-    for target in loaded:
-        load_plugin(target)
-    files = [find_suite_file(str(suite)) for suite in suites]
-    for target in (name for file in files for name in plugins_of(file)):
-        load_plugin(target)
-        loaded[target] = None
-    return list(loaded)
-
-
-def runtime(
-    device: str = "auto",
-    *,
-    threads: int = 0,
-    offline: bool = False,
-    refresh: bool = False,
-    home: Path | None = None,
-) -> Runtime:
-    """Return where and how cells run, from options and the environment."""
-    from fedbench.bench.cells.runtime import Runtime
-    from fedbench.cli.console import stderr
-    from fedbench.files import data_root
-    from fedbench.files import home as default_home
-
-    return Runtime(
-        home=home or default_home(),
-        data=data_root(),
-        device=device,
-        threads=threads,
-        offline=offline,
-        refresh=refresh,
-        say=lambda line: stderr.print(line, markup=False),
-    )

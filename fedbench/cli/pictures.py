@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import stdout
-from fedbench.cli.lookup import NAMES
 from fedbench.files import home, write_atomic
+from fedbench.session.console import stdout
+from fedbench.session.lookup import NAMES
 
 if TYPE_CHECKING:
     from fedbench.bench.records.record import Record

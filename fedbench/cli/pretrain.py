@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fedbench.cli.console import stderr, stdout
-from fedbench.cli.options import Device, Offline, Plugin, load_plugins, runtime
+from fedbench.cli.options import Device, Offline, Plugin
 from fedbench.errors import SettingsError
+from fedbench.session.console import stderr, stdout
+from fedbench.session.means import load_plugins, runtime
 
 if TYPE_CHECKING:
     from torch import Tensor

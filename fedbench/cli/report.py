@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import stderr, stdout
 from fedbench.cli.index import write_index
-from fedbench.cli.lookup import SUITES, find_suite
 from fedbench.errors import SettingsError
 from fedbench.files import home
+from fedbench.session.console import stderr, stdout
+from fedbench.session.lookup import SUITES, find_suite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fedbench.cli.distillation import distillation, search
-from fedbench.cli.lookup import find_good_record, read_output, read_sets
-from fedbench.cli.options import Plugin, load_plugins
+from fedbench.cli.options import Plugin
 from fedbench.cli.pictures import Named, Out, facts, folder_of, write
 from fedbench.errors import DataError, SettingsError
 from fedbench.files import data_root
+from fedbench.session.lookup import find_good_record, read_output, read_sets
+from fedbench.session.means import load_plugins
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedbench.cli.lookup import read_output, read_sets
 from fedbench.cli.pictures import facts
 from fedbench.errors import SettingsError
 from fedbench.files import data_root, home
+from fedbench.session.lookup import read_output, read_sets
 
 if TYPE_CHECKING:
     from torch import Tensor

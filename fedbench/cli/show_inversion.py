@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedbench.cli.lookup import find_good_record, read_output
 from fedbench.cli.pictures import facts
 from fedbench.errors import SettingsError
 from fedbench.files import data_root, home
+from fedbench.session.lookup import find_good_record, read_output
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedbench.cli.console import fail, print_json, stderr, stdout
 from fedbench.cli.options import AsJson
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.files import home
+from fedbench.session.console import fail, print_json, stderr, stdout
 
 if TYPE_CHECKING:
     from fedbench.bench.garbage import Garbage, Item, Kept

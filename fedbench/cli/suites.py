@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import print_json, stderr, stdout
 from fedbench.cli.listing import listed
-from fedbench.cli.lookup import PLAN, SUITES, find_suite, find_suite_file, suite_files
-from fedbench.cli.options import AsJson, Plugin, load_plugins
-from fedbench.cli.words import count
+from fedbench.cli.options import AsJson, Plugin
+from fedbench.session.console import print_json, stderr, stdout
+from fedbench.session.lookup import PLAN, SUITES, find_suite, find_suite_file, suite_files
+from fedbench.session.means import load_plugins
+from fedbench.session.words import count
 
 if TYPE_CHECKING:
     from fedbench.bench.survey import Survey

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedbench.cli.labels import cell_labels
-from fedbench.cli.words import count, duration, size, whereabouts
+from fedbench.session.labels import labels_of
+from fedbench.session.words import count, duration, size, whereabouts
 
 if TYPE_CHECKING:
     from fedbench.bench.cells.running import InHand
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 Lines = Sequence[tuple[str, str]]
 #: Lines of one kind that are shown; what is beyond them is counted.
 _MOST = 10
-
-
-def labels_of(survey: Survey) -> dict[str, str]:
-    """Return what to call each cell of a survey's plan, by id."""
-    return cell_labels({entry.cell_id: entry.settings for entry in survey.plan.cells})
 
 
 def print_survey(

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedbench.cli.console import print_json, stderr, stdout
-from fedbench.cli.options import AsJson, Plugin, load_plugins
+from fedbench.cli.options import AsJson, Plugin
 from fedbench.files import data_root, home
+from fedbench.session.console import print_json, stderr, stdout
+from fedbench.session.means import load_plugins
 
 if TYPE_CHECKING:
     from fedbench.data.specs import DatasetSpec

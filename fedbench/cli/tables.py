@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedbench.cli.console import stderr, stdout
 from fedbench.cli.index import boards_folder
 from fedbench.errors import SettingsError
 from fedbench.files import home, published_boards, write_atomic
+from fedbench.session.console import stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

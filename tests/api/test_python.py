@@ -161,7 +161,7 @@ def test_an_interruption_comes_out_as_one(tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise SystemExit(130)
 
-    monkeypatch.setattr("fedbench.cli.progress.one_cell", interrupted)
+    monkeypatch.setattr("fedbench.session.progress.one_cell", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fedbench.run(method="fedavg", **TINY, home=tmp_path)
 

@@ -9,9 +9,9 @@ import pytest
 from fedbench.bench.facts import comments, facts, preset_notes
 from fedbench.bench.records.record import read_records
 from fedbench.bench.suites.plan import planned
-from fedbench.cli.run import Wish
 from fedbench.config import MethodConfig, parse
 from fedbench.methods import METHODS
+from fedbench.session.cell import Wish
 from fedbench.settings import Settings
 
 DIGITS = Path(__file__).parents[2] / "leaderboards" / "digits" / "records"
@@ -40,7 +40,7 @@ def test_the_example_of_every_method_can_be_run(name):
         "data.train_size": int(given["train-size"]) if "train-size" in given else None,
         "models.name": given.get("model"),
     }
-    assert planned(parse(Wish.of(places, None, None, None).tree)).skip is None
+    assert planned(parse(Wish.of(places).tree)).skip is None
 
 
 def test_what_is_said_to_pass_is_what_records_have():

@@ -42,7 +42,7 @@ RUN = [
 @pytest.fixture
 def call(home, monkeypatch):
     monkeypatch.setenv("FEDBENCH_DATA", str(home / "none"))
-    monkeypatch.setattr("fedbench.cli.console.stdout.width", 300, raising=False)
+    monkeypatch.setattr("fedbench.session.console.stdout.width", 300, raising=False)
 
     def run(*words, code=0):
         result = CliRunner().invoke(app, list(words))
@@ -158,7 +158,7 @@ def test_lists_name_everything_as_table_and_as_json(call, kind):
 
 @pytest.fixture
 def wide(monkeypatch):
-    monkeypatch.setattr("fedbench.cli.console.stdout.width", 4000, raising=False)
+    monkeypatch.setattr("fedbench.session.console.stdout.width", 4000, raising=False)
 
 
 def test_a_method_shows_its_settings_as_they_are_written(call, wide):

@@ -7,7 +7,6 @@ import io
 from rich.console import Console
 
 from fedbench.cli import inspect, listing, system
-from fedbench.cli.console import fail, warn
 
 
 def console():
@@ -39,12 +38,3 @@ def test_the_data_root(monkeypatch, tmp_path):
     shown = there.file.getvalue()
     assert f"Data below {tmp_path / '[b]data'} (FEDBENCH_DATA)" in shown
     assert f"no file of it is below {tmp_path / '[b]data'} (set" in shown
-
-
-def test_errors_and_warnings(monkeypatch):
-    there = console()
-    monkeypatch.setattr("fedbench.cli.console.stderr", there)
-    fail("/data/[b]/x")
-    warn("/data/[i]/y")
-    assert "error: /data/[b]/x" in there.file.getvalue()
-    assert "warning: /data/[i]/y" in there.file.getvalue()

@@ -10,9 +10,9 @@ from fedbench.bench.records.record import Record, read_records, write_record
 from fedbench.bench.suites.order import read_order
 from fedbench.bench.suites.planfile import Entry, Plan, plan_path, write_plan
 from fedbench.cli.main import app
-from fedbench.cli.options import load_plugins
 from fedbench.errors import SettingsError
 from fedbench.report.beside import beside
+from fedbench.session.means import load_plugins
 
 SUITE = """
 name: mine

@@ -63,7 +63,7 @@ def call(tmp_path, monkeypatch):
     """Call a command in an empty folder, with a home in it; no figures are drawn."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEDBENCH_HOME", "runs")
-    monkeypatch.setattr("fedbench.cli.console.stdout.width", 300, raising=False)
+    monkeypatch.setattr("fedbench.session.console.stdout.width", 300, raising=False)
     monkeypatch.setattr(build.figures, "draw", lambda board: [])
 
     def run(*words, code=0):

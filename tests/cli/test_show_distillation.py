@@ -42,7 +42,7 @@ SHARED = {"partition": {"validation": 0.2}, "budget": {"ipc": 1}}
 @pytest.fixture
 def call(home, monkeypatch):
     """Call a command and return its output, or let its error out."""
-    monkeypatch.setattr("fedbench.cli.console.stdout.width", 300, raising=False)
+    monkeypatch.setattr("fedbench.session.console.stdout.width", 300, raising=False)
 
     def run(*words):
         result = CliRunner().invoke(app, [str(word) for word in words])

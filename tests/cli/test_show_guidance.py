@@ -38,7 +38,7 @@ INVERTED = {"name": "fedlmg", "prior": "none", "images_per_class": 1, "batch_siz
 @pytest.fixture
 def call(home, monkeypatch):
     """Call a command and return its lines, or let its error out."""
-    monkeypatch.setattr("fedbench.cli.console.stdout.width", 300, raising=False)
+    monkeypatch.setattr("fedbench.session.console.stdout.width", 300, raising=False)
 
     def run(*words):
         result = CliRunner().invoke(app, [str(word) for word in words])

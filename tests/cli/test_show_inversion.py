@@ -25,7 +25,7 @@ HALF = {"partition": {"scheme": "classes_round_robin", "clients": 1, "classes_pe
 @pytest.fixture
 def call(home, monkeypatch):
     """Call a command and return its lines, or let its error out."""
-    monkeypatch.setattr("fedbench.cli.console.stdout.width", 300, raising=False)
+    monkeypatch.setattr("fedbench.session.console.stdout.width", 300, raising=False)
 
     def run(*words):
         result = CliRunner().invoke(app, [str(word) for word in words])

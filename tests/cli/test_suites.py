@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedbench.cli.main import app
+from fedbench.cli.suites import suites
 
 ROOT = Path(__file__).parents[2]
 SUITE = """
@@ -194,3 +195,13 @@ def test_make_targets_are_one_line_that_could_be_typed():
         "fedbench sweep benchmarks/mnist.yaml --profile quick --workers 2 --executor ray "
         "--address auto --only 'method=fedavg,local' --only 'beta=0.1' --time-limit 170m --wandb"
     )
+
+
+def test_suites_are_listed_by_their_names_with_their_sizes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.yaml").write_text("name: toy\n")
+    suites(as_json=True)
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert found["toy"]["file"] == str(Path("toy.yaml").absolute())
+    assert {"smoke", "quick", "standard", "paper"} <= set(found["digits"]["profiles"])
+    assert not any(each["faults"] for each in found.values())

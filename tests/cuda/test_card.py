@@ -262,7 +262,7 @@ def test_random_numbers_of_the_device_are_put_back(card):
 def test_who_plans_a_sweep_takes_no_memory_of_a_card(device):
     code = (
         "import json, torch\n"
-        "from fedbench.cli.crew import crew_of\n"
+        "from fedbench.session.crew import crew_of\n"
         f"crew = crew_of('local', None, {device!r}, 0)\n"
         "print(json.dumps([crew.size, torch.cuda.is_initialized()]))\n"
     )

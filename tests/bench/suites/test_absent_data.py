@@ -1,18 +1,12 @@
-"""What a plan can tell of data that are not here, by a look and before anything is imported."""
+"""What a plan can tell of data that are not here, by a look."""
 
 import gzip
-import os
-import subprocess
-import sys
 
 import pytest
 
 from fedbench.bench.cells.lookup import absent, why_absent
-from fedbench.bench.cells.runtime import Runtime
-from fedbench.cli.run import Wish, check_wish
 from fedbench.config import parse
 from fedbench.data.settings import Data
-from fedbench.errors import DataError, SettingsError
 
 FLOWS = b"bytes,proto,label\n1,tcp,a\n2,udp,b\n"
 
@@ -73,37 +67,3 @@ def test_what_can_be_downloaded_is_a_fault_where_that_is_not_allowed_or_a_part_i
 def test_public_data_of_a_method_count(tmp_path):
     cell = parse({"method": {"name": "feddf", "public": "svhn"}, "budget": {"ipc": 1}})
     assert [data.name for data in absent([cell, cell], tmp_path, offline=True)] == ["svhn"]
-
-
-def wish(*settings, **places):
-    places = {name.replace("__", "."): value for name, value in places.items()}
-    return Wish.of(places, list(settings), None, None)
-
-
-def test_all_that_is_missing_is_named_at_once(tmp_path):
-    means = Runtime(tmp_path, tmp_path, offline=True)
-    with pytest.raises(SettingsError, match="--method NAME") as caught:
-        check_wish(wish(data__name="folder"), means)
-    assert "data: data set 'folder' needs `path`" in str(caught.value)
-    with pytest.raises(DataError, match="nope is not there"):
-        check_wish(wish("data.path=nope", data__name="folder", method__name="fedavg"), means)
-
-
-def test_the_look_imports_neither_torch_nor_pyarrow(tmp_path):
-    put(tmp_path / "flows.csv", FLOWS)
-    code = (
-        "import sys; from pathlib import Path; from fedbench.cli.run import Wish, check_wish; "
-        "from fedbench.bench.cells.runtime import Runtime; root = Path(sys.argv[1]); "
-        "data = {'name': 'flows', 'path': 'flows.csv'}; "
-        "check_wish(Wish({'method': {'name': 'fedavg'}, 'data': data}, None, []), "
-        "Runtime(root, root)); "
-        "print([name for name in ('torch', 'numpy', 'pyarrow') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.stdout.strip() == "[]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedbench.bench.records.about import STAR, method_label, overrides, preset_label
 from fedbench.data.schemes import SCHEMES
@@ -17,10 +17,18 @@ from fedbench.report.labels import (
     written,
 )
 
+if TYPE_CHECKING:
+    from fedbench.bench.survey import Survey
+
 #: Settings that tell cells of one method apart.
 _OWN = ("method.", "student.")
 #: Parameters of partitions that a label shows only where they are not the default.
 _MINOR = frozenset({"min_size", "max_tries", "sigma", "filling"})
+
+
+def labels_of(survey: Survey) -> dict[str, str]:
+    """Return what to call each cell of a survey's plan, by id."""
+    return cell_labels({entry.cell_id: entry.settings for entry in survey.plan.cells})
 
 
 def cell_labels(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

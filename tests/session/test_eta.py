@@ -2,9 +2,9 @@
 
 import pytest
 
-from fedbench.cli.eta import Eta
-from fedbench.cli.words import count, duration, parse_duration, position, size
 from fedbench.errors import SettingsError
+from fedbench.session.eta import Eta
+from fedbench.session.words import count, duration, parse_duration, position, size
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""Where the command line writes: results to standard output, the rest to standard error."""
+"""Where the suite writes: results to standard output, the rest to standard error."""
 
 from __future__ import annotations
 

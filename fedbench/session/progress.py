@@ -22,9 +22,9 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from fedbench.cli.console import stderr
-from fedbench.cli.words import duration, position, whereabouts
 from fedbench.imports import heavy_imports
+from fedbench.session.console import stderr
+from fedbench.session.words import duration, position, whereabouts
 
 #: Seconds between two lines of a cell's progress where there is no terminal, and their share of the
 #: time so far where that is more.
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from fedbench.bench.cells.runtime import Runtime
     from fedbench.bench.executors import Event
     from fedbench.bench.records.record import Record
-    from fedbench.cli.eta import Eta
     from fedbench.config import Cell
     from fedbench.federation import context
+    from fedbench.session.eta import Eta
 
 
 def one_cell(cell: Cell, means: Runtime, *, suite: str) -> Record:

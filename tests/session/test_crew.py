@@ -1,0 +1,57 @@
+"""Who computes: executors, devices, and how many cells at once."""
+
+import os
+
+import pytest
+
+from fedbench.bench.cells.cards import Seen
+from fedbench.bench.estimate import Estimate
+from fedbench.errors import SettingsError
+from fedbench.session import crew as module
+from fedbench.session.crew import crew_of, devices_of
+
+
+def test_a_gpu_each_or_the_device_that_was_named(monkeypatch):
+    assert devices_of("cpu") == ["cpu"]
+    with pytest.raises(SettingsError, match="no device 'cuda:9'"):
+        devices_of("cuda:9")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert devices_of("auto") == devices_of("cuda") == ["cuda:0", "cuda:1"]
+    assert devices_of("cuda:1") == ["cuda:1"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "estimate", "workers"),
+    [
+        (0, Estimate({"a": 1.0}, memory=2**30), 8),
+        (0, Estimate({"a": 1.0}, memory=30 * 2**30), 4),
+        (0, Estimate({"a": 1.0, "b": None}, memory=2**30), 8),
+        (0, Estimate({"a": 1.0}, memory=2**30, scaled={"a": "other networks"}), 8),
+        (3, Estimate({"a": 1.0}, memory=2**30), 3),
+    ],
+)
+def test_local_workers_share_cards_by_memory_unless_their_number_is_given(
+    monkeypatch, asked, estimate, workers
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(module, "look", lambda devices: [Seen("a card", 80 * 2**30)] * len(devices))
+    monkeypatch.setattr(module, "available_cores", lambda: 16)
+    crew = crew_of("local", None, "cuda", asked).shared(estimate)
+    assert (crew.size, crew.devices, crew.card) == (workers, ("cuda:0", "cuda:1"), "a card")
+
+
+def test_other_crews_stay_as_they_are():
+    for crew in (crew_of("local", None, "cpu", 0), crew_of("ray", None, "cuda", 0)):
+        assert crew.shared(Estimate({"a": 1.0}, memory=2**30)) is crew
+        assert crew.card is None
+
+
+def test_who_computes():
+    crew = crew_of("local", None, "cpu", 0)
+    assert (crew.size, crew.device) == (len(os.sched_getaffinity(0)), "cpu")
+    ray = crew_of("ray", "auto", "auto", 0)
+    assert (ray.workers, ray.devices, ray.device) == (0, (), None)
+    with pytest.raises(SettingsError, match="did you mean 'ray'"):
+        crew_of("rai", None, "cpu", 0)
+    with pytest.raises(SettingsError, match="give --executor ray"):
+        crew_of("local", "host:1", "cpu", 0)

@@ -1,0 +1,48 @@
+"""What is refused of a wish for one cell, by a look and before anything is imported."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from fedbench.bench.cells.runtime import Runtime
+from fedbench.bench.suites.suite import nest
+from fedbench.errors import DataError, SettingsError
+from fedbench.session.cell import Wish, check_wish
+
+
+def wish(*settings, **places):
+    places = {name.replace("__", "."): value for name, value in places.items()}
+    over = [nest(*setting.split("=")) for setting in settings]
+    return replace(Wish.of(places), over=over)
+
+
+def test_all_that_is_missing_is_named_at_once(tmp_path):
+    means = Runtime(tmp_path, tmp_path, offline=True)
+    with pytest.raises(SettingsError, match="--method NAME") as caught:
+        check_wish(wish(data__name="folder"), means)
+    assert "data: data set 'folder' needs `path`" in str(caught.value)
+    with pytest.raises(DataError, match="nope is not there"):
+        check_wish(wish("data.path=nope", data__name="folder", method__name="fedavg"), means)
+
+
+def test_the_look_imports_neither_torch_nor_pyarrow(tmp_path):
+    (tmp_path / "flows.csv").write_text("bytes,proto,label\n1,tcp,a\n2,udp,b\n")
+    code = (
+        "import sys; from pathlib import Path; from fedbench.session.cell import Wish, check_wish; "
+        "from fedbench.bench.cells.runtime import Runtime; root = Path(sys.argv[1]); "
+        "data = {'name': 'flows', 'path': 'flows.csv'}; "
+        "check_wish(Wish({'method': {'name': 'fedavg'}, 'data': data}, None, []), "
+        "Runtime(root, root)); "
+        "print([name for name in ('torch', 'numpy', 'pyarrow') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.strip() == "[]"
