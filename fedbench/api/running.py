@@ -202,7 +202,6 @@ def sweep(
     from fedbench.bench.suites.order import read_order
     from fedbench.bench.suites.selection import parse_only
     from fedbench.bench.suites.suite import Suite
-    from fedbench.report.beside import copy_records
     from fedbench.session.crew import crew_of
     from fedbench.session.lookup import find_suite_file
     from fedbench.session.means import load_plugins, runtime
@@ -228,8 +227,6 @@ def sweep(
     )
     _refuse_typed(order)
     board = beside_of(None if beside is None else str(beside), order)
-    if board is not None:  # so that those of other data files than are here count as outdated
-        copy_records(board.folder, board.cells, means.home / order.suite.name)
     found = Sweep.of(order, means, crew, targets, board=board, force=force)
     with _telling(quiet), _interrupts():
         carry_out(found)

@@ -36,8 +36,9 @@ def beside_lines(found: Beside, survey: Survey) -> Iterator[tuple[str, str]]:
     if len(found.meetings) > _MOST:
         yield "", f"and {len(found.meetings) - _MOST} more"
     words = "that the board has and nobody computes again"
+    reused = len(found.same - {*survey.todo})
     yield (
         "reused",
-        f"{count(len(found.same), 'cell')} of this suite {words}; no client training, since a "
+        f"{count(reused, 'cell')} of this suite {words}; no client training, since a "
         f"published record holds no weights: {survey.trainings.to_do} to do",
     )

@@ -67,7 +67,8 @@ class Sweep:
         from fedbench.bench.suites.order import outdated
         from fedbench.bench.suites.plan import arrange
 
-        redo = set(order.chosen) if force else outdated(order, means.home, means.data)
+        theirs = [r for _, r in (board.records if board else ()) if r.status == "ok"]
+        redo = set(order.chosen) if force else outdated(order, means.home, means.data, theirs)
         survey = survey_of(order, means, redo, crew, board)
         crew = crew.shared(survey.estimate)
         names = {*survey.todo, *(beat.cell_id for beat in survey.running)} & order.chosen

@@ -6,11 +6,13 @@ import pytest
 from plugin_tables import forget_plugins
 from typer.testing import CliRunner
 
+from fedbench.bench.cells.lookup import data_digest
 from fedbench.bench.records.record import Record, read_records, write_record
 from fedbench.bench.suites.order import read_order
 from fedbench.bench.suites.planfile import Entry, Plan, plan_path, write_plan
 from fedbench.cli.main import app
 from fedbench.errors import SettingsError
+from fedbench.federation.resources import Folders
 from fedbench.report.beside import beside
 from fedbench.session.means import load_plugins
 
@@ -73,7 +75,7 @@ def test_a_suite_names_its_plugins_from_its_own_folder(suite):
     assert load_plugins(None, suite) == [str(suite.parent / "own" / "mine.py")]
 
 
-def board_of(folder, cell_id="0123456789abcdef", **settings):
+def board_of(folder, cell_id="0123456789abcdef", sources=None, **settings):
     """Write a board of one good record, or one more to it."""
     cell = {
         "data": {"name": "digits", "train_size": 120, "test_size": 50},
@@ -89,7 +91,7 @@ def board_of(folder, cell_id="0123456789abcdef", **settings):
         settings=cell,
         versions={},
         metrics={"accuracy": 0.5},
-        data={"classes": ["a"]},
+        data={"classes": ["a"], "sources": sources},
         partition={"histogram": [[1]]},
         ledger=LEDGER,
     )
@@ -113,7 +115,8 @@ def test_a_dry_run_beside_a_board_says_who_meets_whom_and_what_is_reused(suite, 
     load_plugins(None, suite)
     order = read_order(suite, home, profile=None, seeds=None, overrides=(), wishes=())
     (own,) = order.plan.cells
-    board = board_of(tmp_path / "boards" / "toy", own.cell_id, **own.settings)
+    here = data_digest(order.cells[own.cell_id].cell.data, Folders(tmp_path, home))
+    board = board_of(tmp_path / "boards" / "toy", own.cell_id, here, **own.settings)
     board_of(board, **{**own.settings, "method": {"name": "local", "preset": None}})
     found = beside(board, order.plan)
     assert [(each.cells, each.rows, each.records) for each in found.meetings] == [(1, 1, 1)]
@@ -124,6 +127,10 @@ def test_a_dry_run_beside_a_board_says_who_meets_whom_and_what_is_reused(suite, 
     assert f"beside {board}: 1 row of 1 record beside 1 cell of this suite, in 1 block" in told
     assert "iid · K=2 · convnet-w4-d2-instance: 1 row beside 1 cell" in told
     assert "reused 1 cell of this suite that the board has" in told
+    board_of(board, own.cell_id, "other files", **own.settings)
+    told = " ".join(call(*words).split())
+    assert "cells 1: 0 done, 1 left" in told
+    assert "reused 0 cells of this suite" in told
     assert not plan_path(home, "mine").exists()
 
 

@@ -7,7 +7,7 @@ does not forget what is finished. Settings laid over all cells make another plan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,17 +83,18 @@ def read_order(
     return Order(suite, cells, plan, chosen, frozenset(gone & finished))
 
 
-def outdated(order: Order, home: Path, root: Path) -> set[str]:
+def outdated(order: Order, home: Path, root: Path, given: Iterable[Record] = ()) -> set[str]:
     """Return the cells whose good records were made from other data files than are here now.
 
     Args:
         order: What was asked for.
         home: The folder of all results.
         root: The data root.
+        given: Further records that would count as the suite's own, such as a board's.
     """
     digests: dict[Data, str | None] = {}
     found = set()
-    for record in _good(home / order.suite.name):
+    for record in (*given, *_good(home / order.suite.name)):
         entry = order.cells.get(record.cell_id)
         if entry is None:
             continue
