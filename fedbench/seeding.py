@@ -61,17 +61,17 @@ def isolated(seed: int) -> Iterator[None]:
     import torch
 
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    # Only the current card: a cell computes on one, and a process that has not used any must not
+    # Only the current GPU: a cell computes on one, and a process that has not used any must not
     # begin to.
     awake = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    card = torch.cuda.current_device() if awake else None
-    with torch.random.fork_rng(devices=[] if card is None else [card]):
+    gpu = torch.cuda.current_device() if awake else None
+    with torch.random.fork_rng(devices=[] if gpu is None else [gpu]):
         random.seed(seed)
         np.random.seed(seed % 2**32)
         # `torch.manual_seed` formats the call stack for CUDA's sake, which takes a millisecond.
         torch.default_generator.manual_seed(seed)
-        if card is not None:
-            torch.cuda.default_generators[card].manual_seed(seed)
+        if gpu is not None:
+            torch.cuda.default_generators[gpu].manual_seed(seed)
         try:
             yield
         finally:

@@ -24,7 +24,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--device",
         choices=("cpu", "cuda"),
-        help="of the tests in tests/cuda; a card by default, or the CPU where there is none",
+        help="of the tests in tests/cuda; a GPU by default, or the CPU where there is none",
     )
     parser.addoption(
         "--kills",

@@ -44,15 +44,15 @@ def test_isolated_seeds_everything_and_puts_it_back():
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
 
 
-def test_isolated_seeds_the_current_card_and_leaves_others_alone(monkeypatch):
+def test_isolated_seeds_the_current_gpu_and_leaves_others_alone(monkeypatch):
     sources = [torch.Generator() for _ in range(4)]
     cuda = torch.cuda
     monkeypatch.setattr(cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(cuda, "device_count", lambda: 4)
     monkeypatch.setattr(cuda, "current_device", lambda: 2)
     monkeypatch.setattr(cuda, "default_generators", sources)
-    monkeypatch.setattr(cuda, "get_rng_state", lambda card: sources[card].get_state())
-    monkeypatch.setattr(cuda, "set_rng_state", lambda state, card: sources[card].set_state(state))
+    monkeypatch.setattr(cuda, "get_rng_state", lambda gpu: sources[gpu].get_state())
+    monkeypatch.setattr(cuda, "set_rng_state", lambda state, gpu: sources[gpu].set_state(state))
     before = [source.get_state() for source in sources]
     with seeding.isolated(7):
         assert [source.initial_seed() == 7 for source in sources] == [False, False, True, False]
@@ -61,7 +61,7 @@ def test_isolated_seeds_the_current_card_and_leaves_others_alone(monkeypatch):
         assert torch.equal(source.get_state(), state)
 
 
-def test_isolated_wakes_no_card(monkeypatch):
+def test_isolated_wakes_no_gpu(monkeypatch):
     def awake(*_):
         raise AssertionError("CUDA was asked")
 

@@ -308,7 +308,7 @@ def test_what_is_published_is_not_computed_again(tmp_path):
     assert (home / "s" / "records" / "b.json").read_text() == "published"
 
 
-def test_the_card_runs_what_the_toy_runs(tmp_path):
+def test_the_gpu_runs_what_the_toy_runs(tmp_path):
     """The same programs and benchmarks in both sizes; the paper's lines differ in size alone."""
     toy, real = (parts(Means("cpu", toy, tmp_path)) for toy in (True, False))
     assert list(toy) == list(real) == ["smoke", "speed", "paper"]
@@ -339,7 +339,7 @@ def test_all_parts_run_on_a_cpu(tmp_path):
     assert summary["tests"].keys() == {"tests", "baselines"}
     assert all(found["tests"] > found["skipped"] for found in summary["tests"].values())
     assert [row["status"] for row in summary["twice"]] == ["ok", "ok"]
-    assert {"card", "stacked", "training", "matching", "federation"} <= {
+    assert {"gpu", "stacked", "training", "matching", "federation"} <= {
         path.stem for path in (tmp_path / "store" / "work" / "speed").glob("*.json")
     }
     assert {cell["suite"] for cell in summary["cells"]} == {"dense_readme", "shards_fedavg"}

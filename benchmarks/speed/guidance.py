@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--size", choices=("tiny", "small", "card"), default="tiny")
+    parser.add_argument("--size", choices=("tiny", "small", "large"), default="tiny")
     parser.add_argument("--image", type=int, default=16)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=10)

@@ -119,7 +119,7 @@ def step(repeats: int, model: Model, batch: int, device: torch.device) -> list[R
     rows.append(Row(f"reference / ours in bf16 ({name})", ratio(seconds, "bf16", "reference"), "x"))
     if compiled:
         rows.append(
-            Row(f"ours / compiled ({name})", ratio(seconds, "compiled", "ours"), "x", "for a card")
+            Row(f"ours / compiled ({name})", ratio(seconds, "compiled", "ours"), "x", "for a GPU")
         )
     rows.append(Row(f"our step ({name})", 1000 * statistics.median(seconds["ours"]), "ms"))
     return rows

@@ -143,9 +143,7 @@ def main() -> None:
                     crowd = Crowd(count, width, batch, options.steps, device, options.size)
                     table += rows(crowd, name, options.repeats)
                 except torch.OutOfMemoryError:
-                    table.append(
-                        Row(f"{name}: stacked", 0.0, "x", "the card's memory is too small")
-                    )
+                    table.append(Row(f"{name}: stacked", 0.0, "x", "the GPU's memory is too small"))
                 save(title, table, options.json)
     report(title, table, options.json)
 

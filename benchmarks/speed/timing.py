@@ -48,7 +48,7 @@ def ready(name: str) -> torch.device:
 
 
 def finish() -> None:
-    """Wait until a card has done what this process asked of it; a CPU always has."""
+    """Wait until a GPU has done what this process asked of it; a CPU always has."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
@@ -57,7 +57,7 @@ def interleave(
     variants: Mapping[str, Callable[[], object]],
     repeats: int,
 ) -> dict[str, list[float]]:
-    """Time variants in turn, after one untimed turn. On a card a call ends with its work.
+    """Time variants in turn, after one untimed turn. On a GPU a call ends with its work.
 
     Args:
         variants: What to call, by name.
@@ -92,8 +92,8 @@ def excess_ms(seconds: Mapping[str, list[float]], one: str, other: str) -> float
     )
 
 
-def card(device: torch.device | str | None) -> str:
-    """Return a card's name, or ``cpu``; None is what this process has computed on."""
+def gpu(device: torch.device | str | None) -> str:
+    """Return a GPU's name, or ``cpu``; None is what this process has computed on."""
     if device is None:
         device = "cuda" if torch.cuda.is_initialized() else "cpu"
     kind = torch.device(device).type
@@ -105,7 +105,7 @@ def report(
 ) -> None:
     """Print a table, and write it as JSON with where it was measured."""
     load = os.getloadavg()[0]
-    where = f"{card(device)}, {torch.get_num_threads()} thread(s), load {load:.1f}"
+    where = f"{gpu(device)}, {torch.get_num_threads()} thread(s), load {load:.1f}"
     table = Table(title=title, caption=where)
     for column in ("what", "value", "target"):
         table.add_column(column)
@@ -128,7 +128,7 @@ def save(
         "torch": torch.__version__,
         "python": platform.python_version(),
         "processor": platform.machine(),
-        "device": card(device),
+        "device": gpu(device),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],

@@ -110,7 +110,7 @@ def survey(
     redo: Collection[str] = (),
     chosen: Collection[str] | None = None,
     device: str | None = None,
-    card: str | None = None,
+    gpu: str | None = None,
     passes: Passes = lambda _: None,
     cost: Cost | None = None,
     beside: Path | None = None,
@@ -125,7 +125,7 @@ def survey(
         chosen: Ids of the cells that are to be computed, if not all that are left.
         device: The type of the device that estimates are for; that of the suite's newest record
             where None.
-        card: The name of the GPU that they are for; where None, the newest record's if that is of
+        gpu: The name of the GPU that they are for; where None, the newest record's if that is of
             one, and any where ``device`` is given.
         passes: Says how many image passes a record's cell has, where the plan does not.
         cost: Says what an image costs in a cell's networks (see ``estimate.estimate``).
@@ -181,7 +181,7 @@ def survey(
         trainings=_trainings(wanted.values(), to_come, trained),
         estimate=estimate(
             to_come,
-            _samples(home, plan, found, beside, (device, card), passes),
+            _samples(home, plan, found, beside, (device, gpu), passes),
             trained=trained,
             artefact_size=artefact_sizes(home / "artefacts" / "classifier"),
             cost=cost,
@@ -219,19 +219,19 @@ def _samples(
     where: tuple[str | None, str | None],
     passes: Passes,
 ) -> list[Sample]:
-    """Return what earlier cells took, this suite's and others', on one type of device and card."""
-    device, card = where
+    """Return what earlier cells took, this suite's and others', on one type of device and GPU."""
+    device, gpu = where
     known = {entry.cell_id: entry.passes for entry in plan.cells}
     several = [*found, *_others(home, plan.suite), *_published(beside)]
     good = [pair for pair in several if pair[1].status == "ok"]
     if device is None and good:
         newest = max(found or good, key=lambda pair: pair[0].stat().st_mtime)
         device = newest[1].environment.get("device")
-        card = newest[1].environment.get("device_name") if device == "cuda" else None
+        gpu = newest[1].environment.get("device_name") if device == "cuda" else None
     return [
         sample(record, path, known.get(record.cell_id) or passes(record))
         for path, record in good
-        if _as_in_a_sweep(record, device, card)
+        if _as_in_a_sweep(record, device, gpu)
     ]
 
 
@@ -248,10 +248,10 @@ def _others(home: Path, suite: str) -> Iterator[tuple[Path, Record]]:
             yield path, read_record(path)
 
 
-def _as_in_a_sweep(record: Record, device: str | None, card: str | None) -> bool:
+def _as_in_a_sweep(record: Record, device: str | None, gpu: str | None) -> bool:
     """Say whether a cell ran on a type of device as workers run it: on one thread of a CPU."""
     where = record.environment
-    if where.get("device") != device or (card is not None and where.get("device_name") != card):
+    if where.get("device") != device or (gpu is not None and where.get("device_name") != gpu):
         return False
     return device != "cpu" or where.get("threads") == 1
 

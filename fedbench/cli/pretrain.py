@@ -29,8 +29,8 @@ def pretrain_diffusion(
     dataset: Annotated[str, typer.Option(help="Whose training images it learns.")],
     out: Annotated[Path, typer.Option(help="The folder that it becomes.")],
     size: Annotated[
-        Literal["tiny", "small", "card"],
-        typer.Option(help="tiny: digits; small: MNIST; card: for a GPU."),
+        Literal["tiny", "small", "large"],
+        typer.Option(help="tiny: digits; small: MNIST; large: for a GPU."),
     ] = "tiny",
     steps: Annotated[int | None, typer.Option(help="Instead of the size's.", min=1)] = None,
     image_size: Annotated[

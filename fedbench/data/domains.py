@@ -27,7 +27,7 @@ _CHUNK = 4096
 def transform(images: Tensor, domain: Domain, seed: int, client: int, which: str) -> Tensor:
     """Return a client's view of images.
 
-    On the CPU, so that a card sees the same bytes.
+    On the CPU, so that a GPU sees the same bytes.
 
     Args:
         images: (N, C, S, S) uint8.

@@ -123,7 +123,7 @@ def apply(images: Tensor, draw: Draw | None) -> Tensor:
         return images
     # Autocast would round the sampling grid to bfloat16: half a pixel.
     with torch.autocast(images.device.type, enabled=False):
-        # Not blocking: a card would be idle until all that was asked of it before is done.
+        # Not blocking: a GPU would be idle until all that was asked of it before is done.
         return _APPLY[draw.op](images, draw.values.to(images.device, non_blocking=True))
 
 
@@ -188,7 +188,7 @@ def _warp(images: Tensor, matrix: list[list[Tensor]]) -> Tensor:
 
 
 def sample(images: Tensor, grid: Tensor) -> Tensor:
-    """Return what ``grid_sample`` does, in a form whose gradient a card can repeat.
+    """Return what ``grid_sample`` does, in a form whose gradient a GPU can repeat.
 
     Its own adds up in any order there. Each output pixel is made of four picked ones, and torch
     has a deterministic gradient of picking.

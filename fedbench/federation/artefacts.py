@@ -1,7 +1,7 @@
 """The artefact store: what a stage produced, by content address, shared by every method.
 
 An artefact's key hashes its name, its settings (which name all data by digest) and the numerical
-context (device type and card, precision, threads, torch version), so that equal keys mean equal
+context (device type and GPU, precision, threads, torch version), so that equal keys mean equal
 bits. One process builds, the others wait for its lock. What is read is checked against the checksum
 written with it; a damaged file is moved aside and built again.
 """
@@ -60,7 +60,7 @@ class ArtefactStore:
 
     Args:
         root: The folder; each name has a subfolder.
-        context: What else changes bits: device type, card, precision, threads, torch's version.
+        context: What else changes bits: device type, GPU, precision, threads, torch's version.
         refresh: Build everything anew, once a key and process, as ``--force`` asks.
 
     Attributes:

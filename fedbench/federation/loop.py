@@ -251,7 +251,7 @@ class Federation:
                 "`validation` is 'none'; set it to 'poll' or 'pooled'"
             )
         right, total, shown = 0, 0, unhooked(model)
-        # Fetched from a card once, and not for each client that it goes to.
+        # Fetched from a GPU once, and not for each client that it goes to.
         sent = Message.of_model({name: value.cpu() for name, value in shown.state_dict().items()})
         for info in self.population.infos:
             hold_out = self.population.hold_out(info.id)

@@ -142,8 +142,8 @@ class Method(ABC):
     everyone: ClassVar[bool] = False
     #: A row to compare with rather than a contender.
     control: ClassVar[bool] = False
-    #: Whether equal settings give equal bits on a card, too. Where not, operations that a card
-    #: cannot repeat are allowed there, and the record says so (see ``docs/cards.md``).
+    #: Whether equal settings give equal bits on a GPU, too. Where not, operations that a GPU
+    #: cannot repeat are allowed there, and the record says so (see ``docs/devices.md``).
     deterministic: ClassVar[bool] = True
 
     def __init__(self, config: MethodConfig) -> None:

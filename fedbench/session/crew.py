@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fedbench.bench.cells.cards import Seen, look, workers_each
 from fedbench.bench.cells.environment import available_cores, resolve_device
+from fedbench.bench.cells.gpus import Seen, look, workers_each
 from fedbench.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Crew:
         devices: Of local workers, in turn; none where Ray finds them.
         workers: As asked for; 0 leaves it to Ray.
         gpus_per_cell: The share of a GPU that a cell takes on a Ray cluster.
-        cards: The GPUs of local workers.
+        gpus: The GPUs of local workers.
         fixed: Whether the user has said how many workers there are to be.
     """
 
@@ -33,7 +33,7 @@ class Crew:
     devices: tuple[str, ...]
     workers: int
     gpus_per_cell: float = 1.0
-    cards: tuple[Seen, ...] = ()
+    gpus: tuple[Seen, ...] = ()
     fixed: bool = False
 
     @property
@@ -47,9 +47,9 @@ class Crew:
         return self.devices[0].partition(":")[0] if self.devices else None
 
     @property
-    def card(self) -> str | None:
+    def gpu(self) -> str | None:
         """The name of the GPUs, for estimates; None where it is not known or they differ."""
-        names = {card.name for card in self.cards}
+        names = {gpu.name for gpu in self.gpus}
         return names.pop() if len(names) == 1 else None
 
     def shared(self, estimate: Estimate) -> Crew:
@@ -58,11 +58,11 @@ class Crew:
         Args:
             estimate: Of the cells to compute: what they take of a GPU's memory.
         """
-        if self.fixed or not self.cards:
+        if self.fixed or not self.gpus:
             return self
         known = bool(estimate.memory) and estimate.sizes_known
-        each = workers_each(self.cards, estimate.memory, known=known, cores=available_cores())
-        return replace(self, workers=each * len(self.cards))
+        each = workers_each(self.gpus, estimate.memory, known=known, cores=available_cores())
+        return replace(self, workers=each * len(self.gpus))
 
 
 def crew_of(
@@ -107,8 +107,8 @@ def crew_of(
     found = tuple(devices_of(device))
     if found == ("cpu",):
         return Crew("local", None, found, workers or max(available_cores() // threads, 1))
-    cards = tuple(look(found))
-    return Crew("local", None, found, workers or len(found), cards=cards, fixed=workers > 0)
+    gpus = tuple(look(found))
+    return Crew("local", None, found, workers or len(found), gpus=gpus, fixed=workers > 0)
 
 
 def devices_of(asked: str) -> list[str]:

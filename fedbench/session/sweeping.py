@@ -176,7 +176,7 @@ def survey_of(
         redo=redo,
         chosen=order.chosen,
         device=crew.device,
-        card=crew.card,
+        gpu=crew.gpu,
         passes=passes,
         cost=cost,
         beside=published_boards(),

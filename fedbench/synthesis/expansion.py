@@ -62,7 +62,7 @@ def enlarge(canvases: Tensor, factor: int) -> Tensor:
 def stretch(images: Tensor, size: int) -> Tensor:
     """Return what bilinear ``interpolate`` does, as two matrix products.
 
-    The gradient of torch's own adds up in any order on a card, and the form that torch takes there
+    The gradient of torch's own adds up in any order on a GPU, and the form that torch takes there
     when it is asked to repeat itself sorts places; products repeat themselves and are quick.
 
     Args:

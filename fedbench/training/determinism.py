@@ -1,9 +1,9 @@
-"""Equal bits on a card: what torch has to be told before it computes there.
+"""Equal bits on a GPU: what torch has to be told before it computes there.
 
-A CPU with a fixed number of threads repeats itself. On a card some operations add up in whatever
+A CPU with a fixed number of threads repeats itself. On a GPU some operations add up in whatever
 order their blocks come. Most of them have a slower form that does not, which torch takes when it is
 asked to; those without one are an error, so that nobody is promised what is not kept.
-`docs/cards.md` lists both kinds, as far as this code reaches them.
+`docs/devices.md` lists both kinds, as far as this code reaches them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _REPEATABLE = (":4096:8", ":16:8")
 def settle(device: torch.device, *, strict: bool = True) -> None:
     """Make torch repeat itself on a device, for the whole process, until another one is settled.
 
-    Called before anything else sees a card: cuBLAS reads its setting once. The card becomes the
+    Called before anything else sees a GPU: cuBLAS reads its setting once. The GPU becomes the
     current one, so that nothing takes memory of another by accident.
 
     Args:
-        device: The CPU, or a card with its number.
+        device: The CPU, or a GPU with its number.
         strict: Whether an operation that cannot be repeated is an error. If not, torch warns and
             goes on, for methods that promise no equal bits (``Method.deterministic``).
     """
     if device.type != "cuda":
-        # The forms that cards need cost time and change nothing here.
+        # The forms that GPUs need cost time and change nothing here.
         torch.use_deterministic_algorithms(False)
         return
     if os.environ.get(WORKSPACE) not in _REPEATABLE:

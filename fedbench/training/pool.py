@@ -63,7 +63,7 @@ class TrainerPool:
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``32-true`` or ``bf16-mixed``.
-        strict: Whether an operation that a card cannot repeat is an error.
+        strict: Whether an operation that a GPU cannot repeat is an error.
     """
 
     def __init__(self, device: str, precision: Precision, *, strict: bool = True) -> None:

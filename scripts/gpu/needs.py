@@ -1,4 +1,4 @@
-"""What fedbench and its tests on a card need, as pyproject.toml has it."""
+"""What fedbench and its tests on a GPU need, as pyproject.toml has it."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def parts(means: Means) -> dict[str, Part]:
 
 
 def smoke(means: Means) -> Iterator[Step]:
-    """Yield the tests of a card, and every method twice on it."""
+    """Yield the tests of a GPU, and every method twice on it."""
     yield _tests(means, "tests", "tests/cuda", "cuda", "peak or messages")
     yield _tests(means, "baselines", "tests/golden", "baseline", "fedcgs")
     few = "method=fedavg(one_shot),collabdm"
@@ -154,7 +154,7 @@ def _jobs() -> Iterator[list[str]]:
     """Yield benchmarks with their options, in order of worth."""
     yield ["training", "--repeats", "4"]
     yield ["matching", "--width", "128", "--repeats", "3", "--no-memory", "--compile", "inductor"]
-    yield ["card"]
+    yield ["gpu"]
     yield ["stacked"]
     yield ["federation", "--only-round", "--repeats", "3"]
     yield from _where_there({"inversion": ("--repeats", "3"), "trajectories": ("--no-memory",)})
@@ -170,7 +170,7 @@ def _toy_jobs() -> Iterator[list[str]]:
         "matching", "--width", "4", "--ipc", "1", "--steps", "1", "--repeats", "1",
         "--no-memory", "--compile", "eager",
     ]  # fmt: skip
-    yield ["card", "--workers", "1", "2", "--width", "4", "--epochs", "1", "--images", "100"]
+    yield ["gpu", "--workers", "1", "2", "--width", "4", "--epochs", "1", "--images", "100"]
     yield [
         "stacked", "--counts", "3", "--widths", "4", "--batches", "4", "--size", "16",
         "--steps", "1", "--repeats", "1",

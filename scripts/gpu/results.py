@@ -16,7 +16,7 @@ from steps import Outcome
 RECORDS = "records.tar.gz"
 #: Of a suite's folder, what is needed to report and publish it elsewhere.
 _KEPT = ("plan.json", "records/*.json", "records/*.failed", "report/published.csv")
-#: Bytes of what unfinished cells have kept that travel as well, so that another card goes on there.
+#: Bytes of what unfinished cells have kept that travel as well, so that another GPU goes on there.
 _IN_HAND = 12 << 20
 Json = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Run parts of the lane on this machine's card, and leave a few files of results.
+"""Run parts of the lane on this machine's GPU, and leave a few files of results.
 
     scripts/gpu/run smoke speed --out results             # what was packed is taken from build/gpu
     scripts/gpu/run paper --resume results/records.tar.gz # without what an earlier run has finished

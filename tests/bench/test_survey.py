@@ -280,9 +280,9 @@ def test_estimates_of_a_card_are_of_that_card(home, plan):
     def seen(**over):
         return survey(home, plan, **over).estimate
 
-    assert seen(device="cuda", card="fast").seconds[other.cell_id] is None
-    assert seen(device="cuda", card="fast").memory == 0
-    for found in (seen(device="cuda", card="slow"), seen(device="cuda"), seen()):
+    assert seen(device="cuda", gpu="fast").seconds[other.cell_id] is None
+    assert seen(device="cuda", gpu="fast").memory == 0
+    for found in (seen(device="cuda", gpu="slow"), seen(device="cuda"), seen()):
         assert found.seconds[other.cell_id] == 10.0
         assert found.memory == 7
 

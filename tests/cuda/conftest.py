@@ -1,10 +1,10 @@
-"""Where the tests of this folder run: on a card if there is one, and else on the CPU."""
+"""Where the tests of this folder run: on a GPU if there is one, and else on the CPU."""
 
 import pytest
 import torch
 from golden_cells import each_method
 
-#: Enough to run the code where there is no card; the golden records hold all of them there.
+#: Enough to run the code where there is no GPU; the golden records hold all of them there.
 ON_A_CPU = ("fedavg-one-shot", "feddf-fedbench")
 
 
@@ -24,7 +24,7 @@ def device(request):
     """Return `cpu`, or `cuda` where that was asked for or is there."""
     name = chosen(request.config)
     if name == "cuda" and not torch.cuda.is_available():
-        pytest.skip("there is no card here")
+        pytest.skip("there is no GPU here")
     return name
 
 

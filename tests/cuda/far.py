@@ -1,8 +1,8 @@
-"""Tensors that behave as if they were on a card, for machines without one.
+"""Tensors that behave as if they were on a GPU, for machines without one.
 
 A ``Far`` tensor holds its values on the CPU and says that it is on ``cuda:0``. Torch computes with
-what it holds, and refuses what a card refuses: operands on two devices, a CPU generator for numbers
-that are drawn on the card, memory that is read from the wrong side. So the very code of a cell runs
+what it holds, and refuses what a GPU refuses: operands on two devices, a CPU generator for numbers
+that are drawn on the GPU, memory that is read from the wrong side. So the very code of a cell runs
 from end to end, its ``device.type`` branches included, and a tensor that was left on the other side
 is found. Nothing is learnt of CUDA's kernels, its precision, its memory, or of autocast.
 """
@@ -15,20 +15,20 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-CARD = torch.device("cuda:0")
-#: Operations that take tensors of both sides: copies, and indices that a card fetches by itself.
+GPU = torch.device("cuda:0")
+#: Operations that take tensors of both sides: copies, and indices that a GPU fetches by itself.
 _COPIES = {"aten::copy_", "aten::_to_copy"}
 _INDEXED = {"aten::index", "aten::index_put_", "aten::index_put", "aten::_index_put_impl_"}
 
 
 class Far(torch.Tensor):
-    """A tensor that says it is on the card."""
+    """A tensor that says it is on the GPU."""
 
     near: torch.Tensor
 
     @staticmethod
     def __new__(cls, near):
-        # To torch's own engine it is on the CPU, because one of a card would look for its streams.
+        # To torch's own engine it is on the CPU, because one of a GPU would look for its streams.
         return torch.Tensor._make_wrapper_subclass(
             cls,
             near.shape,
@@ -42,7 +42,7 @@ class Far(torch.Tensor):
         self.near = near
 
     __torch_function__ = torch._C._disabled_torch_function_impl
-    device = property(lambda self: CARD)
+    device = property(lambda self: GPU)
     is_cuda = property(lambda self: True)
     is_cpu = property(lambda self: False)
 
@@ -73,7 +73,7 @@ def _wrapped(value):
 
 
 def _check(func, args, kwargs):
-    """Refuse what a card refuses."""
+    """Refuse what a GPU refuses."""
     name = func._schema.name
     if name in _COPIES:
         return
@@ -95,7 +95,7 @@ def _check(func, args, kwargs):
     if near:
         raise RuntimeError(
             f"{name}: expected all tensors to be on the same device, and found one of shape "
-            f"{tuple(near[0].shape)} on the cpu beside {CARD}"
+            f"{tuple(near[0].shape)} on the cpu beside {GPU}"
         )
 
 
@@ -105,7 +105,7 @@ def _check_source(name, value):
 
 
 class _Moves(TorchFunctionMode):
-    """Takes tensors to the card and back: what the engine knows nothing of."""
+    """Takes tensors to the GPU and back: what the engine knows nothing of."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
@@ -118,7 +118,7 @@ class _Moves(TorchFunctionMode):
             first.near = args[1].near
             return None
         if func in (torch.Tensor.numpy, torch.Tensor.data_ptr) and isinstance(first, Far):
-            raise TypeError(f"cannot read a {CARD} tensor's memory; use Tensor.cpu() first")
+            raise TypeError(f"cannot read a {GPU} tensor's memory; use Tensor.cpu() first")
         if func is torch.Tensor.tolist and isinstance(first, Far):
             return first.near.tolist()
         if func is torch.nn.functional.one_hot and isinstance(first, Far):
@@ -133,7 +133,7 @@ class _Moves(TorchFunctionMode):
 
 
 def _moved(name, tensor, args, kwargs):
-    target = CARD if name == "cuda" else torch.device("cpu") if name == "cpu" else None
+    target = GPU if name == "cuda" else torch.device("cpu") if name == "cpu" else None
     types = {}
     for value in [*args, *kwargs.values()]:
         if isinstance(value, torch.Tensor):
@@ -163,7 +163,7 @@ class _Autocast(torch.autocast):
 
 @contextlib.contextmanager
 def pretended(monkeypatch):
-    """Pretend inside the block that this machine has one card."""
+    """Pretend inside the block that this machine has one GPU."""
     generator = torch.Generator()
     for name, answer in {
         "device_count": 1,
@@ -171,7 +171,7 @@ def pretended(monkeypatch):
         "set_device": None,
         "empty_cache": None,
         "synchronize": None,
-        "get_device_name": "a pretended card",
+        "get_device_name": "a pretended GPU",
         "get_device_capability": (9, 0),
         "reset_peak_memory_stats": None,
         "max_memory_allocated": 1,
@@ -180,7 +180,7 @@ def pretended(monkeypatch):
     monkeypatch.setattr(torch.cuda, "default_generators", (generator,))
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr(torch, "autocast", _Autocast)
-    # A module's weights become others' memory in place, as on a card: whoever holds one sees it.
+    # A module's weights become others' memory in place, as on a GPU: whoever holds one sees it.
     torch.__future__.set_swap_module_params_on_conversion(True)
     try:
         with _Moves():

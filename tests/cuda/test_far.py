@@ -1,6 +1,6 @@
-"""Cells on a pretended card (see ``far``): nothing is left on the wrong side.
+"""Cells on a pretended GPU (see ``far``): nothing is left on the wrong side.
 
-A card itself is tested in ``test_card``. This needs none, so it finds a forgotten move in every
+A GPU itself is tested in ``test_gpu``. This needs none, so it finds a forgotten move in every
 method before one is at hand.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from far import CARD, Far, pretended
+from far import GPU, Far, pretended
 from golden_cells import CELLS, compute, each_method
 from torch.nn import functional
 
@@ -19,9 +19,9 @@ RECORDS = Path(__file__).parents[1] / "golden" / "records.json"
 
 
 @pytest.fixture
-def card(monkeypatch):
+def gpu(monkeypatch):
     with pretended(monkeypatch):
-        yield CARD.type
+        yield GPU.type
 
 
 def cells():
@@ -35,35 +35,35 @@ def cells():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(cells()))
-def test_a_cell_runs_from_end_to_end(name, cache, card):
-    found = compute(name, cache, card)
+def test_a_cell_runs_from_end_to_end(name, cache, gpu):
+    found = compute(name, cache, gpu)
     golden = json.loads(RECORDS.read_text())["cells"][name]
     assert found["outputs"].keys() == golden["outputs"].keys()
     assert found["bytes"] == golden["bytes"]
-    # The same numbers in batches of another size, and by the forms for cards.
+    # The same numbers in batches of another size, and by the forms for GPUs.
     assert found["accuracy"] == pytest.approx(golden["accuracy"], abs=0.1)
 
 
-def test_what_was_moved_is_there_and_comes_back(card):
+def test_what_was_moved_is_there_and_comes_back(gpu):
     images = torch.arange(6.0).view(2, 3)
-    far = images.to(card)
-    assert (far.device, far.device.type, far.is_cuda) == (CARD, "cuda", True)
+    far = images.to(gpu)
+    assert (far.device, far.device.type, far.is_cuda) == (GPU, "cuda", True)
     assert type(far.cpu()) is torch.Tensor
     assert torch.equal(far.cpu(), images)
     assert far.sum().item() == 15
     assert far.tolist() == images.tolist()
-    assert isinstance(torch.zeros(3, device=card), Far)
+    assert isinstance(torch.zeros(3, device=gpu), Far)
 
 
-def test_gradients_are_those_of_the_cpu(card):
+def test_gradients_are_those_of_the_cpu(gpu):
     net = torch.nn.Linear(3, 2)
     images, labels = torch.randn(4, 3, generator=generator(0)), torch.tensor([0, 1, 1, 0])
     functional.cross_entropy(net(images), labels).backward()
     known = net.weight.grad.clone()
     net.zero_grad()
-    weight, net = net.weight, net.to(card)
+    weight, net = net.weight, net.to(gpu)
     assert net.weight is weight
-    functional.cross_entropy(net(images.to(card)), labels.to(card)).backward()
+    functional.cross_entropy(net(images.to(gpu)), labels.to(gpu)).backward()
     assert torch.equal(net.weight.grad.cpu(), known)
 
 
@@ -81,14 +81,14 @@ def test_gradients_are_those_of_the_cpu(card):
         lambda far, near: far.clone().normal_(generator=generator(0)),
     ],
 )
-def test_what_a_card_refuses_is_refused(card, mix):
+def test_what_a_gpu_refuses_is_refused(gpu, mix):
     near = torch.ones(2, 3)
     with pytest.raises(RuntimeError, match=r"same device|.cuda. generator"):
-        mix(near.to(card), near)
+        mix(near.to(gpu), near)
 
 
-def test_what_a_card_takes_is_taken(card):
-    far = torch.ones(2, 3).to(card)
+def test_what_a_gpu_takes_is_taken(gpu):
+    far = torch.ones(2, 3).to(gpu)
     assert isinstance(far * torch.tensor(2.0), Far)
     assert far[torch.tensor([1])].shape == (1, 3)
     far.copy_(torch.zeros(2, 3))

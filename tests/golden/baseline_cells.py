@@ -2,7 +2,7 @@
 
 Golden cells are as small as their code paths allow and are compared bit for bit, so they tell that
 something moved and not whether it matters. These are large enough for an accuracy that means
-something, on a card as well.
+something, on a GPU as well.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ results on purpose, has its rows written anew, and the commit says what moved an
 
 names methods; without `--only` all rows are written. `pytest -m baseline` holds them. Where the
 machine rounds as the one that wrote a row (golden_probe.py) every digit counts; elsewhere, and on a
-card (`--device cuda`), an accuracy may differ by the row's `tolerance`: half as much again as
+GPU (`--device cuda`), an accuracy may differ by the row's `tolerance`: half as much again as
 bfloat16 moves it, which rounds far more coarsely than any machine's float32, and no less than three
 points.
 """

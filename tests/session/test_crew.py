@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fedbench.bench.cells.cards import Seen
+from fedbench.bench.cells.gpus import Seen
 from fedbench.bench.estimate import Estimate
 from fedbench.errors import SettingsError
 from fedbench.session import crew as module
@@ -30,20 +30,20 @@ def test_a_gpu_each_or_the_device_that_was_named(monkeypatch):
         (3, Estimate({"a": 1.0}, memory=2**30), 3),
     ],
 )
-def test_local_workers_share_cards_by_memory_unless_their_number_is_given(
+def test_local_workers_share_gpus_by_memory_unless_their_number_is_given(
     monkeypatch, asked, estimate, workers
 ):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr(module, "look", lambda devices: [Seen("a card", 80 * 2**30)] * len(devices))
+    monkeypatch.setattr(module, "look", lambda devices: [Seen("a GPU", 80 * 2**30)] * len(devices))
     monkeypatch.setattr(module, "available_cores", lambda: 16)
     crew = crew_of("local", None, "cuda", asked).shared(estimate)
-    assert (crew.size, crew.devices, crew.card) == (workers, ("cuda:0", "cuda:1"), "a card")
+    assert (crew.size, crew.devices, crew.gpu) == (workers, ("cuda:0", "cuda:1"), "a GPU")
 
 
 def test_other_crews_stay_as_they_are():
     for crew in (crew_of("local", None, "cpu", 0), crew_of("ray", None, "cuda", 0)):
         assert crew.shared(Estimate({"a": 1.0}, memory=2**30)) is crew
-        assert crew.card is None
+        assert crew.gpu is None
 
 
 def test_who_computes():

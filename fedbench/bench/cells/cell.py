@@ -25,8 +25,8 @@ from fedbench.bench.cells.datasets import load_data
 from fedbench.bench.cells.environment import (
     PeakMemory,
     available_cores,
-    card_of,
     environment,
+    gpu_of,
     numerics,
     resolve_device,
 )
@@ -181,9 +181,9 @@ def _attempt(
             with writing(runtime.home):
                 raise
         starved = is_memory(error)
-        card = card_of(device) if on_gpu else None
-        record = Record(status="failed", reason=reason(error, card), traceback=trace(), **labels)
-    if starved or on_gpu:  # what is cached for this cell, other workers of the card cannot have
+        gpu = gpu_of(device) if on_gpu else None
+        record = Record(status="failed", reason=reason(error, gpu), traceback=trace(), **labels)
+    if starved or on_gpu:  # what is cached for this cell, other workers of the GPU cannot have
         free_memory()
     return record.model_copy(
         update={

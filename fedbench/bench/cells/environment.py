@@ -119,7 +119,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Card:
+class Gpu:
     """One GPU, for messages.
 
     Attributes:
@@ -133,8 +133,8 @@ class Card:
     peak: int
 
 
-def card_of(device: str) -> Card | None:
-    """Return the card that a cell ran on, or None where even that cannot be told any more.
+def gpu_of(device: str) -> Gpu | None:
+    """Return the GPU that a cell ran on, or None where even that cannot be told any more.
 
     Args:
         device: ``cuda:N``; this process has used it.
@@ -144,9 +144,9 @@ def card_of(device: str) -> Card | None:
     try:
         about = torch.cuda.get_device_properties(device)
         peak = torch.cuda.max_memory_reserved(device)
-    except RuntimeError:  # after an error that a card does not recover from
+    except RuntimeError:  # after an error that a GPU does not recover from
         return None
-    return Card(about.name, about.total_memory, peak)
+    return Gpu(about.name, about.total_memory, peak)
 
 
 def numerics(device: torch.device, precision: str, threads: int) -> dict[str, str | int]:
@@ -166,8 +166,8 @@ def numerics(device: torch.device, precision: str, threads: int) -> dict[str, st
         "torch": torch.__version__,
     }
     if device.type == "cuda":
-        # Kernels and their order of sums are chosen by the card's model.
-        found["card"] = torch.cuda.get_device_name(device)
+        # Kernels and their order of sums are chosen by the GPU's model.
+        found["gpu"] = torch.cuda.get_device_name(device)
     return found
 
 

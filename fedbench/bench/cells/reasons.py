@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fedbench.errors import FedbenchError
 
 if TYPE_CHECKING:
-    from fedbench.bench.cells.environment import Card
+    from fedbench.bench.cells.environment import Gpu
 
 _NO_MEMORY = (
     "out of memory",
@@ -25,11 +25,11 @@ _LESS = (
 )
 
 
-#: What torch says of an operation that a card cannot repeat.
+#: What torch says of an operation that a GPU cannot repeat.
 _UNREPEATABLE = "does not have a deterministic implementation"
 _WITHDRAW = (
-    "compute it another way (docs/cards.md has those that we met), or say `deterministic = False` "
-    "in the method's class, which its records then say as well"
+    "compute it another way (docs/devices.md has those that we met), or say "
+    "`deterministic = False` in the method's class, which its records then say as well"
 )
 
 
@@ -40,25 +40,25 @@ def is_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(word in str(error) for word in _NO_MEMORY)
 
 
-def reason(error: BaseException, card: Card | None = None) -> str:
+def reason(error: BaseException, gpu: Gpu | None = None) -> str:
     """Return an error in a line or two, with what would help where that is known.
 
     Args:
         error: What went wrong.
-        card: Where, if it was on a GPU.
+        gpu: Where, if it was on a GPU.
     """
     text = printable(f"{type(error).__name__}: {error}".removesuffix(": "))
     if is_memory(error):
-        return f"{text}; {_had(card)}{_LESS}"
+        return f"{text}; {_had(gpu)}{_LESS}"
     return f"{text}; {_WITHDRAW}" if _UNREPEATABLE in text else text
 
 
-def _had(card: Card | None) -> str:
-    if card is None:
+def _had(gpu: Gpu | None) -> str:
+    if gpu is None:
         return ""
     return (
-        f"this process had {card.peak / 2**30:.1f} of the {card.total / 2**30:.1f} GiB of "
-        f"{card.name} at its peak, and other processes may have the rest; "
+        f"this process had {gpu.peak / 2**30:.1f} of the {gpu.total / 2**30:.1f} GiB of "
+        f"{gpu.name} at its peak, and other processes may have the rest; "
     )
 
 
@@ -78,11 +78,11 @@ def free_memory() -> None:
 
     gc.collect()
     if torch.cuda.is_available():
-        with suppress(RuntimeError):  # after an error that a card does not recover from
+        with suppress(RuntimeError):  # after an error that a GPU does not recover from
             torch.cuda.empty_cache()
 
 
-def card_is_lost() -> bool:
+def gpu_is_lost() -> bool:
     """Return whether this process cannot compute on its GPU any more, whatever it tries.
 
     So it is after an illegal access or a failed assertion in a kernel. Other processes are not

@@ -18,7 +18,7 @@ def store_of(runtime: Runtime, numerics: Mapping[str, str | int]) -> ArtefactSto
 
     Args:
         runtime: Where and how the cell runs.
-        numerics: What changes bits: device type, card, precision, threads, torch's version.
+        numerics: What changes bits: device type, GPU, precision, threads, torch's version.
     """
     root = runtime.home / "artefacts"
     if not runtime.refresh:

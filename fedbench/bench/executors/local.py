@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection, forkserver, resource_tracker
 from typing import TYPE_CHECKING, cast
 
-from fedbench.bench.cells.reasons import card_is_lost, death, reason, trace
+from fedbench.bench.cells.reasons import death, gpu_is_lost, reason, trace
 from fedbench.bench.cells.running import BusyError, running_path
 from fedbench.bench.executors.job import PACE, Event, Job, failure, finished, work
 from fedbench.bench.records.record import Record
@@ -292,7 +292,7 @@ def _serve(pipe: Connection, number: int, job: Job) -> None:
         while True:
             entry: Planned = pipe.recv()
             outcome = _outcome(entry, own, _reporter(pipe, number, entry))
-            if card_is_lost():  # its record is kept, and the next cell needs another process
+            if gpu_is_lost():  # its record is kept, and the next cell needs another process
                 return
             pipe.send(outcome)
 

@@ -19,7 +19,7 @@ from fedbench.federation.priors import schedule_of, settings_of, whole
 from fedbench.federation.resources import Resource
 from fedbench.synthesis.diffusion.model import Diffusion, library
 
-Size = Literal["tiny", "small", "card"]
+Size = Literal["tiny", "small", "large"]
 
 #: Raised when the same settings train another prior; part of the key of trained ones.
 VERSION = 1
@@ -58,12 +58,12 @@ class Scale:
     decay: float = 0.999
 
 
-#: `tiny`: digits in two minutes on two cores; `small`: MNIST in fifteen; `card`: METHODS, eight
+#: `tiny`: digits in two minutes on two cores; `small`: MNIST in fifteen; `large`: METHODS, eight
 #: minutes of an H100 or more.
 SCALES: Mapping[Size, Scale] = {
     "tiny": Scale((16, 32), (1,), 1, 8, 800, lr=2e-3, decay=0.99),
     "small": Scale((16, 32, 64), (2,), 1, 8, 2000, lr=2e-3, decay=0.995),
-    "card": Scale((64, 128, 128), (1,), 2, 32, 20_000, batch_size=128, lr=2e-4),
+    "large": Scale((64, 128, 128), (1,), 2, 32, 20_000, batch_size=128, lr=2e-4),
 }
 
 

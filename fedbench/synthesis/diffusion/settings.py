@@ -54,7 +54,7 @@ class GuidedConfig(MethodConfig):
     `data.train_size` leaves to nobody (a privilege); `public:NAME[@COUNT]`: on another data set's;
     `diffusers:PATH`: a folder of yours; `none`: Deep Inversion in the same frame."""
     prior_size: Size = "tiny"  # fedbench
-    """Of a prior that is trained here: `tiny` for digits, `small` for MNIST, `card`."""
+    """Of a prior that is trained here: `tiny` for digits, `small` for MNIST, `large`."""
     prior_steps: int | None = Field(None, ge=1)
     """Steps of its training; None takes those of its size."""
     conditional: bool = False  # fedbench: the classifier says what an image is of

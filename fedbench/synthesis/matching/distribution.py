@@ -76,7 +76,7 @@ class Embedding:
             seed=seed,
             device=self.device.type,
         )
-        # Not blocking: there is a network for each step, and a card would wait for every weight.
+        # Not blocking: there is a network for each step, and a GPU would wait for every weight.
         return net.requires_grad_(False).to(self.device, non_blocking=True)
 
     def draw(self, seed: int, label: int) -> dsa.Draw | None:

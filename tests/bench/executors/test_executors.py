@@ -274,10 +274,10 @@ def test_a_worker_without_a_parent_gives_up(tiny):
         show(Progress())
 
 
-def test_a_worker_whose_card_is_lost_leaves_its_record_and_the_next_cell_to_another(
+def test_a_worker_whose_gpu_is_lost_leaves_its_record_and_the_next_cell_to_another(
     odd, sweep, tiny
 ):
-    lost = "import fedbench.bench.executors.local as own; own.card_is_lost = lambda: True"
+    lost = "import fedbench.bench.executors.local as own; own.gpu_is_lost = lambda: True"
     plugin, trace = odd(lost)
     cells = [tiny("odd", seed=seed) for seed in range(2)]
     found = sweep(cells, 1, plugin)

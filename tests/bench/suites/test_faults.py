@@ -10,8 +10,8 @@ import torch
 
 from fedbench.bench.cells import cell as module
 from fedbench.bench.cells.cell import run_cell
-from fedbench.bench.cells.environment import Card
-from fedbench.bench.cells.reasons import card_is_lost, death, is_memory, reason
+from fedbench.bench.cells.environment import Gpu
+from fedbench.bench.cells.reasons import death, gpu_is_lost, is_memory, reason
 from fedbench.bench.cells.running import BusyError
 from fedbench.bench.executors.job import Job, finished, work
 from fedbench.bench.records.record import find_record, record_path, stamp, write_record
@@ -66,29 +66,29 @@ def test_an_error_without_words_has_a_name():
 
 
 def test_want_of_memory_on_a_card_names_it_and_the_peak():
-    card = Card("a card", 80 * 2**30, 3 * 2**29)
-    said = reason(torch.OutOfMemoryError("CUDA out of memory."), card)
-    assert "had 1.5 of the 80.0 GiB of a card at its peak" in said
+    gpu = Gpu("a GPU", 80 * 2**30, 3 * 2**29)
+    said = reason(torch.OutOfMemoryError("CUDA out of memory."), gpu)
+    assert "had 1.5 of the 80.0 GiB of a GPU at its peak" in said
     assert "fewer `--workers`, a smaller `recipe.batch_size`" in said
-    assert "a card" not in reason(ValueError("x"), card)
+    assert "a GPU" not in reason(ValueError("x"), gpu)
 
 
 def test_what_a_card_cannot_repeat_names_the_way_out():
     error = RuntimeError("grid_sampler does not have a deterministic implementation, but you set")
     assert "`deterministic = False`" in reason(error)
-    assert "docs/cards.md" in reason(error)
+    assert "docs/devices.md" in reason(error)
 
 
-def test_a_card_is_lost_when_it_does_not_even_finish_nothing(monkeypatch):
+def test_a_gpu_is_lost_when_it_does_not_even_finish_nothing(monkeypatch):
     def broken():
         raise torch.AcceleratorError("CUDA error: an illegal access")
 
     monkeypatch.setattr(torch.cuda, "synchronize", broken)
-    assert not card_is_lost()  # nothing was begun on any
+    assert not gpu_is_lost()  # nothing was begun on any
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    assert card_is_lost()
+    assert gpu_is_lost()
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    assert not card_is_lost()
+    assert not gpu_is_lost()
 
 
 def test_other_errors_are_not_taken_for_want_of_memory():

@@ -34,12 +34,12 @@ class Killed(Exception):
 
 @pytest.mark.parametrize(
     ("size", "image", "parameters"),
-    [("tiny", 16, 176_849), ("small", 28, None), ("card", 32, None)],
+    [("tiny", 16, 176_849), ("small", 28, None), ("large", 32, None)],
 )
 def test_networks_of_every_size_take_their_images(size, image, parameters):
-    net, settings = network(SCALES[size], 1 if size != "card" else 3, image, 10)
+    net, settings = network(SCALES[size], 1 if size != "large" else 3, image, 10)
     count = sum(weight.numel() for weight in net.parameters())
-    if size == "card":
+    if size == "large":
         assert count == 6_475_011  # METHODS
     model = of_network(net, settings, SCHEDULE, CPU, classes=10)
     assert model.shape[1:] == (image, image)

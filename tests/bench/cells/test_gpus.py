@@ -1,9 +1,9 @@
-"""How many workers share a card."""
+"""How many workers share a GPU."""
 
 import pytest
 
-from fedbench.bench.cells import cards
-from fedbench.bench.cells.cards import MOST, Seen, look, workers_each
+from fedbench.bench.cells import gpus
+from fedbench.bench.cells.gpus import MOST, Seen, look, workers_each
 from fedbench.errors import SettingsError
 
 GIB = 2**30
@@ -26,13 +26,13 @@ GIB = 2**30
     ],
 )
 def test_memory_cores_and_what_pays_bound_the_workers_of_a_card(free, need, known, cores, expected):
-    seen = [Seen("a card", each * GIB) for each in free]
+    seen = [Seen("a GPU", each * GIB) for each in free]
     assert workers_each(seen, need * GIB, known=known, cores=cores) == expected
 
 
 def test_cards_are_asked_in_a_process_of_its_own(monkeypatch):
     monkeypatch.setattr(
-        cards, "_ASK", "import json, sys; print(json.dumps([[name, 7] for name in sys.argv[1:]]))"
+        gpus, "_ASK", "import json, sys; print(json.dumps([[name, 7] for name in sys.argv[1:]]))"
     )
     assert look(["cuda:0", "cuda:3"]) == [Seen("cuda:0", 7), Seen("cuda:3", 7)]
 
@@ -46,7 +46,7 @@ def test_cards_are_asked_in_a_process_of_its_own(monkeypatch):
     ],
 )
 def test_cards_that_do_not_answer_are_an_error_that_says_why(monkeypatch, code, words):
-    monkeypatch.setattr(cards, "_ASK", code)
-    monkeypatch.setattr(cards, "_PATIENCE", 0.5 if "sleep" in code else 60.0)
+    monkeypatch.setattr(gpus, "_ASK", code)
+    monkeypatch.setattr(gpus, "_PATIENCE", 0.5 if "sleep" in code else 60.0)
     with pytest.raises(SettingsError, match=words):
         look(["cuda:0"])

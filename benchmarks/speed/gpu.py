@@ -4,7 +4,7 @@ Small networks leave a GPU idle most of the time, so several cells at once are f
 cell is one-shot FedAvg of five ConvNets on CIFAR-10 below FEDBENCH_DATA, or else on enlarged
 digits. Every sweep starts its own workers, as a user's does.
 
-Run ``python benchmarks/speed/card.py --device cuda``; it asserts nothing.
+Run ``python benchmarks/speed/gpu.py --device cuda``; it asserts nothing.
 """
 
 from __future__ import annotations

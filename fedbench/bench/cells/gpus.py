@@ -1,6 +1,6 @@
-"""How many cells share a card: what its memory has room for, and no more than pays.
+"""How many cells share a GPU: what its memory has room for, and no more than pays.
 
-Small networks leave a card idle most of the time, waiting for the process that feeds it. Several
+Small networks leave a GPU idle most of the time, waiting for the process that feeds it. Several
 processes fill the gaps, until memory or the machine's cores are used up.
 """
 
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 from fedbench.errors import SettingsError
 
-#: Workers of one card at most.  # fedbench: not measured on a card yet; benchmarks/speed has the
+#: Workers of one GPU at most.  # fedbench: not measured on a GPU yet; benchmarks/speed has the
 #: measurement, and --workers says otherwise
 MOST = 4
-#: Bytes that a process takes of a card before it computes: CUDA's context and its libraries.
-_CONTEXT = 600 * 2**20  # fedbench: about 500 MiB with torch 2 on recent cards
+#: Bytes that a process takes of a GPU before it computes: CUDA's context and its libraries.
+_CONTEXT = 600 * 2**20  # fedbench: about 500 MiB with torch 2 on recent GPUs
 #: What torch's allocator holds, in units of what a cell has allocated at its peak.
 _HELD = 1.25  # fedbench: room for what is cached and cut into pieces
 #: Bytes of a cell of which no record is like it.
-_UNKNOWN = 6 * 2**30  # fedbench: ResNet-18 on batches of 256 CIFAR images with all data on the card
+_UNKNOWN = 6 * 2**30  # fedbench: ResNet-18 on batches of 256 CIFAR images with all data on the GPU
 _PATIENCE = 120.0
 # In a process of its own: whoever asks CUDA about memory takes some of it.
 _ASK = """
@@ -35,7 +35,7 @@ print(json.dumps([
 
 @dataclass(frozen=True)
 class Seen:
-    """A card as it is now.
+    """A GPU as it is now.
 
     Attributes:
         name: Its model, such as ``NVIDIA H100 80GB HBM3``.
@@ -47,7 +47,7 @@ class Seen:
 
 
 def look(devices: Sequence[str]) -> list[Seen]:
-    """Return what some cards are, without taking memory of them in this process.
+    """Return what some GPUs are, without taking memory of them in this process.
 
     Args:
         devices: ``cuda:N`` each.
@@ -74,19 +74,19 @@ def look(devices: Sequence[str]) -> list[Seen]:
     )
 
 
-def workers_each(cards: Sequence[Seen], need: int, *, known: bool, cores: int) -> int:
-    """Return how many workers each card is to have.
+def workers_each(gpus: Sequence[Seen], need: int, *, known: bool, cores: int) -> int:
+    """Return how many workers each GPU is to have.
 
     Args:
-        cards: At least one.
-        need: Bytes that the largest cell has had of a card at its peak, among those of which a
+        gpus: At least one.
+        need: Bytes that the largest cell has had of a GPU at its peak, among those of which a
             record is known.
         known: Whether that is so of all cells.
         cores: Of the CPU; each worker keeps one busy.
 
     Returns:
-        At least 1, and the same for all cards, since cells go to whichever worker is free.
+        At least 1, and the same for all GPUs, since cells go to whichever worker is free.
     """
     each = _HELD * (need if known else max(need, _UNKNOWN)) + _CONTEXT
-    room = min(int(card.free / each) for card in cards)
-    return max(1, min(MOST, room, cores // len(cards)))
+    room = min(int(gpu.free / each) for gpu in gpus)
+    return max(1, min(MOST, room, cores // len(gpus)))

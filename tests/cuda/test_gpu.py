@@ -1,7 +1,7 @@
-"""What a card has to do as a CPU does: equal bits, resumes, exchange, failures, company.
+"""What a GPU has to do as a CPU does: equal bits, resumes, exchange, failures, company.
 
-`pytest -m cuda tests/cuda` runs on a card if there is one and on the CPU otherwise, so that the
-bodies are not read for the first time by a card; `--device cpu` and `--device cuda` say which.
+`pytest -m cuda tests/cuda` runs on a GPU if there is one and on the CPU otherwise, so that the
+bodies are not read for the first time by a GPU; `--device cpu` and `--device cuda` say which.
 """
 
 import json
@@ -38,7 +38,7 @@ TWO_ROUNDS = {"name": "fedavg", "rounds": 2, "epochs": 1}
 
 
 @pytest.fixture
-def card(device):
+def gpu(device):
     """Return the device, settled as a cell settles it."""
     found = torch.device("cuda", 0) if device == "cuda" else torch.device("cpu")
     settle(found)
@@ -78,32 +78,32 @@ def test_a_cell_that_was_killed_goes_on_to_the_same_bits(runtime, tiny, monkeypa
     assert compare(whole, found) == []
 
 
-def test_messages_and_states_reach_the_other_side(card, tmp_path):
+def test_messages_and_states_reach_the_other_side(gpu, tmp_path):
     net = build(Model(name="convnet", width=4, depth=2), channels=1, size=16, classes=3, seed=1)
     here = {name: value.clone() for name, value in net.state_dict().items()}
-    net.to(card)
+    net.to(gpu)
     sent = Message.parse(Message.of_model(net).serialise()).tensors
     assert all(value.device.type == "cpu" for value in sent.values())
     assert all(torch.equal(sent[name], here[name]) for name in here)
     net.load_state_dict(dict(sent))
-    store = ArtefactStore(tmp_path, numerics(card, "32-true", 1))
+    store = ArtefactStore(tmp_path, numerics(gpu, "32-true", 1))
     made = store.get("toy", {}, lambda: net.state_dict())
     read = store.get("toy", {}, lambda: {})
     assert read.shared
     for found in (made.tensors, read.tensors):
         assert all(torch.equal(found[name], here[name]) for name in here)
-    held = {"images": torch.ones(2, device=card), "labels": torch.ones(2)}
+    held = {"images": torch.ones(2, device=gpu), "labels": torch.ones(2)}
     packed = kept.pack(held, "held")
     held["images"] = torch.zeros(2)
-    kept.unpack(held, packed, card)
-    assert held["images"].device == card
+    kept.unpack(held, packed, gpu)
+    assert held["images"].device == gpu
     assert held["labels"].device.type == "cpu"
 
 
-def test_artefacts_of_another_device_are_others(card):
-    known = numerics(card, "32-true", 1)
-    assert ("card" in known) == (card.type == "cuda")
-    assert (known == numerics(torch.device("cpu"), "32-true", 1)) == (card.type == "cpu")
+def test_artefacts_of_another_device_are_others(gpu):
+    known = numerics(gpu, "32-true", 1)
+    assert ("gpu" in known) == (gpu.type == "cuda")
+    assert (known == numerics(torch.device("cpu"), "32-true", 1)) == (gpu.type == "cpu")
 
 
 def test_a_loss_that_is_no_number_is_a_clear_failure(runtime, tiny):
@@ -149,7 +149,7 @@ def test_the_peak_of_memory_is_recorded(runtime, tiny, device):
 def test_two_workers_share_a_device_and_give_equal_bits(runtime, tiny, executor):
     if executor == "ray":
         if runtime.device == "cpu":
-            pytest.skip("there is no card here, and tests/integration has it without one")
+            pytest.skip("there is no GPU here, and tests/integration has it without one")
         pytest.importorskip("ray")
     cells = [tiny("local", seed=seed) for seed in range(2)]
     alone = {cell.cell_id: run_cell(cell, runtime, suite="alone") for cell in cells}
@@ -170,7 +170,7 @@ def test_two_workers_share_a_device_and_give_equal_bits(runtime, tiny, executor)
         assert compare(alone[name], record) == []
 
 
-def _forms(card):
+def _forms(gpu):
     """Yield what our code does with gradients, by name: a function of (4, 3, 16, 16) images."""
     source = torch.Generator().manual_seed(0)
     for op in dsa.OPS:
@@ -179,7 +179,7 @@ def _forms(card):
         each = dsa.draw((op,), 16, source, 4)
         yield f"dsa {op} each", lambda seen, each=each: dsa.apply(seen, each)
     yield "canvases", lambda seen: enlarge(seen, 2)
-    places = torch.randint(4, (64,), generator=source).to(card)
+    places = torch.randint(4, (64,), generator=source).to(gpu)
     yield "picked rows", lambda seen: seen.index_select(0, places)
     yield "indexed rows", lambda seen: seen[places]
     for layer in (
@@ -193,7 +193,7 @@ def _forms(card):
         nn.BatchNorm2d(3),
     ):
         with isolated(1):
-            layer.to(card)
+            layer.to(gpu)
         yield str(layer), layer
     yield (
         "cross entropy",
@@ -203,9 +203,9 @@ def _forms(card):
     )
 
 
-def test_every_form_repeats_itself_with_its_gradient(card):
-    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)).to(card)
-    for name, form in _forms(card):
+def test_every_form_repeats_itself_with_its_gradient(gpu):
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)).to(gpu)
+    for name, form in _forms(gpu):
         found = []
         for _ in range(5):
             learnt = images.clone().requires_grad_()
@@ -246,9 +246,9 @@ def test_what_a_card_cannot_repeat_is_an_error_that_names_the_way_out(
         assert strict.status == "ok"
 
 
-def test_random_numbers_of_the_device_are_put_back(card):
+def test_random_numbers_of_the_device_are_put_back(gpu):
     def drawn():
-        return torch.rand(3, device=card)
+        return torch.rand(3, device=gpu)
 
     before = drawn()
     with isolated(5):
