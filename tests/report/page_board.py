@@ -8,7 +8,8 @@ from fedbench.bench.records.record import Record
 from fedbench.bench.suites.planfile import Entry, Excluded, Plan
 from fedbench.report.board import Board
 from fedbench.report.figures import Figure
-from fedbench.report.published import Comparison, Published
+from fedbench.report.comparisons import Comparison
+from fedbench.report.published import Published
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\"\u2028"
 FORMULA = '=cmd|"/c calc"!A1'

@@ -16,8 +16,9 @@ from fedbench.report.paper import page, texts
 from fedbench.report.paper.build import FOLDER, choose, documents_of
 from fedbench.report.paper.match import deviations
 from fedbench.report.paper.pool import boards, known_from, read_pool
-from fedbench.report.paper.sheet import fill, read_numbers
+from fedbench.report.paper.sheet import fill
 from fedbench.report.paper.spec import check, read_source, read_sources, tables_folder
+from fedbench.report.published import read_numbers
 
 ROOT = Path(__file__).parents[2]
 BOARDS = ROOT / "leaderboards"

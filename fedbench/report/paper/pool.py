@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 from fedbench.bench.records.record import Record, read_records
@@ -129,7 +130,7 @@ def group(board: str, records: Sequence[Record]) -> list[Group]:
     for record in sorted(records, key=lambda record: record.cell_id):
         flat = labels.flatten(record.settings)
         origin = labels.origin(record.versions, record.data)
-        key = json.dumps([flat, origin], sort_keys=True)
+        key = json.dumps([flat, origin, record.settings["method"].get("preset")], sort_keys=True)
         members.setdefault(key, {})[record.settings["seed"]] = record
     groups = []
     for by_seed in members.values():
@@ -169,7 +170,7 @@ def facts(record: Record) -> dict[str, str]:
     return found if epochs is None else {**found, "local_epochs": epochs}
 
 
-def fits(facts: dict[str, str], query: Query) -> bool:
+def fits(facts: Mapping[str, str | None], query: Query) -> bool:
     """Return whether settings answer a query; a value of None asks for a setting that is unset."""
     return all(same(value, facts.get(name)) for name, value in query.items())
 
@@ -180,15 +181,16 @@ def same(wanted: Value, value: str | None) -> bool:
         return any(same(each, value) for each in wanted)
     if wanted is None or value is None:
         return wanted is None and value is None
+    return _alike(str(wanted), value)
+
+
+@cache
+def _alike(wanted: str, value: str) -> bool:
     try:
-        return float(str(wanted)) == float(value)
-    except ValueError:
-        return fnmatchcase(value.lower(), _literal(str(wanted).lower()))
-
-
-def _literal(text: str) -> str:
-    """Return a pattern whose only sign is the star."""
-    return text.replace("[", "[[]").replace("?", "[?]")
+        return float(wanted) == float(value)
+    except ValueError:  # the star is the only sign of a pattern
+        pattern = wanted.lower().replace("[", "[[]").replace("?", "[?]")
+        return fnmatchcase(value.lower(), pattern)
 
 
 def known_from(groups: Iterable[Group], other: Known) -> Known:
