@@ -27,26 +27,11 @@ _METRIC = "accuracy"
 _ALIKE = ("none", "reference", "fedbench")
 #: What a reason why nothing stands beside a number need not say.
 _SAID = ("method", "dataset", "preset")
+_OF_NUMBER = ("dataset", "method", "preset", "setting", "split", "selection")
 COLUMNS = (
-    "dataset",
-    "method",
-    "preset",
-    "setting",
-    "split",
-    "selection",
-    "published",
-    "published_std",
-    "published_n",
-    "ours",
-    "ours_std",
-    "n",
-    "difference",
-    "row",
-    "partition",
-    "profile",
-    "reasons",
-    "source",
-    "record_ids",
+    *_OF_NUMBER,
+    *("published", "published_std", "published_n", "ours", "ours_std", "n", "difference"),
+    *("row", "partition", "profile", "reasons", "source", "record_ids"),
 )
 
 
@@ -120,12 +105,7 @@ def values(found: Comparison) -> dict[str, Value]:
     """Return a comparison by column."""
     number, ours = found.published, found.row.values if found.row else {}
     return {
-        "dataset": number.dataset,
-        "method": number.method,
-        "preset": number.preset,
-        "setting": number.setting,
-        "split": number.split,
-        "selection": number.selection,
+        **{name: getattr(number, name) for name in _OF_NUMBER},
         "published": number.accuracy,
         "published_std": number.std,
         "published_n": number.n,
@@ -191,7 +171,7 @@ def _compare(
 def _missing(number: Published, place: _Place, groups: Iterable[Group]) -> str:
     if place.absent:
         return place.absent
-    if any(fits(each.facts, place.ours) for each in groups):
+    if any(fits(each.facts, {"dataset": number.dataset, **place.ours}) for each in groups):
         return "rows that could stand here are nearer to another number of the same table"
     asked = (f"{name}={written(v)}" for name, v in place.ours.items() if name not in _SAID)
     name = method_label(number.method, number.preset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -16,25 +16,6 @@ Selection = Literal["best", "last", "unknown"]
 NOT_SPLIT = "not split"
 #: Columns of the files that may be empty.
 _OPTIONAL = ("preset", "std", "n", "where", "theirs", "note", "metric")
-FILE_COLUMNS = (
-    "method",
-    "preset",
-    "dataset",
-    "setting",
-    "accuracy",
-    "std",
-    "n",
-    "split",
-    "selection",
-    "source",
-    "where",
-    "theirs",
-    "note",
-)
-#: May stand after them in the files whose numbers are no accuracies of a final model.
-METRIC_COLUMN = "metric"
-
-
 #: Columns that a table's query may ask for.
 _ASKED = ("method", "preset", "dataset", "split", "selection", "source", "setting")
 
@@ -87,6 +68,10 @@ class Published:
         }
 
 
+#: Columns of the files; the last one only where numbers are no accuracies of a final model.
+FILE_COLUMNS = tuple(each.name for each in fields(Published))
+
+
 def published_folder() -> Path:
     """Return the folder of published numbers: in the installed package, or in the checkout."""
     package = Path(__file__).parents[1]
@@ -117,8 +102,8 @@ def _read_file(path: Path) -> list[Published]:
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         head = tuple(reader.fieldnames or ())
-        if head not in (FILE_COLUMNS, (*FILE_COLUMNS, METRIC_COLUMN)):
-            raise StoreError(f"{path}: the head line has to be {','.join(FILE_COLUMNS)}")
+        if head not in (FILE_COLUMNS, FILE_COLUMNS[:-1]):
+            raise StoreError(f"{path}: the head line has to be {','.join(FILE_COLUMNS[:-1])}")
         found = []
         for line in reader:
             try:
@@ -129,10 +114,10 @@ def _read_file(path: Path) -> list[Published]:
 
 
 def _parse(line: dict[str, str]) -> Published:
-    empty = [name for name in FILE_COLUMNS if not line[name] and name not in _OPTIONAL]
+    empty = [name for name in FILE_COLUMNS if name not in _OPTIONAL and not line[name]]
     if empty:
         raise ValueError(f"{', '.join(empty)} must not be empty")
-    accuracy, metric = float(line["accuracy"]), line.get(METRIC_COLUMN) or "accuracy"
+    accuracy, metric = float(line["accuracy"]), line.get("metric") or "accuracy"
     if not -1 <= accuracy <= 1 or (metric == "accuracy" and accuracy < 0):
         raise ValueError(f"accuracy {accuracy} is not in [0, 1]; divide per cent by 100")
     if line["selection"] not in get_args(Selection):

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from fedbench.bench.records.record import Record
 from fedbench.bench.suites.planfile import Entry, Excluded, Plan
 from fedbench.report.board import Board
-from fedbench.report.figures import Figure
 from fedbench.report.comparisons import Comparison
+from fedbench.report.figures import Figure
 from fedbench.report.published import Published
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\"\u2028"

@@ -3,8 +3,8 @@
 from fedbench.bench.records.record import Record
 from fedbench.bench.suites.planfile import Entry, Plan
 from fedbench.report.board import Board
-from fedbench.report.figures import Figure
 from fedbench.report.comparisons import Comparison
+from fedbench.report.figures import Figure
 from fedbench.report.published import Published
 
 CURVE = [

@@ -12,7 +12,6 @@ from fedbench.report.board import Board
 from fedbench.report.columns import accuracy, count
 from fedbench.report.comparisons import Comparison
 from fedbench.report.csvs import as_text, signless_zero
-from fedbench.report.frame import Row
 from fedbench.report.page.lines import greek, record_link
 from fedbench.report.runs import RUN_COLUMNS
 
@@ -27,7 +26,6 @@ class Beside:
         theirs: The published accuracy in percent.
         ours: That of our row, or empty.
         difference: Ours minus theirs in percentage points, or empty.
-        row: Our row, if there is one.
     """
 
     found: Comparison
@@ -35,7 +33,6 @@ class Beside:
     theirs: str
     ours: str
     difference: str
-    row: Row | None
 
 
 @dataclass
@@ -144,7 +141,6 @@ def beside(found: Comparison) -> Beside:
         accuracy(number.accuracy, number.std),
         tables.accuracy_of(row) if row is not None else "",
         "" if gap is None else signless_zero(f"{100 * gap:+.2f}"),
-        row,
     )
 
 

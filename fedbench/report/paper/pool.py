@@ -12,16 +12,11 @@ from pathlib import Path
 
 from fedbench.bench.records.record import Record, read_records
 from fedbench.report import labels
-from fedbench.report.paper.spec import Known, Query, Value
+from fedbench.report.paper.spec import Query, Value
 
 #: Stands for a setting that takes all there is where it is left out.
 ALL = "all"
 _MODEL = ("width", "depth", "norm")
-#: Facts that every group has, and their names in a query.
-DERIVED = ("model", *(f"model.{name}" for name in _MODEL), "local_epochs", "budget.ipc")
-#: Parts of a cell that are the same for every method.
-_COMMON = ("data.", "partition.", "recipe.", "student.", "budget.", "evaluation.")
-_COMMON_NAMES = ("participation", "precision", "models", *DERIVED)
 
 
 @dataclass(frozen=True)
@@ -191,23 +186,3 @@ def _alike(wanted: str, value: str) -> bool:
     except ValueError:  # the star is the only sign of a pattern
         pattern = wanted.lower().replace("[", "[[]").replace("?", "[?]")
         return fnmatchcase(value.lower(), pattern)
-
-
-def known_from(groups: Iterable[Group], other: Known) -> Known:
-    """Return whether a method has a setting: one of its records does, or else another source says.
-
-    Args:
-        groups: Of all boards.
-        other: Asked for what no record has, since that is dearer.
-    """
-    seen: dict[str, set[str]] = {}
-    for each in groups:
-        seen.setdefault(each.facts["method"], set()).update(each.facts)
-    common = set().union(*seen.values()) if seen else set()
-
-    def known(method: str, name: str) -> bool:
-        if name in _COMMON_NAMES or (name in common and name.startswith(_COMMON)):
-            return True
-        return name in seen.get(method, ()) or other(method, name)
-
-    return known
