@@ -139,6 +139,6 @@ def comparisons(of: Board) -> list[Comparison]:
     row = next(row for row in of.views if row.values["method"] == "dense")
     gap = float(row.values["accuracy_mean"] or 0) - 0.8
     return [
-        Comparison(number("dense"), row, gap, ("last step here, best on test there",)),
+        Comparison(number("dense"), row, gap, ("accuracy of the last step (paper: best on test)",)),
         Comparison(number("feddf"), None, None, ("not run: no feddf",)),
     ]
