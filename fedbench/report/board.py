@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +15,8 @@ import pandas as pd
 from fedbench.bench.records.record import Record, read_records
 from fedbench.bench.suites.planfile import Plan, read_plan
 from fedbench.bench.suites.selection import Wish, select
-from fedbench.report import labels
-from fedbench.report.frame import Row, records_frame, rows_frame, views
+from fedbench.report import labels, runs
+from fedbench.report.frame import Row, Value, records_frame, rows_frame, views
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Board:
     records: pd.DataFrame
     rows: pd.DataFrame
     views: list[Row]
+
+    @cached_property
+    def runs(self) -> list[dict[str, Value]]:
+        """A line for every cell of the plan, as ``runs.csv`` has it and with seconds, by column."""
+        return runs.values(self.plan, self.views, self.failed)
 
     @staticmethod
     def of(plan: Plan, records: Iterable[Record]) -> Board:

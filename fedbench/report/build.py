@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedbench.files import write_atomic
-from fedbench.report import figures, latex, page, paired, pivot, published, runs, tables, verdict
+from fedbench.report import figures, latex, page, paired, pivot, runs, tables, verdict
 from fedbench.report.board import Board, read_board
+from fedbench.report.comparisons import Comparison, comparisons, to_published_csv
+from fedbench.report.csvs import to_csv
 from fedbench.report.figures import Figure
 from fedbench.report.pivot import Pivot
-from fedbench.report.published import Comparison
 
 #: Where a report in ``runs/SUITE/report`` finds the records.
 BESIDE = "../records/"
@@ -78,12 +79,12 @@ def build(
     # A published board stands where its records do, and is named by its folder.
     named = f"{out.parent.name}/{out.name}" if records == WITHIN else board.plan.suite
     drawn = figures.draw(board)
-    beside = published.comparisons(board)
+    beside = comparisons(board)
     files: dict[str, str | bytes] = {
         "table.csv": tables.to_csv(board.views),
-        "runs.csv": runs.runs_csv(board),
-        "times.csv": runs.times_csv(board),
-        "published.csv": published.to_published_csv(beside),
+        "runs.csv": to_csv(runs.RUN_COLUMNS, board.runs),
+        "times.csv": runs.times_csv(board.views),
+        "published.csv": to_published_csv(beside),
         "table.md": _markdown(board, against, records),
         "table.tex": latex.to_latex(board.views, board.plan.suite, against),
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},

@@ -12,25 +12,13 @@ from math import isnan
 
 from fedbench.report.board import Board
 from fedbench.report.frame import Row
+from fedbench.report.tables import COLUMNS
 
 #: Numbers of rows that are compared; seconds are not.
-COMPARED = (
-    "n",
-    "accuracy_mean",
-    "accuracy_std",
-    "balanced_accuracy_mean",
-    "balanced_accuracy_std",
-    "domain_mean",
-    "domain_std",
-    "worst_client_mean",
-    "own_worst_client_mean",
-    "nll_mean",
-    "ece_mean",
-    "bytes_up_per_client",
-    "bytes_down_per_client",
-    "bytes_total",
-    "rounds",
-    "shared_pixels",
+COMPARED = tuple(
+    name
+    for name in COLUMNS[COLUMNS.index("n") :]
+    if name not in ("gap_to_centralised", "resources", "record_ids")
 )
 
 

@@ -238,8 +238,9 @@ def _labels(rows: pd.DataFrame) -> pd.DataFrame:
     label only where it is otherwise.
     """
     beyond = _beyond(rows["flat"])
+    narrow = rows[["method", "preset", "preset_label", "block", *BUDGET, "flat", "record"]]
     found: dict[object, dict[str, Value]] = {}
-    for _, named_alike in rows.groupby(["method", "preset"], dropna=False):
+    for _, named_alike in narrow.groupby(["method", "preset"], dropna=False):
         usual = _usual(named_alike["flat"])
         unsaid = " ".join(labels.written(usual, usual)) or None
         for group in _alike(named_alike):
@@ -281,14 +282,12 @@ def _order(rows: pd.DataFrame) -> list[object]:
     blocks = [labels.of_block(flat) for flat in rows["flat"]]
     names = [*labels.FIRST, *sorted(set().union(*blocks) - set(labels.FIRST))]
 
-    def place(number: int) -> tuple[Any, ...]:
-        row = rows.iloc[number]
-        mean = row["accuracy_mean"]
-        block = tuple(_sortable(blocks[number].get(name)) for name in names)
-        score = 1.0 if pd.isna(mean) else -mean
-        return (*block, row["control"], score, row["label"], row["record_ids"])
-
-    return [rows.index[number] for number in sorted(range(len(rows)), key=place)]
+    parts = rows[["control", "accuracy_mean", "label", "record_ids"]].itertuples(index=False)
+    places: dict[object, tuple[Any, ...]] = {}
+    for key, flat, (control, mean, *rest) in zip(rows.index, blocks, parts, strict=True):
+        block = (_sortable(flat.get(name)) for name in names)
+        places[key] = (*block, control, 1.0 if pd.isna(mean) else -mean, *rest)
+    return sorted(places, key=lambda key: places[key])
 
 
 def views(rows: pd.DataFrame) -> list[Row]:

@@ -140,7 +140,7 @@ def telling(several: Iterable[Flat]) -> list[str]:
     Args:
         several: What one table shows under the same name.
     """
-    distinct = [dict(items) for items in {tuple(sorted(flat.items())): None for flat in several}]
+    distinct = _distinct(several)
     names, chosen = varying(distinct), list[str]()
 
     def parts(chosen: list[str]) -> int:
@@ -170,14 +170,9 @@ def besides(several: Iterable[Flat], told: Sequence[str]) -> Flat:
         Of the settings that vary and are not among those told; none of fewer than three rows, of
         which no value is that of most.
     """
-    distinct = [dict(items) for items in {tuple(sorted(flat.items())): None for flat in several}]
-    found: Flat = {}
-    for name in varying(distinct) if len(distinct) >= _MANY else ():
-        values = [flat[name] for flat in distinct if name in flat]
-        value, count = Counter(values).most_common(1)[0]
-        if name not in told and 2 * count > len(distinct):
-            found[name] = value
-    return found
+    distinct = _distinct(several)
+    names = [name for name in varying(distinct) if name not in told]
+    return _of_most(distinct, names) if len(distinct) >= _MANY else {}
 
 
 def beside_most(flat: Flat, most: Flat) -> list[str]:
@@ -194,12 +189,22 @@ def usual(several: Iterable[Flat], names: Sequence[str]) -> Flat:
         several: What one table shows under the same name.
         names: Settings that tell them apart (see ``telling``).
     """
-    distinct = [dict(items) for items in {tuple(sorted(flat.items())): None for flat in several}]
+    distinct = _distinct(several)
+    shared = [name for name in names if all(name in flat for flat in distinct)]
+    return _of_most(distinct, shared) if len(names) >= _MANY else {}
+
+
+def _distinct(several: Iterable[Flat]) -> list[Flat]:
+    return [dict(items) for items in {tuple(sorted(flat.items())): None for flat in several}]
+
+
+def _of_most(distinct: Sequence[Flat], names: Iterable[str]) -> Flat:
+    """Return the values that more than half have, of those settings of which there is one."""
     found: Flat = {}
-    for name in names if len(names) >= _MANY else ():
-        values = [flat[name] for flat in distinct if name in flat]
-        value, count = Counter(values).most_common(1)[0]
-        if len(values) == len(distinct) and 2 * count > len(distinct):
+    for name in names:
+        known = (flat[name] for flat in distinct if name in flat)
+        value, count = Counter(known).most_common(1)[0]
+        if 2 * count > len(distinct):
             found[name] = value
     return found
 

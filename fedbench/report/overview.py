@@ -16,6 +16,7 @@ from fedbench.report.html import render
 from fedbench.report.markdown import escape_markdown, table
 from fedbench.report.pivot import pivot
 from fedbench.report.tables import CONTROL
+from fedbench.report.verdict import front_of
 
 #: Axes of blocks that an overview names, in this order.
 _AXES = (
@@ -223,23 +224,10 @@ def fronts(boards: dict[str, Board], up: str) -> str:
             steps = [
                 f"{_short(str(row.values['label']))} {percent(row.values['accuracy_mean'])} "
                 f"({size(row.values['bytes_up_per_client'])})"
-                for row in _front(rows)
+                for row in front_of([r for r in rows if not r.control], "bytes_up_per_client")
             ]
             where = _where(rows[0], rows, views)
             cells = map(escape_markdown, (where, " → ".join(steps)))
             body.append([f"[{name}]({up}{name}/table.md)", *cells])
     head = ["board", "block", "from cheap to dear: row, accuracy %, upload of a client"]
     return "\n".join(table("lll", head, body))
-
-
-def _front(rows: Sequence[Row]) -> list[Row]:
-    def key(row: Row) -> tuple[float, float]:
-        return float(row.values["bytes_up_per_client"] or 0), -float(
-            row.values["accuracy_mean"] or 0
-        )
-
-    found: list[Row] = []
-    for row in sorted((row for row in rows if not row.control), key=key):
-        if not found or key(row)[1] < key(found[-1])[1]:
-            found.append(row)
-    return found

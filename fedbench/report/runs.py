@@ -7,7 +7,7 @@ depends on how fast a machine is, and which one it was, stands in ``times.csv`` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fedbench.bench.records.about import in_words, overrides
@@ -15,9 +15,10 @@ from fedbench.bench.records.completed import completed
 from fedbench.bench.records.record import Record
 from fedbench.bench.suites.planfile import Entry, Plan
 from fedbench.report import labels
-from fedbench.report.board import Board
-from fedbench.report.csvs import as_text, to_csv
-from fedbench.report.frame import METRICS, SETTING, Value, metrics, setting
+from fedbench.report.csvs import to_csv
+from fedbench.report.frame import METRICS, SETTING, Row, Value, metrics, setting
+
+_Cell = tuple[Entry, labels.Flat]
 
 _WHAT = ("cell_id", *SETTING, "profile", "method", "preset", "overrides", "settings", "seed")
 _BYTES = (
@@ -72,52 +73,49 @@ TIME_COLUMNS = (
 )
 
 
-def runs_csv(board: Board) -> str:
-    """Return ``runs.csv``: every cell of the plan.
+def values(plan: Plan, rows: Iterable[Row], failed: Iterable[Record]) -> list[dict[str, Value]]:
+    """Return a line for every cell of a plan, by column, the columns of seconds among them.
 
     Good ones come in the order of the table's rows and of seeds, then failed, skipped and missing
-    ones in the order of their settings.
+    ones in the order of their settings. A board has them once (``Board.runs``).
+
+    Args:
+        plan: What was asked for.
+        rows: Of its good records.
+        failed: Its failed ones.
     """
-    return to_csv(RUN_COLUMNS, values(board))
-
-
-def lines(board: Board) -> list[dict[str, str]]:
-    """Return the lines of ``runs.csv`` as text by column."""
-    return as_text(RUN_COLUMNS, values(board))
-
-
-def values(board: Board) -> list[dict[str, Value]]:
-    """Return the lines of ``runs.csv`` as values by column, those of seconds among them."""
     good = [
         {**_named(record, row.values), **_timing(record), **_result(record)}
-        for row in board.views
+        for row in rows
         for record in row.records
     ]
-    return [*good, *_others(board)]
+    return [*good, *_others(plan, {str(line["cell_id"]) for line in good}, failed)]
 
 
-def times_csv(board: Board) -> str:
+def times_csv(rows: Iterable[Row]) -> str:
     """Return ``times.csv``: every good record, in the order of ``runs.csv``."""
     return to_csv(
         TIME_COLUMNS,
         (
             {**_named(record, row.values), **_timing(record)}
-            for row in board.views
+            for row in rows
             for record in row.records
         ),
     )
 
 
-def _others(board: Board) -> list[dict[str, Value]]:
+def _others(plan: Plan, done: set[str], failed: Iterable[Record]) -> list[dict[str, Value]]:
     """Return the lines of the cells that have no result, and why they have none."""
-    done = {record.cell_id for record in board.good}
-    failed = {record.cell_id: record for record in board.failed}
-    cells = board.plan.cells
-    told = _told_apart(board.plan)
-    flats = labels.with_short_paths(labels.flatten(entry.settings) for entry in cells)
+    if done.issuperset(entry.cell_id for entry in plan.cells):
+        return []
+    known = {record.cell_id: record for record in failed}
+    flats = labels.with_short_paths(labels.flatten(entry.settings) for entry in plan.cells)
+    cells = [*zip(plan.cells, flats, strict=True)]
+    told = _told_apart(cells)
     lines = [
-        {**_without_result(entry, flat, failed.get(entry.cell_id), board), "settings": told(entry)}
-        for entry, flat in zip(cells, flats, strict=True)
+        {**_without_result(entry, flat, known.get(entry.cell_id), plan), "settings": told(*cell)}
+        for cell in cells
+        for entry, flat in [cell]
         if entry.cell_id not in done
     ]
     return sorted(
@@ -131,40 +129,38 @@ def _others(board: Board) -> list[dict[str, Value]]:
     )
 
 
-def _told_apart(plan: Plan) -> Callable[[Entry], str | None]:
-    """Return what writes the settings of a cell that vary among the plan's cells.
+def _told_apart(cells: Iterable[_Cell]) -> Callable[[Entry, labels.Flat], str | None]:
+    """Return what writes the settings of a cell that vary among a plan's cells.
 
     Those of blocks count where they vary at all, those of rows where they vary within a method and
     preset of a block.
     """
     members: dict[str, list[labels.Flat]] = {}
-    for entry in plan.cells:
-        members.setdefault(_name(entry), []).append(labels.flatten(entry.settings))
+    for entry, flat in cells:
+        members.setdefault(_name(entry, flat), []).append(flat)
     every = [labels.of_block(flat) for flats in members.values() for flat in flats]
     beyond = labels.beyond_title(labels.varying(every))
     own = {name: labels.varying(map(labels.of_row, flats)) for name, flats in members.items()}
 
-    def written(entry: Entry) -> str | None:
-        names = [*beyond, *own[_name(entry)]]
-        return " ".join(labels.written(labels.flatten(entry.settings), names)) or None
+    def written(entry: Entry, flat: labels.Flat) -> str | None:
+        return " ".join(labels.written(flat, [*beyond, *own[_name(entry, flat)]])) or None
 
     return written
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: Entry, flat: labels.Flat) -> str:
     method = entry.settings["method"]
-    block = labels.of_block(labels.flatten(entry.settings))
-    return json.dumps([method["name"], method.get("preset"), block], sort_keys=True)
+    return json.dumps([method["name"], method.get("preset"), labels.of_block(flat)], sort_keys=True)
 
 
 def _without_result(
-    entry: Entry, flat: labels.Flat, failed: Record | None, board: Board
+    entry: Entry, flat: labels.Flat, failed: Record | None, plan: Plan
 ) -> dict[str, Value]:
     status = "skipped" if entry.skip else "failed" if failed else "missing"
     return {
         "cell_id": entry.cell_id,
-        "suite": board.plan.suite,
-        "profile": board.plan.profile,
+        "suite": plan.suite,
+        "profile": plan.profile,
         **setting(entry.settings, flat, {}),
         "preset": entry.settings["method"].get("preset"),
         "overrides": in_words(overrides(entry.settings["method"])) or None,

@@ -94,10 +94,10 @@ def _block(name: str, members: Sequence[Row]) -> Saying:
     ranked = _ranked(members)
     if not ranked:
         return Saying(name, ())
-    rows = _front(ranked)
+    rows = front_of(ranked)
     words = ", ".join(f"{_name(row)} {_score(row)} % for {_cost(row)}" for row in rows)
     sentences = [f"No contender beats these with fewer bytes: {words}."]
-    cheaper = [row for row in _front([*ranked, *_controls(members)]) if row.control]
+    cheaper = [row for row in front_of([*ranked, *_controls(members)]) if row.control]
     if cheaper:
         words = ", ".join(f"{_name(row)} {_score(row)} % for {_cost(row)}" for row in cheaper)
         sentences.append(f"Controls that none of them beats with fewer bytes: {words}.")
@@ -144,7 +144,7 @@ def _counts(several: Sequence[Sequence[Row]]) -> Saying:
     clear = told = 0
     for members in several:
         ranked = _ranked(members)
-        fronts.update({_name(row) for row in _front(ranked)})
+        fronts.update({_name(row) for row in front_of(ranked)})
         bests.update(_name(row) for row in ranked[:1])
         gap = paired(ranked[0], ranked[1]) if len(ranked) > 1 else None
         beyond = beyond_noise(gap) if gap is not None else None
@@ -233,13 +233,13 @@ def _known(row: Row) -> bool:
     return None not in (row.values["accuracy_mean"], row.values["bytes_total"])
 
 
-def _front(rows: Sequence[Row]) -> list[Row]:
-    points = {point: row for row in reversed(rows) for point in [_point(row)]}
+def front_of(rows: Sequence[Row], cost: str = "bytes_total") -> list[Row]:
+    """Return the rows that no other one beats or equals for a lower cost, by rising cost."""
+    points = {
+        (float(row.values[cost] or 0.0), float(row.values["accuracy_mean"] or 0.0)): row
+        for row in reversed(rows)
+    }
     return [points[point] for point in front(points)]
-
-
-def _point(row: Row) -> tuple[float, float]:
-    return float(row.values["bytes_total"] or 0.0), float(row.values["accuracy_mean"] or 0.0)
 
 
 def _name(row: Row) -> str:

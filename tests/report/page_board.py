@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from fedbench.bench.records.record import Record
 from fedbench.bench.suites.planfile import Entry, Excluded, Plan
 from fedbench.report.board import Board
+from fedbench.report.comparisons import Comparison
 from fedbench.report.figures import Figure
-from fedbench.report.published import Comparison, Published
+from fedbench.report.published import Published
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\"\u2028"
 FORMULA = '=cmd|"/c calc"!A1'
@@ -138,6 +139,6 @@ def comparisons(of: Board) -> list[Comparison]:
     row = next(row for row in of.views if row.values["method"] == "dense")
     gap = float(row.values["accuracy_mean"] or 0) - 0.8
     return [
-        Comparison(number("dense"), row, gap, ("last step here, best on test there",)),
+        Comparison(number("dense"), row, gap, ("accuracy of the last step (paper: best on test)",)),
         Comparison(number("feddf"), None, None, ("not run: no feddf",)),
     ]

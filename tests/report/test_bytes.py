@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_records import board_of, edited, files_of, record, write_suite
 
 from fedbench.report import csvs, latex, paired, runs, tables
-from fedbench.report.published import comparisons, to_published_csv
+from fedbench.report.comparisons import comparisons, to_published_csv
 
 #: What may differ between a slow machine and a fast one.
 TIMES = {"times.csv", "index.html"}
@@ -43,8 +43,8 @@ def texts(records):
         tables.to_markdown(board.views, "centralised"),
         latex.to_latex(board.views, "toy", "centralised"),
         paired.to_paired_csv(board.views, "centralised"),
-        runs.runs_csv(board),
-        runs.times_csv(board),
+        csvs.to_csv(runs.RUN_COLUMNS, board.runs),
+        runs.times_csv(board.views),
         to_published_csv(comparisons(board)),
     ]
 

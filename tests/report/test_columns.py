@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from fedbench.report import paired, published, runs, tables
+from fedbench.report import comparisons, paired, runs, tables
 
 TEXT = (Path(__file__).parents[2] / "docs" / "columns.md").read_text()
 FILES = {
     "table.csv": tables.COLUMNS,
     "runs.csv": runs.RUN_COLUMNS,
     "times.csv": runs.TIME_COLUMNS,
-    "published.csv": published.COLUMNS,
+    "published.csv": comparisons.COLUMNS,
     "paired.csv": paired.COLUMNS,
 }
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from made_records import board_of, record
 
-from fedbench.report import latex, pivot, runs, tables
+from fedbench.report import latex, pivot, tables
 from fedbench.report.frame import blocks
 
 
@@ -133,7 +133,7 @@ def test_folders_of_one_name_have_their_parents_too_also_from_cells_that_have_no
     failed = of_folder(paths[0], status="failed")
     board = board_of([failed, *made[1:]])
     assert "folder ben/photos" in {*board.rows["dataset"]}
-    assert [line["dataset"] for line in runs.lines(board) if line["status"] == "failed"] == [
+    assert [line["dataset"] for line in board.runs if line["status"] == "failed"] == [
         "folder anna/photos"
     ]
 

@@ -128,7 +128,9 @@ def cell(row, **ours):
 
 def chosen(cells, pool, *, alone=True):
     places = {(i, 0): each for i, each in enumerate(cells)}
-    answers = {place: candidates(each, [], pool) for place, each in places.items()}
+    answers = {
+        place: candidates(each.ours, each.paper, None, pool) for place, each in places.items()
+    }
     found, _ = choose(places, answers, alone=alone)
     return {
         i: (choice.match.group.board, list(map(str, choice.apart)))
@@ -179,7 +181,10 @@ def test_other_settings_of_a_method_are_told():
 
 def test_records_are_left_where_they_deviate_least():
     near = Match(group("one", **{"method.x": "1"}), ())
-    far = Match(near.group, candidates(cell("b"), [], [near.group])[0].deviations * 2)
+    far = Match(
+        near.group,
+        candidates(cell("b").ours, cell("b").paper, None, [near.group])[0].deviations * 2,
+    )
     places = {(0, 0): cell("a"), (1, 0): cell("b")}
     found, _ = choose(places, {(0, 0): [near], (1, 0): [far]}, alone=True)
     assert list(found) == [(0, 0)]

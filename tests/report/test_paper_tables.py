@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from paper_queries import check, known_from
 
 from fedbench.config import Cell
 from fedbench.data.schemes import SCHEMES
@@ -15,9 +16,10 @@ from fedbench.methods import METHODS
 from fedbench.report.paper import page, texts
 from fedbench.report.paper.build import FOLDER, choose, documents_of
 from fedbench.report.paper.match import deviations
-from fedbench.report.paper.pool import boards, known_from, read_pool
-from fedbench.report.paper.sheet import fill, read_numbers
-from fedbench.report.paper.spec import check, read_source, read_sources, tables_folder
+from fedbench.report.paper.pool import boards, read_pool
+from fedbench.report.paper.sheet import fill
+from fedbench.report.paper.spec import read_source, read_sources, tables_folder
+from fedbench.report.published import read_numbers
 
 ROOT = Path(__file__).parents[2]
 BOARDS = ROOT / "leaderboards"

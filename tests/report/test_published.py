@@ -12,13 +12,17 @@ from fedbench.data.specs import DATASETS
 from fedbench.errors import StoreError
 from fedbench.methods import METHODS
 from fedbench.report import published
-from fedbench.report.published import comparisons, read_published
+from fedbench.report.comparisons import comparisons, to_published_csv
+from fedbench.report.paper.build import choose, documents_of
+from fedbench.report.paper.pool import group
+from fedbench.report.paper.spec import read_sources
+from fedbench.report.published import read_numbers
 
-EVERY = read_published()
+EVERY = [number for lines in read_numbers().values() for number in lines]
 NUMBERS = [number for number in EVERY if number.metric == "accuracy"]
 FACTS = {"model", "model.width", "model.depth", "model.norm", "local_epochs"}
 
-HEAD = ",".join(published.FILE_COLUMNS)
+HEAD = ",".join(published.FILE_COLUMNS[:-1])
 
 
 def folder_with(tmp_path, *lines, head=HEAD):
@@ -139,33 +143,37 @@ def test_a_comparable_row_has_the_difference_and_no_reason_where_nothing_differs
 @pytest.mark.parametrize(
     ("number", "settings", "reason"),
     [
-        ({"split": "floor_per_class"}, {}, "split dirichlet_capped here, floor_per_class there"),
-        ({"selection": "best"}, {}, "last step here, best on test there"),
-        ({"selection": "unknown"}, {}, "last step here, not stated there whether best or last"),
-        ({"n": "2"}, {}, "n 3 here, 2 there"),
-        ({"n": ""}, {}, "n 3 here, not stated there"),
-        ({"theirs": "model=resnet8"}, {}, "model convnet here, resnet8 there"),
-        ({"theirs": "model.width=128"}, {}, "model.width 32 here, 128 there"),
+        ({"split": "floor_per_class"}, {}, "split dirichlet_capped (paper: floor_per_class)"),
+        ({"selection": "best"}, {}, "accuracy of the last step (paper: best on test)"),
+        (
+            {"selection": "unknown"},
+            {},
+            "accuracy of the last step (paper: best or last: not stated)",
+        ),
+        ({"n": "2"}, {}, "n 3 (paper: 2)"),
+        ({"n": ""}, {}, "n 3 (paper: not stated)"),
+        ({"theirs": "model=resnet8"}, {}, "model convnet (paper: resnet8)"),
+        ({"theirs": "model.width=128"}, {}, "width 32 (paper: 128)"),
         (
             {"theirs": "local_epochs=400"},
             {"recipe": {"epochs": 20}, "options": {"epochs": None}},
-            "local_epochs 20 here, 400 there",
+            "local epochs 20 (paper: 400)",
         ),
         (
             {"theirs": "local_epochs=400"},
             {"recipe": {"epochs": 20}, "options": {"epochs": 2}},
-            "local_epochs 2 here, 400 there",
+            "local epochs 2 (paper: 400)",
         ),
         (
             {"theirs": "participation=0.4"},
             {"participation": 1.0},
-            "participation 1.0 here, 0.4 there",
+            "participation 1.0 (paper: 0.4)",
         ),
-        ({"theirs": "participation=0.4"}, {}, "participation 1.0 here, 0.4 there"),
+        ({"theirs": "participation=0.4"}, {}, "participation 1.0 (paper: 0.4)"),
         (
             {},
             {"data": {"name": "digits", "train_size": 100}},
-            "100 training images here, all there",
+            "training images 100 (paper: all)",
         ),
         ({"note": "the code differs"}, {}, "the code differs"),
     ],
@@ -174,18 +182,12 @@ def test_each_thing_that_differs_is_a_reason(tmp_path, number, settings, reason)
     assert compared(tmp_path, line(**number), *seeds(**settings)).reasons == (reason,)
 
 
-def test_a_smaller_profile_is_a_reason(tmp_path):
-    made = [record("fedavg", seed, profile="quick") for seed in range(3)]
-    found = compared(tmp_path, line(), *made)
-    assert found.reasons == ("profile quick here, not paper",)
-
-
 @pytest.mark.parametrize(
     ("preset", "reasons"),
     [
         ("reference", ()),
-        ("fedbench", ("preset fedbench here, reference there",)),
-        (None, ("preset none here, reference there",)),
+        ("fedbench", ("preset fedbench (paper: reference)",)),
+        (None, ("preset none (paper: reference)",)),
     ],
 )
 def test_another_preset_is_a_reason(tmp_path, preset, reasons):
@@ -196,7 +198,7 @@ def test_another_preset_is_a_reason(tmp_path, preset, reasons):
 def test_withheld_images_are_a_reason_where_the_paper_trains_on_all(tmp_path):
     made = seeds(partition={"validation": 0.1})
     found = compared(tmp_path, line(split="not split"), *made)
-    assert found.reasons == ("share 0.1 of the training images withheld here",)
+    assert found.reasons == ("share held out 0.1 (paper: 0)",)
     folder = tmp_path / "divided"
     folder.mkdir()
     assert compared(folder, line(), *made).reasons == ()
@@ -209,6 +211,41 @@ def test_a_budget_in_pixels_is_one_in_images_per_class(tmp_path, pixels, matches
         one.settings["budget"] = {"ipc": None, "pixels": pixels, "scope": "total"}
     text = line("random_real", where="budget.ipc=2 budget.scope=total")
     assert (compared(tmp_path, text, *made).row is not None) == matches
+
+
+def board_with(cells):
+    """Return the board of one record for each of several cells of CIFAR-10's tables."""
+    made = []
+    for place, (method, preset, options) in enumerate(cells):
+        one = record(method, preset=preset, options=options, cell_id=str(place))
+        one.settings["data"] = {"name": "cifar10", "train_size": 5000}
+        made.append(one)
+    return board_of(made)
+
+
+def test_a_number_of_a_table_has_the_row_and_the_deviations_of_its_cell():
+    """Clients, networks and steps are the table's own words; the preset is the released code's."""
+    board = board_with([("dense", "fedbench", {"epochs": 12, "steps": 15})])
+    groups, paper = group("toy", board.good), choose(read_sources(), "dense")
+    found = {(c.published.source, c.published.setting): c for c in comparisons(board) if c.row}
+    cells = [
+        (number, filled)
+        for sheet in documents_of(paper, groups)[0].sheets
+        for filled in sheet.cells
+        for number in filled.numbers
+        if filled.ours
+    ]
+    assert cells
+    for number, filled in cells:
+        own = found[number.source, number.setting]
+        assert own.reasons[: len(filled.deviations)] == tuple(map(str, filled.deviations))
+        assert "steps 15 (paper: 30)" in own.reasons
+
+
+def test_why_nothing_stands_beside_a_number_of_a_table_is_told():
+    several = [("single_image", None, {"rounds": 1})]
+    missing = {c.reasons[0] for c in comparisons(board_with(several)) if c.row is None}
+    assert "not run: no dense (fed_dafl) with partition.beta=0.1" in missing
 
 
 @pytest.mark.parametrize(
@@ -267,9 +304,9 @@ def test_only_numbers_of_the_boards_data_sets_and_those_with_a_row_first(tmp_pat
 def test_the_csv_has_every_number_and_its_reasons(tmp_path):
     text = (line(selection="best", n="2"), line("dense"))
     found = comparisons(board_of(seeds()), folder_with(tmp_path, *text))
-    ours, none = csv.DictReader(io.StringIO(published.to_published_csv(found)))
+    ours, none = csv.DictReader(io.StringIO(to_published_csv(found)))
     assert (ours["published"], ours["ours"], ours["difference"]) == ("0.4", "0.5000", "0.1000")
-    assert ours["reasons"] == "last step here, best on test there; n 3 here, 2 there"
+    assert ours["reasons"] == "accuracy of the last step (paper: best on test); n 3 (paper: 2)"
     assert (none["method"], none["ours"], none["difference"]) == ("dense", "", "")
 
 
@@ -286,14 +323,14 @@ def test_the_csv_has_every_number_and_its_reasons(tmp_path):
 )
 def test_a_damaged_line_is_named(tmp_path, text, message):
     with pytest.raises(StoreError, match=message):
-        read_published(folder_with(tmp_path, text))
+        read_numbers(folder_with(tmp_path, text))
 
 
 def test_a_foreign_file_and_an_empty_folder_are_named(tmp_path):
     with pytest.raises(StoreError, match="no published numbers"):
-        read_published(tmp_path)
+        read_numbers(tmp_path)
     with pytest.raises(StoreError, match="head line"):
-        read_published(folder_with(tmp_path, head="a,b"))
+        read_numbers(folder_with(tmp_path, head="a,b"))
 
 
 def test_numbers_of_other_metrics_stand_beside_no_row():

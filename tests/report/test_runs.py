@@ -15,6 +15,10 @@ def lines(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def runs_csv(board):
+    return to_csv(runs.RUN_COLUMNS, board.runs)
+
+
 def slower(made):
     """Return the same result from a slower machine."""
     return made.model_copy(
@@ -41,7 +45,7 @@ def test_every_cell_of_the_plan_has_a_line_with_its_status():
         skipped=[record("b")],
         missing=[record("c", ipc=1)],
     )
-    found = lines(runs.runs_csv(board))
+    found = lines(runs_csv(board))
     assert [(line["method"], line["seed"], line["status"]) for line in found] == [
         ("fedavg", "0", "ok"),
         ("fedavg", "1", "ok"),
@@ -65,7 +69,7 @@ def test_cells_without_a_result_are_told_apart_by_their_settings():
         skipped=[cell(0.2)],
         missing=[cell(0.3, recipe={"epochs": 5})],
     )
-    found = {line["status"] + line["method"]: line for line in lines(runs.runs_csv(board))}
+    found = {line["status"] + line["method"]: line for line in lines(runs_csv(board))}
     assert {name: line["settings"] for name, line in found.items()} == {
         "faileda": "recipe.epochs=20",  # the default, which its record does not name
         "failedfedprox": "recipe.epochs=20 mu=0.1",
@@ -75,7 +79,7 @@ def test_cells_without_a_result_are_told_apart_by_their_settings():
 
 
 def test_all_settings_can_be_read_back():
-    (line,) = lines(runs.runs_csv(board_of([record("a", options={"mu": 0.1})])))
+    (line,) = lines(runs_csv(board_of([record("a", options={"mu": 0.1})])))
     found = json.loads(line["all_settings"])
     assert found["method.mu"] == 0.1
     assert found["models"][0]["width"] == 32
@@ -87,9 +91,9 @@ def test_only_times_depend_on_the_machine():
     gpu = {"environment": {**CLEAN, "device": "cuda:0"}}
     made = [record(method, seed, **gpu) for method in ("a", "b") for seed in range(2)]
     fast, slow = board_of(made), board_of([slower(one) for one in made])
-    assert runs.runs_csv(fast) == runs.runs_csv(slow)
-    assert runs.times_csv(fast) != runs.times_csv(slow)
-    (first, *_) = lines(runs.times_csv(slow))
+    assert runs_csv(fast) == runs_csv(slow)
+    assert runs.times_csv(fast.views) != runs.times_csv(slow.views)
+    (first, *_) = lines(runs.times_csv(slow.views))
     assert first["client_seconds"] == "50.000"
     assert first["wall_seconds"] == "99.000"
     assert first["device_name"] == "slow"
@@ -97,7 +101,7 @@ def test_only_times_depend_on_the_machine():
 
 def test_times_are_of_good_records_only():
     board = board_of([record("a"), record("b", status="failed")])
-    assert [line["method"] for line in lines(runs.times_csv(board))] == ["a"]
+    assert [line["method"] for line in lines(runs.times_csv(board.views))] == ["a"]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+a", "-1+1", "@x", "\tx"])

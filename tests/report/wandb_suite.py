@@ -3,8 +3,9 @@
 from fedbench.bench.records.record import Record
 from fedbench.bench.suites.planfile import Entry, Plan
 from fedbench.report.board import Board
+from fedbench.report.comparisons import Comparison
 from fedbench.report.figures import Figure
-from fedbench.report.published import Comparison, Published
+from fedbench.report.published import Published
 
 CURVE = [
     {"name": name, "step": step, "round": step, "bytes": 100 * step, "accuracy": step / 10}

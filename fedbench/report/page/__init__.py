@@ -18,11 +18,11 @@ from markupsafe import Markup, escape
 from fedbench.report import tables, verdict
 from fedbench.report.board import Board
 from fedbench.report.columns import BALANCED, DOMAINS, tells_balanced
+from fedbench.report.comparisons import Comparison
 from fedbench.report.figures import Figure
 from fedbench.report.html import read, render
 from fedbench.report.page import about, lines, terms
 from fedbench.report.pivot import Pivot, to_html
-from fedbench.report.published import Comparison
 
 #: A figure below this width, in points, leaves room for another beside it.
 NARROW = 300

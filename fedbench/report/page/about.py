@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fedbench.bench.records.about import STAR, method_label
-from fedbench.report import labels, runs, tables
+from fedbench.report import labels, tables
 from fedbench.report.board import Board
 from fedbench.report.columns import accuracy, count
-from fedbench.report.csvs import signless_zero
-from fedbench.report.frame import Row, setting
+from fedbench.report.comparisons import Comparison
+from fedbench.report.csvs import as_text, signless_zero
 from fedbench.report.page.lines import greek, record_link
-from fedbench.report.published import Comparison
+from fedbench.report.runs import RUN_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class Beside:
         theirs: The published accuracy in percent.
         ours: That of our row, or empty.
         difference: Ours minus theirs in percentage points, or empty.
-        row: Our row, if there is one.
     """
 
     found: Comparison
@@ -34,7 +33,6 @@ class Beside:
     theirs: str
     ours: str
     difference: str
-    row: Row | None
 
 
 @dataclass
@@ -60,9 +58,7 @@ def facts(board: Board) -> list[tuple[str, str]]:
     """Return what the page's head says of the suite, name by name."""
     plan = board.plan
     flats = labels.with_short_paths(labels.flatten(entry.settings) for entry in plan.cells)
-    values = [
-        setting(entry.settings, flat, {}) for entry, flat in zip(plan.cells, flats, strict=True)
-    ]
+    clients = sorted({int(flat["partition.clients"]) for flat in flats})
     seeds = sorted({int(entry.settings["seed"]) for entry in plan.cells})
     found = [
         ("Profile", plan.profile),
@@ -70,7 +66,7 @@ def facts(board: Board) -> list[tuple[str, str]]:
         ("Seeds", ", ".join(map(str, seeds))),
         ("Data", " · ".join(_sizes(board) or _unique(map(labels.dataset, flats)))),
         ("Split", " · ".join(_splits(flats))),
-        ("Clients", "K = " + ", ".join(map(str, sorted({int(v["clients"] or 0) for v in values})))),
+        ("Clients", "K = " + ", ".join(map(str, clients))),
     ]
     if plan.overrides:
         found.append(("Overrides", _assigned(plan.overrides)))
@@ -92,7 +88,7 @@ def _splits(flats: Iterable[labels.Flat]) -> list[str]:
 
 
 def _done(board: Board) -> str:
-    statuses = [line["status"] for line in runs.lines(board)]
+    statuses = [line["status"] for line in board.runs]
     parts = [f"{statuses.count('ok')} of {len(board.plan.cells)} done"]
     for status in ("failed", "skipped", "missing"):
         if statuses.count(status):
@@ -113,7 +109,8 @@ def _sizes(board: Board) -> list[str]:
 
 def origin(board: Board) -> list[tuple[str, str]]:
     """Return where the records come from: code, device type, threads, versions of packages."""
-    lines = [line for line in runs.lines(board) if line["status"] == "ok"]
+    good = (line for line in board.runs if line["status"] == "ok")
+    lines = as_text(("commit", "dirty", "device", "threads"), good)
     commits = _unique(
         line["commit"][:12] + (" with uncommitted changes" if line["dirty"] == "true" else "")
         for line in lines
@@ -144,7 +141,6 @@ def beside(found: Comparison) -> Beside:
         accuracy(number.accuracy, number.std),
         tables.accuracy_of(row) if row is not None else "",
         "" if gap is None else signless_zero(f"{100 * gap:+.2f}"),
-        row,
     )
 
 
@@ -156,8 +152,13 @@ def without_result(board: Board, records: str) -> list[Gap]:
         records: Link to the folder of record files.
     """
     found: dict[tuple[str, ...], Gap] = {}
-    lines = [line for line in runs.lines(board) if line["status"] != "ok"]
-    settings = {entry.cell_id: labels.flatten(entry.settings) for entry in board.plan.cells}
+    lines = as_text(RUN_COLUMNS, (line for line in board.runs if line["status"] != "ok"))
+    without = {line["cell_id"] for line in lines}
+    settings = {
+        entry.cell_id: labels.flatten(entry.settings)
+        for entry in board.plan.cells
+        if entry.cell_id in without
+    }
     differing = _differing(settings[line["cell_id"]] for line in lines)
     for line in lines:
         preset = line["preset"] + (STAR if line["overrides"] else "")

@@ -314,7 +314,7 @@ def data(board: Board) -> dict[str, object]:
     each behind the number of its row; both as ``_packed`` has them, for much is said often.
     """
     table = as_text(tables.COLUMNS, (row.values for row in board.views))
-    found = runs.lines(board)
+    good = (line for line in board.runs if line["status"] == "ok")
     owner = {
         record.cell_id: number for number, row in enumerate(board.views) for record in row.records
     }
@@ -327,8 +327,7 @@ def data(board: Board) -> dict[str, object]:
         "runs": _packed(
             [
                 [owner[run["cell_id"]], *(run[name] for name in RUN_COLUMNS)]
-                for run in found
-                if run["status"] == "ok"
+                for run in as_text(runs.RUN_COLUMNS, good)
             ]
         ),
     }

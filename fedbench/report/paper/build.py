@@ -10,8 +10,9 @@ from fedbench.errors import SettingsError, did_you_mean
 from fedbench.files import write_atomic
 from fedbench.report.paper import page, texts
 from fedbench.report.paper.pool import Group, boards, read_pool
-from fedbench.report.paper.sheet import Document, fill, read_numbers
+from fedbench.report.paper.sheet import Document, fill
 from fedbench.report.paper.spec import Source, read_sources
+from fedbench.report.published import read_numbers
 
 #: Their folder below the boards.
 FOLDER = "tables"

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field
 
-from fedbench.errors import SettingsError, StoreError
+from fedbench.errors import SettingsError
 from fedbench.report.columns import size
 from fedbench.report.markdown import escape_markdown
 from fedbench.report.paper.pool import Group, fits
-from fedbench.report.paper.spec import Query
-from fedbench.report.published import Published, read_published
-from fedbench.settings import Settings, validate
+from fedbench.report.paper.spec import Query, read_settings
+from fedbench.report.published import Published, read_numbers
+from fedbench.settings import Settings
 
 
 class Comparison(Settings):
@@ -56,11 +56,7 @@ def read_findings(path: Path) -> Findings:
         StoreError: The file cannot be read.
         SettingsError: It has an unknown key or a wrong value.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from error
-    return validate(Findings, tree)
+    return read_settings(Findings, path)
 
 
 def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -> str:
@@ -75,7 +71,7 @@ def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -
         SettingsError: A query finds no row or several, or no or several published numbers.
         StoreError: Published numbers cannot be read.
     """
-    numbers = read_published()
+    numbers = [*chain.from_iterable(read_numbers().values())]
     lines = ["| compared | on | found | records |", "| --- | --- | --- | --- |"]
     for each in comparisons:
         one = _only(each, each.one, groups)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from fedbench.bench.records.about import leaves, meant_by, text
 from fedbench.report.paper.pool import ALL, Group, fits, same
-from fedbench.report.paper.spec import Cell, Query, Value
+from fedbench.report.paper.spec import Cell, Query, Value, listed
 from fedbench.report.published import NOT_SPLIT, Published
 
 #: Nearer profiles first; one that is not listed comes last.
@@ -106,10 +106,16 @@ def numbers_of(cell: Cell, numbers: Iterable[tuple[str, Published]]) -> list[Pub
         cell: With its query.
         numbers: Each with the name of its file.
     """
+    asked = {name: value for name, value in cell.number.items() if name not in ("says", "file")}
+    phrases = listed(cell.number.get("says"))
+    files = cell.number.get("file", "*")
     return [
         number
         for file, number in numbers
-        if number.metric == cell.metric and _answers(file, number, cell.number)
+        if number.metric == cell.metric
+        and fits(number.facts, asked)
+        and all(str(phrase) in number.setting for phrase in phrases)
+        and same(files, file)
     ]
 
 
@@ -129,25 +135,29 @@ def also(number: Published, numbers: Iterable[Published]) -> list[Published]:
 
 
 def candidates(
-    cell: Cell, own: Sequence[Published], groups: Iterable[Group], code: Collection[str] = ()
+    ours: Query,
+    paper: Query,
+    number: Published | None,
+    groups: Iterable[Group],
+    code: Collection[str] = (),
 ) -> list[Match]:
-    """Return the groups that answer a cell's query, the nearest first.
+    """Return the groups that answer a query, the nearest to a source first.
 
     Records of another data set answer only where there is none of the right one. Nearest is the
     paper's preset before another, then the nearer profile, then the fewer deviations, then the more
     seeds.
 
     Args:
-        cell: With its query and the source's settings.
-        own: The source's numbers of the cell.
-        groups: Of all boards.
+        ours: The query.
+        paper: What the specification says of the source's settings.
+        number: The published number, with the settings that it names itself.
+        groups: Of all boards that count.
         code: Methods whose ``reference`` preset is the source's code.
     """
-    first = own[0] if own else None
     found = [
-        Match(group, tuple(deviations(group, cell.paper, first, code)))
+        Match(group, deviations(group, paper, number, code))
         for group in groups
-        if fits(group.facts, cell.ours)
+        if fits(group.facts, ours)
     ]
     right = [match for match in found if not match.elsewhere]
     return sorted(right or found, key=lambda match: match.distance)
@@ -155,7 +165,7 @@ def candidates(
 
 def deviations(
     group: Group, paper: Query, number: Published | None, code: Collection[str] = ()
-) -> list[Deviation]:
+) -> tuple[Deviation, ...]:
     """Return every stated setting of a source that a group does not have.
 
     Args:
@@ -175,7 +185,7 @@ def deviations(
             theirs.setdefault("partition.validation", 0)
     theirs.pop("budget.scope", None)  # `budget.ipc` counts images in all, whoever holds them
     found = [
-        Deviation(word(name), group.facts.get(name, "unset"), _text(value))
+        Deviation(word(name), group.facts.get(name, "unset"), written(value))
         for name, value in theirs.items()
         if not same(value, group.facts.get(name))
     ]
@@ -185,7 +195,7 @@ def deviations(
     if number is not None and number.n != len(group.records):
         there = "not stated" if number.n is None else str(number.n)
         found.append(Deviation("n", str(len(group.records)), there))
-    return found
+    return tuple(found)
 
 
 def _of_code(group: Group, stated: Query, code: Collection[str]) -> list[Deviation]:
@@ -220,30 +230,8 @@ def rank(group: Group) -> int:
     return max(_PROFILES.index(p) if p in _PROFILES else len(_PROFILES) for p in profiles)
 
 
-def _answers(file: str, number: Published, query: Query) -> bool:
-    settings = {**number.theirs, **number.where}
-    plain = {
-        "file": file,
-        "method": number.method,
-        "preset": number.preset,
-        "dataset": number.dataset,
-        "split": number.split,
-        "selection": number.selection,
-        "source": number.source,
-        "setting": number.setting,
-        "n": None if number.n is None else str(number.n),
-    }
-    for name, value in query.items():
-        if name == "says":
-            phrases = value if isinstance(value, list) else [value]
-            if not all(str(phrase) in number.setting for phrase in phrases):
-                return False
-        elif not same(value, plain[name] if name in plain else settings.get(name)):
-            return False
-    return True
-
-
-def _text(value: Value) -> str:
+def written(value: Value) -> str:
+    """Return what is asked for, or what a source states, in words."""
     if isinstance(value, list):
-        return " or ".join(map(_text, value))
+        return " or ".join(map(written, value))
     return "unset" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

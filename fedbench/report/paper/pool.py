@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 from fedbench.bench.records.record import Record, read_records
 from fedbench.report import labels
-from fedbench.report.paper.spec import Known, Query, Value
+from fedbench.report.paper.spec import Query, Value
 
 #: Stands for a setting that takes all there is where it is left out.
 ALL = "all"
 _MODEL = ("width", "depth", "norm")
-#: Facts that every group has, and their names in a query.
-DERIVED = ("model", *(f"model.{name}" for name in _MODEL), "local_epochs", "budget.ipc")
-#: Parts of a cell that are the same for every method.
-_COMMON = ("data.", "partition.", "recipe.", "student.", "budget.", "evaluation.")
-_COMMON_NAMES = ("participation", "precision", "models", *DERIVED)
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,7 @@ def group(board: str, records: Sequence[Record]) -> list[Group]:
     for record in sorted(records, key=lambda record: record.cell_id):
         flat = labels.flatten(record.settings)
         origin = labels.origin(record.versions, record.data)
-        key = json.dumps([flat, origin], sort_keys=True)
+        key = json.dumps([flat, origin, record.settings["method"].get("preset")], sort_keys=True)
         members.setdefault(key, {})[record.settings["seed"]] = record
     groups = []
     for by_seed in members.values():
@@ -169,7 +165,7 @@ def facts(record: Record) -> dict[str, str]:
     return found if epochs is None else {**found, "local_epochs": epochs}
 
 
-def fits(facts: dict[str, str], query: Query) -> bool:
+def fits(facts: Mapping[str, str | None], query: Query) -> bool:
     """Return whether settings answer a query; a value of None asks for a setting that is unset."""
     return all(same(value, facts.get(name)) for name, value in query.items())
 
@@ -180,32 +176,13 @@ def same(wanted: Value, value: str | None) -> bool:
         return any(same(each, value) for each in wanted)
     if wanted is None or value is None:
         return wanted is None and value is None
+    return _alike(str(wanted), value)
+
+
+@cache
+def _alike(wanted: str, value: str) -> bool:
     try:
-        return float(str(wanted)) == float(value)
-    except ValueError:
-        return fnmatchcase(value.lower(), _literal(str(wanted).lower()))
-
-
-def _literal(text: str) -> str:
-    """Return a pattern whose only sign is the star."""
-    return text.replace("[", "[[]").replace("?", "[?]")
-
-
-def known_from(groups: Iterable[Group], other: Known) -> Known:
-    """Return whether a method has a setting: one of its records does, or else another source says.
-
-    Args:
-        groups: Of all boards.
-        other: Asked for what no record has, since that is dearer.
-    """
-    seen: dict[str, set[str]] = {}
-    for each in groups:
-        seen.setdefault(each.facts["method"], set()).update(each.facts)
-    common = set().union(*seen.values()) if seen else set()
-
-    def known(method: str, name: str) -> bool:
-        if name in _COMMON_NAMES or (name in common and name.startswith(_COMMON)):
-            return True
-        return name in seen.get(method, ()) or other(method, name)
-
-    return known
+        return float(wanted) == float(value)
+    except ValueError:  # the star is the only sign of a pattern
+        pattern = wanted.lower().replace("[", "[[]").replace("?", "[?]")
+        return fnmatchcase(value.lower(), pattern)

@@ -6,14 +6,13 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 
 from fedbench.errors import SettingsError
 from fedbench.report.paper.choice import Choice, choose, describe
 from fedbench.report.paper.match import Deviation, Match, also, candidates, numbers_of
 from fedbench.report.paper.pool import METRICS, Group, Result, result
 from fedbench.report.paper.spec import Cell, Source, Table
-from fedbench.report.published import Published, published_folder, read_file
+from fedbench.report.published import Published
 
 _LETTERS = string.ascii_lowercase
 
@@ -89,16 +88,6 @@ class Document:
     sheets: tuple[Sheet, ...]
 
 
-def read_numbers(folder: Path | None = None) -> dict[str, list[Published]]:
-    """Read published numbers by file.
-
-    Raises:
-        StoreError: A file is damaged.
-    """
-    folder = folder or published_folder()
-    return {path.stem: read_file(path) for path in sorted(folder.glob("*.csv"))}
-
-
 def fill(source: Source, numbers: dict[str, list[Published]], groups: Sequence[Group]) -> Document:
     """Fill a source's tables.
 
@@ -172,7 +161,8 @@ def _answers(
     source: Source, cell: Cell, own: Sequence[Published], groups: Sequence[Group]
 ) -> list[Match]:
     """Return the groups that answer a cell and have its metric, the nearest first."""
-    found = candidates(cell, own, groups, source.methods)
+    first = own[0] if own else None
+    found = candidates(cell.ours, cell.paper, first, groups, source.methods)
     return [match for match in found if result(match.group, cell.metric) is not None]
 
 

@@ -59,12 +59,8 @@ def _markdown(sheet: Sheet) -> Iterator[str]:
         body.append([escape_markdown(line[0].cell.row), *texts])
     yield from table("l" + "r" * len(heads), ["", *map(escape_markdown, heads)], body)
     yield ""
-    for shared in words.lines_of_blocks(sheet):
-        yield f"- {escape_markdown(shared)}"
-    for mark, deviations in words.lines_of_marks(sheet):
-        yield f"- <sup>{mark}</sup> {escape_markdown('; '.join(deviations))}"
-    for reason in words.absences(sheet):
-        yield f"- Not here: {escape_markdown(reason)}."
+    for mark, text in words.below(sheet):
+        yield f"- {f'<sup>{mark}</sup> ' if mark else ''}{escape_markdown(text)}"
     traced = [filled for filled in sheet.cells if filled.ours]
     if traced:
         yield "\n<details><summary>Records</summary>\n"
@@ -142,14 +138,9 @@ def _latex(document: Document, sheet: Sheet) -> str:
             if filled.group:
                 ids = " ".join(filled.group.ids)
                 body.append(f"% {_comment(words.column(filled))}: {filled.group.board} {ids}")
-    for shared in words.lines_of_blocks(sheet):
-        below.append(rf"\par\raggedright\footnotesize {escape(shared)}")
-    for mark, deviations in words.lines_of_marks(sheet):
-        below.append(
-            rf"\par\raggedright\footnotesize $^{{{mark}}}$ {escape('; '.join(deviations))}"
-        )
-    for reason in words.absences(sheet):
-        below.append(rf"\par\raggedright\footnotesize Not here: {escape(reason)}.")
+    for mark, text in words.below(sheet):
+        letter = f"$^{{{mark}}}$ " if mark else ""
+        below.append(rf"\par\raggedright\footnotesize {letter}{escape(text)}")
     return booktabs(
         escape(caption + note),
         "l" + "r" * len(sheet.lines[0]),

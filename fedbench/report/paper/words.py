@@ -76,11 +76,17 @@ def ours(filled: Filled) -> str:
     return " ".join([*parts, APART] if filled.apart else parts)
 
 
-def lines_of_blocks(sheet: Sheet) -> list[str]:
-    """Return what cells of ours have in common, each with the columns or rows that have it."""
+def below(sheet: Sheet) -> list[tuple[str, str]]:
+    """Return what stands below a table, each with its letter, or with none.
+
+    What cells of ours have in common comes first, then the letters' deviations, then why cells
+    cannot be computed.
+    """
+    absences = dict.fromkeys(each.cell.absent for each in sheet.cells if each.cell.absent)
     return [
-        f"{'; '.join(names)}: {block}" if names else f"Ours: {block}"
-        for block, names in sheet.blocks.items()
+        *(("", f"{'; '.join(n) or 'Ours'}: {block}") for block, n in sheet.blocks.items()),
+        *((mark, "; ".join(map(str, own))) for mark, own in sheet.marks.items()),
+        *(("", f"Not here: {reason}.") for reason in absences),
     ]
 
 
@@ -89,20 +95,9 @@ def column(filled: Filled) -> str:
     return ", ".join(filled.cell.column)
 
 
-def lines_of_marks(sheet: Sheet) -> list[tuple[str, list[str]]]:
-    """Return each letter with its deviations, and the boards that it stands for."""
-    return [(mark, [str(one) for one in own]) for mark, own in sheet.marks.items()]
-
-
 def missing(sheet: Sheet) -> list[Filled]:
     """Return the cells in which the source has a number and nothing ran."""
     return [filled for filled in sheet.cells if filled.numbers and filled.ours is None]
-
-
-def absences(sheet: Sheet) -> list[str]:
-    """Return why cells of a table cannot be computed, each reason once."""
-    reasons = (filled.cell.absent for filled in sheet.cells if filled.cell.absent)
-    return list(dict.fromkeys(reasons))
 
 
 def _shortest(share: float) -> str:

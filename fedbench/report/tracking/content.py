@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.bench.records.about import in_words, overrides
 from fedbench.bench.records.record import Record
-from fedbench.report import labels, runs, tables
+from fedbench.report import labels, tables
 from fedbench.report.board import Board
 from fedbench.report.columns import tells_balanced
+from fedbench.report.comparisons import Comparison, values
 from fedbench.report.frame import METRICS, Row, Value, blocks
 
 if TYPE_CHECKING:
     from fedbench.report.figures import Figure
-    from fedbench.report.published import Comparison
 
 #: What a curve may be drawn over; the first is the default.
 AXES = ("step", "round", "bytes")
@@ -38,9 +38,8 @@ _RUN_COLUMNS = (
     *("method", "preset", "overrides", "control", "seed", *METRICS, *_LEDGER),
     *("shared_pixels", "wall_seconds"),
 )
-_PUBLISHED = ("dataset", "method", "preset", "setting", "split", "selection", "source")
-_PUBLISHED_COLUMNS = (
-    *_PUBLISHED,
+_PUBLISHED = (
+    *("dataset", "method", "preset", "setting", "split", "selection", "source"),
     *("published", "published_std", "published_n"),
     *("ours", "ours_std", "ours_n", "difference", "row", "reasons"),
 )
@@ -320,19 +319,10 @@ def _short_titles(titles: Sequence[str]) -> list[str]:
 
 def _runs(board: Board) -> Sheet:
     """Return a line for each record, in the table's order, failed ones last."""
-    lines = [line for line in runs.values(board) if line["status"] in ("ok", "failed")]
+    lines = [line for line in board.runs if line["status"] in ("ok", "failed")]
     return Sheet(_RUN_COLUMNS, [[line.get(name) for name in _RUN_COLUMNS] for line in lines])
 
 
 def _published(comparisons: Iterable[Comparison]) -> Sheet:
-    return Sheet(_PUBLISHED_COLUMNS, [_compared(each) for each in comparisons])
-
-
-def _compared(found: Comparison) -> list[Value]:
-    theirs, ours = found.published, found.row.values if found.row is not None else {}
-    return [
-        *(getattr(theirs, name) for name in _PUBLISHED),
-        *(theirs.accuracy, theirs.std, theirs.n),
-        *(ours.get(name) for name in ("accuracy_mean", "accuracy_std", "n")),
-        *(found.difference, ours.get("label"), "; ".join(found.reasons) or None),
-    ]
+    lines = [{**each, "ours_n": each["n"]} for each in map(values, comparisons)]
+    return Sheet(_PUBLISHED, [[line[name] for name in _PUBLISHED] for line in lines])

@@ -32,8 +32,8 @@ from fedbench.report.board import Board
 from fedbench.report.tracking.content import Content, of_board, of_record
 
 if TYPE_CHECKING:
+    from fedbench.report.comparisons import Comparison
     from fedbench.report.figures import Figure
-    from fedbench.report.published import Comparison
 
 log = logging.getLogger(__name__)
 
