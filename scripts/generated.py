@@ -5,6 +5,7 @@ Run it from the checkout after boards have changed; tests say when that is neede
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def documents(known: dict[str, Board] | None = None) -> dict[Path, str]:
     from fedbench.report import overview
 
     known = known or overview.read_boards(BOARDS)
-    return {DOCS / "findings.md": findings(known), **pages(known)}
+    return {DOCS / "findings.md": findings(known), DOCS / "layout.md": layout(), **pages(known)}
 
 
 def findings(known: dict[str, Board]) -> str:
@@ -46,6 +47,29 @@ def findings(known: dict[str, Board]) -> str:
         block = evidence.block(compared, groups, "../leaderboards/")
         text = overview.with_block(text, name, block)
     return overview.with_block(text, "fronts", overview.fronts(known, "../leaderboards/"))
+
+
+#: The parts of the package from the top floor down.
+FLOORS = (
+    *("cli", "api", "session", "testing", "report", "bench", "methods", "synthesis"),
+    *("federation", "training", "evaluation", "models", "data"),
+)
+
+
+def layout() -> str:
+    """Return the page that says where things are, from the first words of the packages."""
+    from fedbench.report import overview
+
+    lines = ["| folder | what is in it |", "| --- | --- |"]
+    for floor in FLOORS:
+        rooms = sorted((ROOT / "fedbench" / floor).rglob("__init__.py"), key=lambda p: p.parts[:-1])
+        for room in rooms:
+            said = ast.get_docstring(ast.parse(room.read_text(encoding="utf-8"))) or ""
+            place = room.parent.relative_to(ROOT / "fedbench").as_posix()
+            first = said.splitlines()[0].replace("``", "`")
+            lines.append(f"| `{place}/` | {first} |")
+    text = (DOCS / "layout.md").read_text(encoding="utf-8")
+    return overview.with_block(text, "layout", "\n".join(lines))
 
 
 def pages(known: dict[str, Board]) -> dict[Path, str]:

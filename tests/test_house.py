@@ -84,6 +84,15 @@ def test_the_command_line_alone_knows_typer():
     assert users == {"cli"}
 
 
+def test_the_page_of_the_house_has_every_floor_above_those_that_it_knows():
+    """``docs/layout.md`` is made of these."""
+    from generated import FLOORS
+
+    assert {*FLOORS} == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    for place, floor in enumerate(FLOORS):
+        assert MAY[floor] & {*FLOORS[: place + 1]} == set(), floor
+
+
 def test_settings_and_registry_import_errors_alone():
     for name in ("settings", "registry"):
         assert {*imported_modules(PACKAGE / f"{name}.py")} == {"fedbench.errors"}
