@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fedbench.bench.records.completed import filled
 from fedbench.bench.records.record import Record, read_records
 from fedbench.bench.suites.planfile import Plan, read_plan
 from fedbench.bench.suites.selection import Wish, select
@@ -46,8 +47,18 @@ class Board:
 
     @staticmethod
     def of(plan: Plan, records: Iterable[Record]) -> Board:
-        """Return the board of a plan and its records; skipped ones have no place in it."""
-        found = tuple(records)
+        """Return the board of a plan and its records; skipped ones have no place in it.
+
+        Settings that a record is too old to name, under which its cell is the same, are the plan's:
+        rows that differ in nothing else are one row.
+        """
+        planned = {entry.cell_id: entry.settings for entry in plan.cells}
+        found = tuple(
+            each.model_copy(
+                update={"settings": filled(each.settings, planned.get(each.cell_id, {}))}
+            )
+            for each in records
+        )
         frame = records_frame(found, [labels.flatten(entry.settings) for entry in plan.cells])
         rows = rows_frame(frame)
         return Board(

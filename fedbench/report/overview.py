@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedbench.bench.records.about import text
 from fedbench.bench.suites.selection import parse_only
 from fedbench.errors import StoreError
+from fedbench.report import labels
 from fedbench.report.board import Board, read_board
 from fedbench.report.columns import percent, size
 from fedbench.report.frame import Row, blocks
@@ -29,7 +31,7 @@ _AXES = (
     ("precision", "precision"),
 )
 #: Blocks of which the best contender is named.
-_BEST = 6
+_BEST = 8
 #: Contending methods that make a board one across methods.
 _CROSS = 3
 BEGIN, END = "<!-- generated: {} -->", "<!-- end of generated: {} -->"
@@ -82,8 +84,9 @@ def entry(folder: str, board: Board) -> Entry:
     seeds = sorted({int(row.values["n"] or 0) for row in views})
     contenders = {str(row.values["method"]) for row in views if not row.control}
     best = [_best(rows, views) for _, rows in blocks(views)]
-    known = [words for words in best if words]
-    more = [f"and {len(known) - _BEST} more blocks"] if len(known) > _BEST else []
+    known = [words for words in best if words] or ["no contender"]
+    left = len(known) - _BEST
+    more = [f"and {left} more block{'s' if left > 1 else ''}"] if left > 0 else []
     return Entry(
         folder=folder,
         title=board.plan.title or board.plan.suite,
@@ -154,16 +157,16 @@ def readme_table(board: Board, only: str) -> str:
     return "\n".join(table(shape, ["method", *head, "bytes, all clients"], body))
 
 
-def with_block(text: str, name: str, block: str) -> str:
+def with_block(document: str, name: str, block: str) -> str:
     """Return a document with its generated block of a name replaced.
 
     Raises:
         StoreError: The document has no such block.
     """
     begin, end = BEGIN.format(name), END.format(name)
-    if begin not in text or end not in text:
+    if begin not in document or end not in document:
         raise StoreError(f"the document has no block between {begin!r} and {end!r}")
-    before, rest = text.split(begin, 1)
+    before, rest = document.split(begin, 1)
     return f"{before}{begin}\n\n{block}\n\n{end}{rest.split(end, 1)[1]}"
 
 
@@ -183,13 +186,26 @@ def _where(best: Row, rows: Sequence[Row], every: Sequence[Row]) -> str:
     for row in rows:  # a method without a budget stands beside those of one
         known |= {name: v for name, v in row.settings.items() if name.startswith("budget.")}
     names = [(name, short) for name, short in _AXES if len(_values(every, name)) > 1]
-    return " ".join(f"{short}={known[name]}" for name, short in names if name in known)
+    words = [f"{short}={text(known[name])}" for name, short in names if name in known]
+    if len(_values(every, "data.name")) > 1:
+        words.insert(0, str(known["data.name"]))
+    return " ".join([*words, *labels.written(known, _beyond(every))])
+
+
+def _beyond(every: Sequence[Row]) -> list[str]:
+    """Return the fewest further settings that tell apart blocks which are alike in all axes."""
+    alike: dict[tuple[object, ...], list[labels.Flat]] = {}
+    for row in every:
+        known = ("data.name", *(name for name, _ in _AXES if not name.startswith("budget.")))
+        place = tuple(row.settings.get(name) for name in known)
+        alike.setdefault(place, []).append(labels.of_block(row.settings))
+    return sorted({name for flats in alike.values() for name in labels.telling(flats)})
 
 
 def _axes(views: Sequence[Row]) -> list[str]:
     several = [(short, _values(views, name)) for name, short in _AXES]
     return [
-        f"{short} {', '.join(map(str, values))}"
+        f"{short} {', '.join(map(text, values))}"
         for short, values in several
         if len(values) > 1 or (values and short in ("split", "β", "K"))
     ]

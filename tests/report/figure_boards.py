@@ -7,6 +7,7 @@ import random
 from fedbench.bench.records.record import Record
 from fedbench.bench.suites.planfile import Plan
 from fedbench.report.board import Board
+from fedbench.report.figures.series import Cast
 
 CONTROLS = ("centralised", "local", "fedavg", "random_real")
 BYTES = {"local": 0, "centralised": 2_000_000, "fedavg": 8_000_000}
@@ -120,3 +121,17 @@ def full(shuffle=None):
     if shuffle is not None:
         random.Random(shuffle).shuffle(records)
     return board(records)
+
+
+def sketched(family, made):
+    """Return what a family of figures draws of a board."""
+    return list(family.sketches(made.views, Cast(made)))
+
+
+def drawn_lines(axes):
+    """Return the (x, y) data of an axes' lines that have a marker, without empty ones."""
+    return [
+        (list(line.get_xdata()), list(line.get_ydata()))
+        for line in axes.lines
+        if line.get_marker() not in ("None", "") and isinstance(line.get_marker(), str)
+    ]

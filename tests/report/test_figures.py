@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 import matplotlib
 import pytest
-from figure_boards import board, full, point, record
+from figure_boards import board, drawn_lines, full, point, record, sketched
 
-from fedbench.report.figures import classes, curves, draw, seconds, style, sweeps, tradeoff
+from fedbench.report.figures import classes, curves, draw, style, sweeps, tradeoff
 from fedbench.report.figures.series import Cast
 
 HERE = Path(__file__).parent
@@ -35,19 +35,6 @@ def _style():
 
 def names(figures):
     return [figure.name for figure in figures]
-
-
-def sketched(family, made):
-    return list(family.sketches(made.views, Cast(made)))
-
-
-def drawn_lines(axes):
-    """Return the (x, y) data of an axes' lines that have a marker, without empty ones."""
-    return [
-        (list(line.get_xdata()), list(line.get_ydata()))
-        for line in axes.lines
-        if line.get_marker() not in ("None", "") and isinstance(line.get_marker(), str)
-    ]
 
 
 def test_a_full_board_has_every_figure_once(everything):
@@ -76,7 +63,6 @@ def test_only_axes_that_vary_have_a_figure():
     assert names(one) == ["classes-toy", "partition-toy-k-3"]
     two = draw(board([record("fedavg"), record("dense", beta=0.5)]))
     assert names(two) == [
-        "bytes-toy",
         "beta-toy",
         "classes-toy",
         "partition-toy-k-3",
@@ -195,7 +181,7 @@ def test_titles_with_markup_are_escaped():
 def test_the_card_is_white_in_the_dark(everything):
     for figure in everything:
         first = next(e for e in ElementTree.fromstring(figure.svg).iter(f"{SVG}path"))
-        assert "fill: #ffffff" in first.get("style")
+        assert "fill:#ffffff" in first.get("style")
 
 
 def test_sizes_fit_the_columns_of_a_paper(everything):
@@ -248,6 +234,19 @@ def test_many_settings_become_small_multiples_on_few_pages():
     assert "K=" not in header
 
 
+def test_panels_that_differ_in_too_many_facts_have_pages_of_their_own():
+    made = [
+        record(m, beta=b, sent=s) for b in (0.1, 1.0) for m, s in (("dense", 9), ("fedavg", 99))
+    ]
+    for one in (record(m, clients=20, epochs=9, sent=s) for m, s in (("dense", 9), ("fedavg", 99))):
+        one.settings["partition"] = {"scheme": "iid", "clients": 20}
+        made.append(one)
+    found = sketched(tradeoff, board(made))
+    assert [sketch.title[:14] for sketch in found] == ["toy (1 of 2): ", "toy (2 of 2): "]
+    titles = [[axes.get_title(loc="left") for axes in one.drawing.axes] for one in found]
+    assert titles == [["β=0.1", "β=1"], [""]]
+
+
 def test_front_has_what_nothing_beats():
     points = [(10, 0.5), (5, 0.4), (20, 0.5), (5, 0.3), (30, 0.9), (40, 0.8), (0, 0.1)]
     assert tradeoff.front(points) == [(0, 0.1), (5, 0.4), (10, 0.5), (30, 0.9)]
@@ -260,13 +259,40 @@ def test_fronts_are_drawn_for_contenders_and_with_controls():
             record("random_real", accuracy=0.9, sent=100),
             record("dense", accuracy=0.5, sent=1000),
             record("feddf", accuracy=0.7, sent=5000),
-            record("slow", accuracy=0.6, sent=9000),
+            record("fedavg", accuracy=0.95, sent=9000),
         ]
     )
     axes = sketched(tradeoff, made)[0].drawing.axes[0]
     stairs = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
     found = {tuple(line.get_xdata())[:-1]: tuple(line.get_ydata())[:-1] for line in stairs}
-    assert found == {(100,): (90.0,), (1000, 5000): (50.0, 70.0)}
+    assert found == {(100, 9000): (90.0, 95.0), (1000, 5000): (50.0, 70.0)}
+
+
+@pytest.mark.parametrize(
+    ("sent", "contenders", "everybody"),
+    [((1000, 5000), True, True), ((1000, 1090), False, True), ((1000, 1000), False, True)],
+)
+def test_a_front_is_of_bytes_that_differ(sent, contenders, everybody):
+    made = board(
+        [
+            record("dense", accuracy=0.5, sent=sent[0]),
+            record("feddf", accuracy=0.7, sent=sent[1]),
+            record("fedavg", accuracy=0.9, sent=9000),
+        ]
+    )
+    (sketch,) = sketched(tradeoff, made)
+    named = [text.get_text() for text in sketch.drawing.legends[0].get_texts()]
+    stairs = [line for line in sketch.drawing.axes[0].lines if "steps" in line.get_drawstyle()]
+    assert ("Pareto front" in named) == ("broad line" in sketch.caption) == contenders
+    assert ("front with controls" in named) == ("dotted line" in sketch.caption) == everybody
+    assert len(stairs) == contenders + everybody
+
+
+def test_bytes_that_are_as_good_as_equal_have_no_figure():
+    made = [record("local"), record("dense", sent=10**5), record("feddf", sent=10**5 + 900)]
+    assert sketched(tradeoff, board(made)) == []
+    apart = [record("dense", beta=0.1, sent=10**5), record("dense", beta=0.5, sent=10**6)]
+    assert sketched(tradeoff, board(apart)) == []
 
 
 def test_zero_bytes_stand_in_a_lane_before_a_break():
@@ -419,25 +445,39 @@ def test_a_hundred_classes_have_no_numbers():
     assert len(axes.get_xticks()) <= 50
 
 
+def test_many_classes_stand_from_best_to_worst():
+    rising = [c / 30 for c in range(30)]
+    names = [f"class {c}" for c in range(30)]
+    (sketch,) = sketched(classes, board([record("dense", classes=names, per_class=rising)]))
+    shown = [label.get_text() for label in sketch.drawing.axes[0].get_xticklabels()]
+    assert shown[0] == "class 29"
+    assert "best to worst" in sketch.caption
+    (sketch,) = sketched(classes, board([record("dense", classes=names[:4], per_class=rising[:4])]))
+    assert "best to worst" not in sketch.caption
+
+
 def test_records_without_classes_have_no_class_map():
     assert sketched(classes, board([record("dense", per_class=[])])) == []
 
 
-def test_short_seconds_stand_in_a_lane():
-    made = board([record("local", seconds=(20.0, 1e-5)), record("dense", seconds=(20.0, 3.0))])
-    sketch = sketched(seconds, made)[0]
-    axes = sketch.drawing.axes[0]
-    assert sketch.timing
-    assert axes.get_yticklabels()[0].get_text() == "<1 ms"
-    assert "millisecond" in sketch.caption
+def test_steps_are_whole_numbers():
+    points = [point(1, 0.1 * s, 10, step=s) for s in range(1, 21)]
+    for last in (3, 8, 20):
+        (sketch,) = sketched(curves, board([record("dense", curves=points[:last])]))
+        axes = sketch.drawing.axes[0]
+        sketch.drawing.draw_without_rendering()
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
 
 
-def test_captions_do_not_depend_on_seconds():
-    def caption(short):
-        made = [record("local", seconds=(20.0, short)), record("dense", seconds=(20.0, 3.0))]
-        return sketched(seconds, board(made))[0].caption
-
-    assert caption(1e-5) == caption(2.0)
+def test_curves_without_a_budget_have_one_panel_for_all_budgets():
+    rounds = [point(r, 0.1 * r, 1000 * r) for r in (1, 2, 3)]
+    made = [record("fedavg", curves=rounds)]
+    made += [record("coreset", budget=b, curves=rounds[:1]) for b in (100, 500)]
+    (sketch,) = sketched(curves, board(made))
+    assert len(sketch.drawing.axes) == 1
+    made[1:] = [record("coreset", budget=b, curves=rounds[:2]) for b in (100, 500)]
+    (sketch,) = sketched(curves, board(made))
+    assert len(sketch.drawing.axes) == 2
 
 
 def test_a_series_goes_through_schemes_that_draw_and_that_do_not():

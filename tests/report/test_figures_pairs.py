@@ -30,6 +30,29 @@ def test_two_values_are_a_line_for_each_method_best_first():
     assert sorted(float(line.get_xdata()[0]) for line in drawn)[0] == pytest.approx(41)
 
 
+def test_two_budgets_are_pairs_beside_methods_without_one():
+    made = [record(f"m{n}", budget=b, accuracy=n / 9) for n in range(5) for b in (256, 25600)]
+    (figure,) = [
+        one for one in draw(board([*made, record("fedavg")])) if one.name.startswith("budget")
+    ]
+    named = [text.get_text() for text in figure._sketch.drawing.legends[0].get_texts()]
+    assert named == ["pixels = 256", "pixels = 25,600", "no budget"]
+    assert "pixels = 256 (open circles) and 25,600" in figure.caption
+
+
+def test_all_panels_of_pairs_show_all_their_points():
+    made = [
+        record(f"m{n}", beta=beta, clients=k, accuracy=0.9 - n / 9 - (k > 3) / 3)
+        for n in range(5)
+        for beta in (0.1, 0.5)
+        for k in (3, 9)
+    ]
+    (figure,) = [one for one in draw(board(made)) if one.name.startswith("beta")]
+    for axes in figure._sketch.drawing.axes:
+        across = [x for line in axes.lines for x in line.get_xdata()]
+        assert axes.get_xlim()[0] < min(across) <= max(across) < axes.get_xlim()[1]
+
+
 @pytest.mark.parametrize("betas", [(0.1, 0.5, 1.0)])
 def test_three_values_are_curves(betas):
     made = [record(f"m{n}", beta=beta) for n in range(6) for beta in betas]
@@ -53,7 +76,7 @@ def test_classes_in_any_script_draw_without_a_warning():
 def test_variants_of_a_method_differ_in_shade_and_keep_its_hue():
     found = style.looks([("a", "a (1)", False), ("a", "a (2)", False), ("b", "b", False)])
     assert len({look.colour for look in found}) == 3
-    assert found[0].colour in {colour.lower() for colour in style.COLOURS}
+    assert found[0].colour in {colour.lower() for colour in style._HUES}
 
 
 def test_short_names_stay_apart():
@@ -71,7 +94,7 @@ def test_what_is_drawn_several_times_is_written_once():
         )
         if one.name.startswith("classes")
     ]
-    groups = re.findall(r'<g [^>]*>\s*<use xlink:href="#(f\w+-\d+)" />\s*</g>', figure.svg)
+    groups = re.findall(r'<g [^>]*>\s*<use xlink:href="#(f\w+-\d+)"/>\s*</g>', figure.svg)
     assert len(groups) > len(set(groups))  # 55 stands in eight cells
     assert all(f'id="{name}"' in figure.svg for name in groups)
     assert render.to_svg(figure._sketch) == figure.svg

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -76,7 +77,9 @@ def test_sizes_and_ticks_stay_bounded(tmp_path, shape):
     figure = drawn(counts, names)
     assert max(figure.get_size_inches()) <= style.TALLEST
     assert len(figure.axes[0].get_xticks()) <= 50
-    assert len(figure.axes[0].get_yticks()) <= partition._NAMED
+    places = figure.axes[0].get_yticks()
+    high = figure.axes[0].get_position().height * figure.get_size_inches()[1]
+    assert np.diff(places).min(initial=shape[0]) * high / shape[0] > partition._NAMED
     if shape == (1000, 100):
         partition_heatmap(counts.tolist(), names, "t", tmp_path / "map.svg")
         assert (tmp_path / "map.svg").stat().st_size < 2_000_000
@@ -110,10 +113,21 @@ def test_a_seed_that_failed_in_one_method_is_taken_from_another():
 
 
 def test_numbers_of_clients_have_figures_of_their_own():
-    made = board(record("dense", clients=clients) for clients in (3, 40))
-    assert [sketch.name for sketch in sketched(made)] == ["partition-toy-k-3", "partition-toy-k-40"]
+    made = board(record("dense", clients=clients) for clients in (3, 100))
+    assert [sketch.name for sketch in sketched(made)] == [
+        "partition-toy-k-3",
+        "partition-toy-k-100",
+    ]
     many = sketched(made)[1].drawing.axes[0]
     assert [label.get_text() for label in many.get_yticklabels()][:2] == ["0", "5"]
+
+
+def test_thirty_clients_side_by_side_have_names_that_stand_apart():
+    (sketch,) = sketched(board(record("dense", clients=30, beta=b) for b in (0.05, 0.1, 0.5)))
+    sketch.drawing.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in sketch.drawing.axes[0].get_yticklabels()]
+    assert len(boxes) == 15
+    assert all(low.y1 < high.y0 for high, low in itertools.pairwise(boxes))
 
 
 def test_records_without_a_histogram_have_no_figure():

@@ -225,7 +225,7 @@ def test_a_legend_of_many_settings_stays_inside_the_figure():
         record("col_dm", options={**long, "iterations": t, "expand": e}, budget=pixels)
         for t in TIMES
         for e in (1, 2)
-        for pixels in (100, 500)
+        for pixels in (100, 300, 500)
     ]
     made += [
         record("col_dm", options={**long, "element": "fp16", "fraction": f}, budget=100)

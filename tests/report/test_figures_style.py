@@ -7,18 +7,34 @@ import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from figure_boards import board, record
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fedbench.methods import METHODS
 from fedbench.report.figures import layout, style, sweeps
 from fedbench.report.figures.layout import Grid, handles
 from fedbench.report.figures.scales import LogScale, amount, dodge, settings_axis
 from fedbench.report.figures.series import Cast, Page, Panel, panels
 
+#: What eyes without red, or without green, cones see of linear RGB (Machado, Oliveira, Fernandes
+#: 2009, severity 1), and linear RGB to Oklab (Ottosson 2020).
+SIGHTS = {
+    "usual": np.eye(3),
+    "protanopia": np.array(
+        [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]]
+    ),
+    "deuteranopia": np.array(
+        [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]]
+    ),
+}
+TO_CONES = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]])
+TO_LAB = np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]])
 WORDS = st.text("abcdefgh_", min_size=1, max_size=8)
 
 
@@ -77,7 +93,8 @@ def test_variants_of_a_method_have_shades_of_its_colour():
     made = board([record("fedprox", options={"mu": mu}) for mu in (0.1, 1.0)] + [record("dense")])
     found = [Cast(made).look(row) for row in made.views]
     assert [look.label for look in found] == ["dense", "fedprox (mu=0.1)", "fedprox (mu=1)"]
-    assert found[1].colour in {colour.lower() for colour in style.COLOURS}
+    assert found[1].colour == style.METHODS["fedprox"][0].lower()
+    assert (found[1].marker, found[0].marker) == ("P", "o")
     assert found[2].colour == style._shaded(found[1].colour, 1)
     assert len({look.colour for look in found}) == 3
     assert len({look.marker for look in found}) == 3
@@ -236,3 +253,47 @@ def test_a_legend_that_would_cut_names_asks_for_more_width():
 
     assert fits([f"method {number}" for number in range(12)])
     assert not fits([f"collabdm (fedbench, expand={number})" for number in range(9)])
+
+
+def test_every_built_in_method_has_a_look_of_its_own():
+    methods = {name: METHODS.get(name) for name in METHODS.names()}
+    assert set(style.METHODS) == {name for name, each in methods.items() if not each.control}
+    controls = {name for name, each in methods.items() if each.control}
+    assert controls == {name.split(" (")[0] for name in style.CONTROLS}
+    for place in (0, 1):
+        assert len({look[place] for look in style.METHODS.values()}) == len(style.METHODS)
+    assert len(set(style.CONTROLS.values())) == len(style.CONTROLS)
+    assert set(style.CONTROLS.values()) <= set(style.HOLLOW)
+
+
+@given(st.sets(st.sampled_from(sorted(style.METHODS)), min_size=1), st.lists(WORDS, max_size=3))
+def test_a_method_has_one_colour_and_marker_on_all_boards(methods, others):
+    shown = [(name, f"{name} (fedbench*)", False) for name in sorted(methods)]
+    shown += [(name, f"{name} (fedbench*, steps={n})", False) for name in methods for n in (5, 20)]
+    shown += [(f"_{name}", f"_{name}", False) for name in dict.fromkeys(others)]
+    shown += [("fedavg", "fedavg*", True), ("fedavg", "fedavg (one_shot)", True)]
+    found = dict(zip((label for _, label, _ in shown), style.looks(shown), strict=True))
+    for name in methods:
+        look = found[f"{name} (fedbench*)"]
+        assert (look.colour.upper(), look.marker) == style.METHODS[name]
+        assert found[f"{name} (fedbench*, steps=5)"].colour != look.colour
+    assert (found["fedavg*"].marker, found["fedavg (one_shot)"].marker) == ("v", "P")
+    (alone,) = style.looks([("fedavg", "fedavg (one_shot)", True)])
+    assert alone.marker == "P"
+
+
+def test_methods_stay_apart_under_red_green_blindness():
+    def seen(colour, sight):
+        parts = np.array(to_rgb(colour))
+        light = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return 100 * TO_LAB @ np.cbrt(TO_CONES @ np.clip(SIGHTS[sight] @ light, 0, 1))
+
+    def nearest(colours):
+        return min(
+            np.linalg.norm(seen(one, sight) - seen(other, sight))
+            for one, other in itertools.combinations(colours, 2)
+            for sight in SIGHTS
+        )
+
+    ours = [colour for colour, _ in style.METHODS.values()]
+    assert nearest(ours) >= nearest(style.COLOURS)

@@ -9,6 +9,7 @@ import pytest
 from made_records import board_of, record
 
 from fedbench.report import latex, pivot, tables
+from fedbench.report.board import Board
 from fedbench.report.frame import blocks
 
 
@@ -142,3 +143,12 @@ def test_the_axis_of_data_is_the_folder_where_that_varies():
     found = pivot.pivot(board_of([of_folder("x/one"), of_folder("x/two")]), "dataset")
     assert (found.axis, found.values) == ("data.path", ("one", "two"))
     assert [line.setting for line in found.lines] == [""]
+
+
+def test_settings_that_a_record_is_too_old_to_name_are_those_of_its_plan():
+    made = record("feddf", options={"initialisation": "feddf"})
+    plan = board_of([made]).plan
+    kept = {n: v for n, v in made.settings["method"].items() if n != "initialisation"}
+    older = made.model_copy(update={"settings": {**made.settings, "method": kept}})
+    (row,) = Board.of(plan, [older]).views
+    assert row.settings["method.initialisation"] == "feddf"

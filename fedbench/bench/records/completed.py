@@ -25,8 +25,8 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     known = _defaults()
     scheme = str(_part(settings, "partition").get("scheme"))
     method = str(_part(settings, "method").get("name"))
-    found = _filled(settings, known["cell"])
-    found = _filled(
+    found = filled(settings, known["cell"])
+    found = filled(
         found,
         {
             "partition": known["schemes"].get(scheme, {}),
@@ -46,7 +46,7 @@ def method_defaults(name: str) -> dict[str, Any]:
 
 
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
-    return _filled(model, _defaults()["models"].get(str(model.get("name")), {}))
+    return filled(model, _defaults()["models"].get(str(model.get("name")), {}))
 
 
 def _part(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -54,13 +54,13 @@ def _part(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return part if isinstance(part, Mapping) else {}
 
 
-def _filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings over defaults; only parts that are there are filled."""
+def filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with what others have beyond them; only parts that are there are filled."""
     found = dict(settings)
     for name, value in defaults.items():
         ours = settings.get(name)
         if isinstance(ours, Mapping) and isinstance(value, Mapping):
-            found[name] = _filled(ours, value)
+            found[name] = filled(ours, value)
         elif name not in settings:
             found[name] = value
     return found

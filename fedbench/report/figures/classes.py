@@ -26,6 +26,7 @@ from fedbench.report.frame import Row
 
 _ROW = 0.155  # inches
 _LONGEST = 3.1  # inches of a method's name
+_MANY = 20  # classes: more are sorted, since nobody reads so many columns one by one
 
 
 def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
@@ -46,7 +47,7 @@ def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
         most_rows=lambda _: max(1, int((style.TALLEST - 1.2) / (height + 0.35))),
         apart=lambda panel: "" if len(set(names.values())) == 1 else _digest(names, panel.rows),
         widest=beside_names(left, 3)
-        if max((len(each) for each in names.values()), default=0) <= 20
+        if max((len(each) for each in names.values()), default=0) <= _MANY
         else 1,
     )
     for page in found:
@@ -80,12 +81,17 @@ def _sketch(
     page: Page, cast: Cast, drawn: dict[int, np.ndarray], classes: tuple[str, ...]
 ) -> Sketch:
     order = ranked(cast.series(page.rows))
+    tables = [_table(panel.rows, order, cast, drawn, len(classes)) for panel in page.panels]
+    ranking = len(classes) > _MANY
+    if ranking:
+        places = _ranking(np.concatenate(tables))
+        tables = [values[:, places] for values in tables]
+        classes = tuple(classes[place] for place in places)
     names, left = row_names(order, _LONGEST)
     full = len(classes) > 12 or needs_page(left)
     wide = Grid.inner(page.columns, Margins(left, 0.66, 0, 0.1), full)
     bottom = cells.name_height(classes, wide) + 0.2
     grid = Grid(page, height=_ROW * len(order), margins=Margins(left, 0.66, bottom, 0.1), full=full)
-    tables = [_table(panel.rows, order, cast, drawn, len(classes)) for panel in page.panels]
     write = cells.whole if cells.fits(tables, grid.size, cells.whole) else None
     for axes, values in zip(grid.axes, tables, strict=True):
         hatch(axes)
@@ -100,8 +106,16 @@ def _sketch(
     caption = (
         f"Share of each class's test images that are recognised, mean over seeds, "
         f"{seeds(page.rows)}; best methods first, controls (†) below. Hatched: no value."
+        + (" Classes from best to worst, mean over all rows; some are named." if ranking else "")
     )
     return Sketch(page.name, f"{page.dataset}: accuracy by class", caption, grid.drawing)
+
+
+def _ranking(values: np.ndarray) -> np.ndarray:
+    """Return the columns' places from the largest mean to the smallest, equal ones as they come."""
+    known = np.isfinite(values)
+    means = np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
+    return np.argsort(-means, kind="stable")
 
 
 def _table(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from fedbench.bench.records.record import Record
 from fedbench.report.figures.layout import BAR, Grid, handles, plain, rows_that_fit
@@ -45,7 +46,10 @@ def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
     for against in ("bytes", "step"):
         drawn = {id(row): points for row in rows if (points := curve(cast.records(row), against))}
         with_curve = [row for row in rows if id(row) in drawn]
-        for page in pages(f"curves-{against}", panels(with_curve), most_rows=rows_that_fit):
+        # Curves of methods without a budget are the same at each: they have one panel.
+        budgets = any(row.budget[0] for row in with_curve if len(drawn[id(row)]) > 1)
+        found = panels(with_curve, budgets=budgets)
+        for page in pages(f"curves-{against}", found, most_rows=rows_that_fit):
             if any(len(drawn[id(row)]) > 1 for row in page.rows):
                 yield _sketch(page, against, drawn, cast)
 
@@ -106,6 +110,8 @@ def _sketch(page: Page, against: Against, drawn: dict[int, list[Point]], cast: C
                 _draw(axes, drawn[id(row)], scale if against == "bytes" else None, plain(look))
         if against == "bytes":
             scale.dress(axes, "x", most=max(2, int(grid.size[0] / 0.5)))
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     words = "bytes sent so far" if against == "bytes" else "server steps"
     grid.name_axes(
         f"{words}, up and down, all clients" if against == "bytes" else words,

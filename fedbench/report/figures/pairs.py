@@ -22,6 +22,7 @@ from fedbench.report.figures.layout import (
     needs_page,
     row_names,
 )
+from fedbench.report.figures.scales import plain_number
 from fedbench.report.figures.series import Cast, Page, number, ranked
 from fedbench.report.figures.style import Look
 from fedbench.report.frame import Row
@@ -52,12 +53,14 @@ def draw(
     order = ranked(cast.series(page.rows))
     names, left = row_names(order, _LONGEST)
     legend = [
-        Line2D([], [], label=f"{symbol} = {value:g}", **_look(style.INK, place, solid=True))
+        Line2D(
+            [], [], label=f"{symbol} = {plain_number(value)}", **_look(style.INK, place, solid=True)
+        )
         for place, value in enumerate(values)
     ]
     level = any(row.values[column] is None for row in page.rows)
     if level:
-        legend.append(Line2D([], [], label=f"any {symbol}", **_look(style.INK, None, solid=True)))
+        legend.append(Line2D([], [], label="no budget", **_look(style.INK, None, solid=True)))
     margins = Margins(left, down=0.16)
     grid = Grid(page, legend, _ROW * len(order), margins, full=needs_page(left))
     for axes, panel in zip(grid.axes, page.panels, strict=True):
@@ -72,6 +75,7 @@ def draw(
         divide(axes, order, -0.5)
     for axes in grid.axes[1:]:
         axes.sharex(grid.axes[0])
+    grid.axes[0].autoscale(axis="x")
     grid.name_axes("accuracy (%)", "")
     return grid, level
 

@@ -18,7 +18,8 @@ from fedbench.report.figures.render import Sketch, to_svg
 from fedbench.report.figures.series import Cast, Page, Panel, pages, panels
 from fedbench.report.frame import Row
 
-_NAMED = 30  # clients up to which each is named
+_NAMED = 0.125  # inches between names of clients
+_TALL = (5.5, 3.4, 2.1)  # inches of panels at most: of one, of several in a row, of several rows
 
 
 def partition_heatmap(
@@ -105,13 +106,15 @@ def _draw(page: Page, counts: Sequence[np.ndarray], classes: Sequence[str]) -> G
     alone = len(counts) == 1
     most = max(int(each.max()) for each in counts)
     full = not alone or len(classes) > 12 or most >= 1000
-    names = _clients(counts[0], alone)
+    tall = _TALL[(not alone) + (len(counts) > page.columns)]
+    height = float(np.clip(0.16 * clients, 0.5, tall))
+    names = _clients(counts[0], alone, height)
     left = max(style.width(name) for name in names.values()) + 0.3
     margins = Margins(left=left, right=0.66, across=0.12)
     wide = Grid.inner(page.columns, margins, full)
     grid = Grid(
         page,
-        height=float(np.clip(0.16 * clients, 0.5, 5.5 if alone else 2.1)),
+        height=height,
         margins=Margins(left, 0.66, cells.name_height(classes, wide) + 0.2, 0.12),
         full=full,
     )
@@ -125,21 +128,21 @@ def _draw(page: Page, counts: Sequence[np.ndarray], classes: Sequence[str]) -> G
         cells.name_classes(axes, classes, wide)
         _name_clients(axes, names)
     grid.colour_bar(mesh, "images", "images")
-    down = "client (images)" if alone and clients <= _NAMED else "client"
+    down = "client (images)" if alone and len(names) == clients else "client"
     if style.width(down, style.NORMAL) > grid.size[1] + 0.2:
         down = "client"
     grid.name_axes("class", down, slanted=not cells.level(classes, wide))
     return grid
 
 
-def _clients(counts: np.ndarray, alone: bool) -> dict[int, str]:
-    """Return the names of clients by row, with their sizes where there is one panel."""
+def _clients(counts: np.ndarray, alone: bool, height: float) -> dict[int, str]:
+    """Return the names of clients that have room, by row, with sizes where one panel names all."""
     clients = len(counts)
-    if clients <= _NAMED:
-        sizes = [f" ({size:,})" if alone else "" for size in counts.sum(1)]
-        return {client: f"{client}{size}" for client, size in enumerate(sizes)}
-    step = next(s for s in (5, 10, 20, 50, 100, 500, clients) if clients / s <= 12)
-    return {client: str(client) for client in range(0, clients, step)}
+    step = next(
+        s for s in (1, 2, 5, 10, 20, 50, 100, 500, clients) if s * height / clients > _NAMED
+    )
+    sizes = [f" ({size:,})" if alone and step == 1 else "" for size in counts.sum(1)]
+    return {client: f"{client}{sizes[client]}" for client in range(0, clients, step)}
 
 
 def _name_clients(axes: Axes, names: dict[int, str]) -> None:

@@ -152,6 +152,11 @@ def amount(value: float, unit: Unit) -> str:
     return f"{number:,.0f} {name}" if number >= 100 else f"{number:.3g} {name}"
 
 
+def plain_number(value: float) -> str:
+    """Return the value of a setting as people write it: ``0.1``, ``25,600``."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
+
+
 def settings_axis(axes: Axes, values: Sequence[float], wide: float) -> None:
     """Make the x axis one of chosen settings: logarithmic where they are above zero.
 
@@ -164,7 +169,7 @@ def settings_axis(axes: Axes, values: Sequence[float], wide: float) -> None:
         axes.set_xscale("log")
         spare = (max(values) / min(values)) ** 0.09
         axes.set_xlim(min(values) / spare, max(values) * spare)
-    names = [f"{value:,.0f}" if value >= 1000 else f"{value:g}" for value in values]
+    names = [plain_number(value) for value in values]
     shown = _apart(values, names, wide)
     axes.set_xticks(values, [name if place in shown else "" for place, name in enumerate(names)])
     axes.xaxis.set_minor_locator(NullLocator())

@@ -27,6 +27,10 @@ Key = tuple[tuple[str, str | int | float], ...]
 _OF_POINTS = ("budget.", "partition.max_tries")
 
 
+#: So many facts, at most, tell the panels of a page apart.
+_FACTS = 4
+
+
 class Cast:
     """All series of a board, each with its look, which is the same in all figures.
 
@@ -234,39 +238,54 @@ def pages(
         groups.setdefault((panel.facts["data.name"], own), []).append(panel)
     result: list[Page] = []
     taken: set[str] = set()
-    for (dataset, own), members in groups.items():
-        columns = _columns(members, widest)
-        many = columns * max(1, most_rows(columns))
-        parts = [members[start : start + many] for start in range(0, len(members), many)]
-        for place, part in enumerate(parts, start=1):
+    for (dataset, own), panels_of in groups.items():
+        parts = []
+        for members in _akin(panels_of):
+            columns = _columns(members, widest)
+            many = columns * max(1, most_rows(columns))
+            starts = range(0, len(members), many)
+            parts += [(members[start : start + many], columns) for start in starts]
+        for place, (part, columns) in enumerate(parts, start=1):
             name = free_name(_slug(stem, dataset, own), taken)
             which = f" ({place} of {len(parts)})" if len(parts) > 1 else ""
             result.append(_page(name, dataset + which, part, columns))
     return result
 
 
-def _page(name: str, dataset: str, members: list[Panel], columns: int) -> Page:
+def _akin(members: list[Panel]) -> list[list[Panel]]:
+    """Split panels that differ in more facts than a title can hold, by what tells most at once."""
+    for name in ("partition.scheme", "models"):
+        groups: dict[str | None, list[Panel]] = {}
+        for panel in members:
+            groups.setdefault(panel.facts.get(name), []).append(panel)
+        if len(groups) > 1 and len(_varying(members)) > _FACTS:
+            return [part for group in groups.values() for part in _akin(group)]
+    return [members]
+
+
+def _varying(members: list[Panel]) -> list[str]:
     names = list(dict.fromkeys(name for panel in members for name in panel.facts))
-    shared = {name for name in names if len({panel.facts.get(name) for panel in members}) == 1}
+    return [name for name in names if len({panel.facts.get(name) for panel in members}) > 1]
+
+
+def _page(name: str, dataset: str, members: list[Panel], columns: int) -> Page:
+    varying = _varying(members)
     titled = [
         replace(
-            panel,
-            title=" · ".join(text for name, text in panel.facts.items() if name not in shared),
+            panel, title=" · ".join(text for name, text in panel.facts.items() if name in varying)
         )
         for panel in members
     ]
-    header = " · ".join(members[0].facts[name] for name in names if name in shared)
+    header = " · ".join(text for name, text in members[0].facts.items() if name not in varying)
     return Page(name, dataset, header, titled, min(columns, len(members)))
 
 
 def _columns(members: list[Panel], widest: int) -> int:
     """Return how many panels to put side by side: a full cross of settings keeps its last one."""
     count = len(members)
-    names = list(dict.fromkeys(name for panel in members for name in panel.facts))
-    values = {name: {panel.facts.get(name) for panel in members} for name in names}
-    varying = [name for name in names if len(values[name]) > 1]
-    if len(varying) > 1 and math.prod(len(values[name]) for name in varying) == count:
-        last = len(values[varying[-1]])
+    sizes = [len({panel.facts.get(name) for panel in members}) for name in _varying(members)]
+    if len(sizes) > 1 and math.prod(sizes) == count:
+        last = sizes[-1]
         if 1 < last <= widest:
             return last
     if count == 4:

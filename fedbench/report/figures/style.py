@@ -1,23 +1,29 @@
 """The look of all figures: sizes, colours, markers, dashes, whatever the machine's settings are.
 
-Contenders are filled and coloured, controls hollow and grey. Colours are safe for colour-blind
-readers, and every series has a marker and a dash of its own, so figures can be read in grey.
+Contenders are filled and coloured, controls hollow and grey. A method has its colour and its marker
+on all boards. Colours are safe for colour-blind readers, and every series has a marker and a dash
+of its own, so figures can be read in grey.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
+
+from fedbench.bench.records.about import STAR
+from fedbench.report import labels
+
+T = TypeVar("T", bound=Hashable)
 
 COLUMN, PAGE = 3.3, 6.9  # inches: one column of a two-column paper, and both
 TALLEST = 8.8  # inches
@@ -49,6 +55,36 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*", "d", "8")
 WEIGHT = {"*": 1.6, "P": 1.25, "X": 1.25, "d": 1.25, "p": 1.15, "h": 1.15, "D": 0.85, "s": 0.92}
 HOLLOW = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">")
 DASHES = ((0, ()), (0, (4, 1.3)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+
+#: Colour and marker of each contender. The four colours beside ``COLOURS`` come no closer to them,
+#: and to each other, under red-green blindness than those do.
+METHODS = {
+    "co_boosting": ("#CC79A7", ">"),
+    "collabdm": ("#56B4E9", "d"),
+    "deep_inversion": ("#332288", "s"),
+    "dense": ("#0072B2", "o"),
+    "fedcgs": ("#D55E00", "^"),
+    "feddf": ("#009E73", "<"),
+    "fedlmg": ("#882255", "X"),
+    "fedprox": ("#E69F00", "P"),
+    "local_dm": ("#A020F0", "*"),
+    "local_kip": ("#80CDC1", "p"),
+    "single_image": ("#8C564B", "D"),
+    "trajectory_matching": ("#4D4D00", "v"),
+}
+#: Marker of each control; of one with presets by its label too.
+CONTROLS = {
+    "base_images": "^",
+    "centralised": "o",
+    "ensemble": "D",
+    "fedavg": "v",
+    "fedavg (one_shot)": "P",
+    "local": "X",
+    "random_real": "s",
+}
+_FILLED = {name: marker for name, (_, marker) in METHODS.items()}
+_COLOURED = {name: colour for name, (colour, _) in METHODS.items()}
+_HUES = tuple(dict.fromkeys((*COLOURS, *_COLOURED.values())))
 
 _RC: dict[str, Any] = {
     "svg.hashsalt": "fedbench",
@@ -129,30 +165,49 @@ class Look:
 def looks(series: Iterable[tuple[str, str, bool]]) -> list[Look]:
     """Give each series its look.
 
-    The colour hangs on the method's name, the marker and the dash on the label; the variants of a
-    method have shades of its colour. A new series changes the looks of few others (see
-    ``_places``).
+    The colour hangs on the method's name, the marker and the dash on the label, those of the
+    method's first variant on the name as well. Its other variants have shades of its colour.
+    Methods that are not in ``METHODS`` and ``CONTROLS`` take what those leave, so that a new series
+    changes the looks of few others (see ``_given``).
 
     Args:
         series: Method, label and whether it is a control, each label once.
     """
     series = list(series)
-    colours = _places({method for method, _, control in series if not control}, len(COLOURS))
-    found: dict[bool, dict[str, tuple[str, tuple[int, tuple[float, ...]]]]] = {}
-    for control, shapes in ((False, MARKERS), (True, HOLLOW)):
-        names = {label for _, label, other in series if other is control}
-        markers, dashes = _places(names, len(shapes)), _places(names, len(DASHES))
-        found[control] = {name: (shapes[markers[name]], DASHES[dashes[name]]) for name in names}
+    colours = _given({method for method, _, control in series if not control}, _HUES, _COLOURED)
+    named = _named(series)
+    shapes: dict[bool, tuple[dict[str, str], dict[str, tuple[int, tuple[float, ...]]]]] = {}
+    for control, markers, fixed in ((False, MARKERS, _FILLED), (True, HOLLOW, CONTROLS)):
+        names = {named[label] for _, label, other in series if other is control}
+        shapes[control] = _given(names, markers, fixed), _given(names, DASHES, {})
+    shades: dict[str, str] = {}
     drawn: Counter[str] = Counter()  # methods that share a colour share its shades
-    result = []
-    for method, label, control in series:
-        colour = GREY
+    for method, label, control in sorted(series, key=lambda one: one[0] != named[one[1]]):
         if not control:
-            own = COLOURS[colours[method]]
-            colour = _shaded(own, drawn[own])
+            own = colours[method]
+            shades[label] = _shaded(own, drawn[own])
             drawn[own] += 1
-        result.append(Look(known(label), control, colour, *found[control][label]))
+    result = []
+    for _, label, control in series:
+        (markers_of, dashes_of), name = shapes[control], named[label]
+        colour = shades.get(label, GREY)
+        result.append(Look(known(label), control, colour, markers_of[name], dashes_of[name]))
     return result
+
+
+def _named(series: Sequence[tuple[str, str, bool]]) -> dict[str, str]:
+    """Return under which name each label has its look: of its method's first variant the method."""
+    found: dict[str, str] = {}
+    for method, label, _ in sorted(series, key=_plainest):
+        plain = label.replace(STAR, "")
+        first = method not in found.values()
+        found[label] = plain if plain in CONTROLS else method if first else label
+    return found
+
+
+def _plainest(series: tuple[str, str, bool]) -> tuple[int, list[tuple[float, str]]]:
+    """Return a key that sorts series from few settings in their labels to many."""
+    return series[1].count(","), labels.natural(series[1])
 
 
 def _shaded(colour: str, place: int) -> str:
@@ -165,19 +220,17 @@ def _shaded(colour: str, place: int) -> str:
     return to_hex((red, green, blue))
 
 
-def _places(names: set[str], count: int) -> dict[str, int]:
-    """Spread names over places: each takes the next of the least taken from where its hash points.
+def _given(names: set[str], things: Sequence[T], fixed: Mapping[str, T]) -> dict[str, T]:
+    """Give each name its own thing, others the next of the least taken from where its hash points.
 
     As in a hash table, a name that is added moves only those that it pushes on.
     """
-    taken = [0] * count
-    found = {}
-    for name in sorted(names):
-        start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-        free = [(start + step) % count for step in range(count)]
-        place = next(place for place in free if taken[place] == min(taken))
-        taken[place] += 1
-        found[name] = place
+    found = {name: fixed[name] for name in sorted(names) if name in fixed}
+    taken = Counter(found.values())
+    for name in sorted(names - found.keys()):
+        start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % len(things)
+        found[name] = min((*things[start:], *things[:start]), key=taken.__getitem__)
+        taken[found[name]] += 1
     return found
 
 

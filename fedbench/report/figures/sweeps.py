@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from fedbench.report.figures import pairs
 from fedbench.report.figures.layout import BAR, Grid, handles, plain, rows_that_fit
 from fedbench.report.figures.render import Sketch
-from fedbench.report.figures.scales import dodge, settings_axis
+from fedbench.report.figures.scales import dodge, plain_number, settings_axis
 from fedbench.report.figures.series import Cast, Page, Panel, bars, number, pages, panels
 from fedbench.report.frame import Row
 
@@ -30,7 +30,7 @@ class Axis:
         setting: Its dotted name, or None for the budget.
         label: Of the axis.
         words: In titles.
-        symbol: In legends; empty where no two values are drawn as a pair.
+        symbol: In legends.
     """
 
     stem: str
@@ -44,7 +44,7 @@ class Axis:
 AXES = (
     Axis("beta", "beta", "partition.beta", "Dirichlet concentration β (small: skewed)", "β", "β"),
     Axis("clients", "clients", "partition.clients", "clients K", "the number of clients", "K"),
-    Axis("budget", "budget_pixels", None, "budget (pixels)", "the budget", ""),
+    Axis("budget", "budget_pixels", None, "budget (pixels)", "the budget", "pixels"),
 )
 
 
@@ -78,9 +78,7 @@ def _scopes(panel: Panel) -> Iterator[Panel]:
 
 def _is_paired(rows: Sequence[Row], axis: Axis, cast: Cast) -> bool:
     """Say whether the axis has two values only, and too many series for lines between them."""
-    return (
-        bool(axis.symbol) and len(_values(rows, axis)) == 2 and len(cast.series(rows)) >= pairs.MANY
-    )
+    return len(_values(rows, axis)) == 2 and len(cast.series(rows)) >= pairs.MANY
 
 
 def _values(rows: Sequence[Row], axis: Axis) -> list[float]:
@@ -126,9 +124,10 @@ def _sketch(page: Page, axis: Axis, cast: Cast) -> Sketch:
 
 def _pairs(page: Page, axis: Axis, cast: Cast, values: Sequence[float]) -> Sketch:
     grid, level = pairs.draw(page, cast, values, axis.column, axis.symbol)
+    low, high = map(plain_number, values)
     caption = (
-        f"Accuracy at the last step at {axis.symbol} = {values[0]:g} (open circles) and "
-        f"{values[1]:g} (diamonds). {bars(page.rows)} Best methods first, controls (†) below."
+        f"Accuracy at the last step at {axis.symbol} = {low} (open circles) and {high} (diamonds). "
+        f"{bars(page.rows)} Best methods first, controls (†) below."
         + (" Upright lines: methods without a budget." if level else "")
     )
     return Sketch(

@@ -17,6 +17,8 @@ from fedbench.report.figures.style import Look
 from fedbench.report.frame import Row
 from fedbench.report.verdict import front
 
+#: Up to this ratio, bytes are as good as equal: labels beside the same weights, say.
+_ALIKE = 1.1
 _FRONT: dict[str, Any] = {"color": "#cccccc", "linewidth": 3.0, "zorder": 1.2}
 _WITH_CONTROLS: dict[str, Any] = {
     "color": "#999999",
@@ -24,6 +26,9 @@ _WITH_CONTROLS: dict[str, Any] = {
     "linestyle": (0, (1.2, 1.2)),
     "zorder": 1.3,
 }
+
+#: (bytes, accuracy) each.
+Points = Sequence[tuple[float, float]]
 
 
 def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
@@ -34,9 +39,16 @@ def sketches(rows: Sequence[Row], cast: Cast) -> Iterator[Sketch]:
         cast: Looks of the series.
     """
     known = [row for row in rows if math.isfinite(_accuracy(row)) and math.isfinite(_bytes(row))]
-    for page in pages("bytes", panels(known, budgets=False), most_rows=rows_that_fit):
-        if len({_bytes(row) for row in page.rows}) > 1:
+    found = panels(known, budgets=False)
+    if any(_tells(panel.rows) for panel in found):
+        for page in pages("bytes", found, most_rows=rows_that_fit):
             yield _sketch(page, cast)
+
+
+def _tells(rows: Sequence[Row]) -> bool:
+    """Say whether rows that send anything can be told apart by their bytes."""
+    sent = [_bytes(row) for row in rows if _bytes(row) > 0]
+    return bool(sent) and max(sent) > _ALIKE * min(sent)
 
 
 def _accuracy(row: Row) -> float:
@@ -50,22 +62,27 @@ def _bytes(row: Row) -> float:
 def _sketch(page: Page, cast: Cast) -> Sketch:
     series = cast.series(page.rows)
     joined = any(len({row.budget for row in rows}) > 1 for rows in series.values())
-    fronts = [Line2D([], [], label="Pareto front", **_FRONT)]
-    mixed = len({look.control for look in series}) > 1
+    fronts = [_fronts(panel.rows) for panel in page.panels]
+    own, mixed = (any(each[kind] for each in fronts) for kind in (0, 1))
+    legend = handles(series, lines=False)
+    if own:
+        legend.append(Line2D([], [], label="Pareto front", **_FRONT))
     if mixed:
-        fronts.append(Line2D([], [], label="front with controls", **_WITH_CONTROLS))
-    grid = Grid(page, [*handles(series, lines=False), *fronts])
+        legend.append(Line2D([], [], label="front with controls", **_WITH_CONTROLS))
+    grid = Grid(page, legend)
     scale = LogScale.of((_bytes(row) for row in page.rows), "B")
     grid.share_heights()
-    for axes, panel in zip(grid.axes, page.panels, strict=True):
+    for axes, panel, (contenders, everybody) in zip(grid.axes, page.panels, fronts, strict=True):
         _points(axes, panel.rows, cast, scale, grid.size[0])
-        _fronts(axes, panel.rows, scale)
+        _stairs(axes, everybody, scale, _WITH_CONTROLS)
+        _stairs(axes, contenders, scale, _FRONT)
         scale.dress(axes, "x", most=max(2, int(grid.size[0] / 0.5)))
     grid.name_axes("bytes sent in total, up and down, all clients", "accuracy (%)")
     caption = (
         f"Accuracy at the last step against all bytes of all messages. {bars(page.rows)} "
-        "Hollow and grey: controls. The broad line is the Pareto front"
-        + (" of the contenders, the dotted one with the controls." if mixed else ".")
+        "Hollow and grey: controls."
+        + (" The broad line is the Pareto front of the contenders." if own else "")
+        + (" The dotted line is the front with the controls." if mixed else "")
         + " Points with equal bytes are moved apart a little."
         + (" Budgets of one method are joined." if joined else "")
         + (" Methods that send nothing stand left of the break." if scale.lane else "")
@@ -91,24 +108,25 @@ def _points(axes: Axes, rows: Sequence[Row], cast: Cast, scale: LogScale, wide: 
         )
 
 
-def _fronts(axes: Axes, rows: Sequence[Row], scale: LogScale) -> None:
-    everybody = front((_bytes(row), _accuracy(row)) for row in rows)
-    contenders = front((_bytes(row), _accuracy(row)) for row in rows if not row.control)
-    if contenders and contenders != everybody:
-        _stairs(axes, everybody, scale, _WITH_CONTROLS)
-    _stairs(axes, contenders or everybody, scale, _FRONT)
+def _fronts(rows: Sequence[Row]) -> tuple[Points, Points]:
+    """Return the fronts of the contenders, and with the controls where that is another.
+
+    A front whose points have bytes that are as good as equal is none: it is empty.
+    """
+    found = []
+    for members in ([row for row in rows if not row.control], rows):
+        points = front((_bytes(row), _accuracy(row)) for row in members)
+        found.append(points if points and points[-1][0] > _ALIKE * points[0][0] else [])
+    contenders, everybody = found
+    return contenders, [] if everybody == contenders else everybody
 
 
-def _stairs(
-    axes: Axes,
-    points: Sequence[tuple[float, float]],
-    scale: LogScale,
-    look: dict[str, Any],
-) -> None:
-    across = scale.place(cost for cost, _ in points)
-    axes.plot(
-        [*across, scale.high],
-        [*(accuracy for _, accuracy in points), points[-1][1]],
-        drawstyle="steps-post",
-        **look,
-    )
+def _stairs(axes: Axes, points: Points, scale: LogScale, look: dict[str, Any]) -> None:
+    if points:
+        across = scale.place(cost for cost, _ in points)
+        axes.plot(
+            [*across, scale.high],
+            [*(accuracy for _, accuracy in points), points[-1][1]],
+            drawstyle="steps-post",
+            **look,
+        )

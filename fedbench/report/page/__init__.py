@@ -27,7 +27,7 @@ from fedbench.report.pivot import Pivot, to_html
 #: A figure below this width, in points, leaves room for another beside it.
 NARROW = 300
 #: The outline of a letter as figures define it, and what refers to something in a figure.
-_LETTER = re.compile(r'<path (d="[^"]*" transform="scale\(0\.015625\)") id="([^"]*)" />\n?')
+_LETTER = re.compile(r'<path (d="[^"]*" transform="scale\(0\.015625\)") id="([^"]*)" ?/>\n?')
 _HREF = re.compile(r'(?<=href=)"#([^"]+)"')
 #: Files that stand beside the page.
 BESIDE = ("table.csv", "runs.csv", "times.csv", "published.csv", "table.md", "table.tex")
