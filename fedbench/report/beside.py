@@ -45,7 +45,7 @@ class Beside:
 
     Attributes:
         folder: Of the board.
-        cells: Its finished cells, in the order of its plan.
+        cells: Its finished cells that stand beside some of the suite, in the order of its plan.
         records: Theirs, with the files that they are in.
         meetings: The blocks that have both.
         apart: How many cells of the suite stand in no block of the board.
@@ -80,10 +80,11 @@ def beside(board: Path, plan: Plan) -> Beside:
             f"{board}, whose profile is {profile}; the nearest block, {_nearest(plan, others)}, "
             f"differs in {'; '.join(differing)}; take the board's profile, or set these alike"
         )
+    ours = [entry for entry in plan.cells if entry.skip is None]
+    others = _near(others, ours)
     names = {entry.cell_id for entry in others}
     found = tuple(pair for pair in read_records(board / "records") if pair[1].cell_id in names)
-    ours = [entry for entry in plan.cells if entry.skip is None]
-    meetings = _meetings(ours, [record for _, record in found])
+    meetings = _meetings(ours, others, [record for _, record in found])
     return Beside(
         board,
         others,
@@ -165,24 +166,40 @@ def _nearest(plan: Plan, others: Sequence[Entry]) -> str:
     return _title(first.settings, ())
 
 
-def _meetings(ours: Sequence[Entry], good: Sequence[Record]) -> list[Meeting]:
-    """Return the blocks that cells and records have in common, by title."""
-    cells: dict[_Block, list[Entry]] = {}
-    for entry in ours:
-        cells.setdefault(_block(entry.settings), []).append(entry)
+def _near(others: Sequence[Entry], ours: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return those of others' cells that stand in a block of ours, under a budget of ours."""
+    cells = _by_block(ours)
+
+    def stands(entry: Entry) -> bool:
+        budgets = [_budget(each.settings) for each in cells.get(_block(entry.settings), ())]
+        return bool(budgets) and _meets(_budget(entry.settings), budgets)
+
+    return tuple(entry for entry in others if stands(entry))
+
+
+def _by_block(cells: Iterable[Entry]) -> dict[_Block, list[Entry]]:
+    found: dict[_Block, list[Entry]] = {}
+    for entry in cells:
+        found.setdefault(_block(entry.settings), []).append(entry)
+    return found
+
+
+def _meetings(
+    ours: Sequence[Entry], near: Sequence[Entry], good: Sequence[Record]
+) -> list[Meeting]:
+    """Return the blocks that cells have in common with those near them, by title."""
+    settings = {entry.cell_id: entry.settings for entry in near}
+    cells = _by_block(ours)
     theirs: dict[_Block, list[Record]] = {}
     for record in good:
-        theirs.setdefault(_block(record.settings), []).append(record)
+        theirs.setdefault(_block(settings[record.cell_id]), []).append(record)
     beyond = labels.beyond_title(labels.varying(map(dict, theirs)))
     found = []
     for block, members in theirs.items():
-        if block in cells:
-            budgets = [_budget(entry.settings) for entry in cells[block]]
-            own = {entry.cell_id for entry in cells[block]}
-            others = [each for each in members if each.cell_id not in own]
-            near = [each for each in others if _meets(_budget(each.settings), budgets)]
-            title = _title(members[0].settings, beyond)
-            found.append(Meeting(title, len(cells[block]), len(rows(near)), len(near)))
+        own = {entry.cell_id for entry in cells[block]}
+        rivals = [each for each in members if each.cell_id not in own]
+        title = _title(settings[members[0].cell_id], beyond)
+        found.append(Meeting(title, len(cells[block]), len(rows(rivals)), len(rivals)))
     return sorted(found, key=lambda each: labels.natural(each.title))
 
 

@@ -11,7 +11,7 @@ from fedbench.bench.suites.planfile import write_plan
 from fedbench.config import parse
 from fedbench.errors import SettingsError
 from fedbench.report import labels
-from fedbench.report.beside import apart, copy_records, finished, joined
+from fedbench.report.beside import apart, beside, copy_records, finished, joined
 from fedbench.report.board import read_board
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
@@ -65,6 +65,22 @@ def test_only_finished_cells_come_along_and_ones_own_records_stay(published, tmp
     assert kept == {mine.cell_id: 0.9}
     assert len(list((folder / "records").iterdir())) == 3
     assert len(joined(board_of([mine]).plan, others).cells) == 3
+
+
+def test_only_blocks_and_budgets_of_ones_own_come_along(tmp_path):
+    one, ten = {"ipc": 1}, {"ipc": 10}
+    made = [record("fedavg"), record("union", **one), record("union", **ten)]
+    made += [record("union", beta=0.5, **one), record("fedavg", beta=0.5)]
+    board = write_suite(tmp_path / "leaderboards" / "toy", made)
+
+    def comes(*mine):
+        found = beside(board, board_of(mine).plan)
+        assert {one.cell_id for _, one in found.records} == {e.cell_id for e in found.cells}
+        return [made.index(one) for one in made if one.cell_id in {e.cell_id for e in found.cells}]
+
+    assert comes(record("mine")) == [0, 1, 2]  # without a budget it stands under each of them
+    assert comes(record("mine", **ten)) == [0, 2]
+    assert comes(record("mine", **ten), record("mine", beta=0.5, **one)) == [0, 2, 3, 4]
 
 
 def test_what_keeps_cells_apart_is_named(published):
