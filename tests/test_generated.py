@@ -85,7 +85,8 @@ def comparison(**words):
 
 def test_evidence_is_the_paired_difference_over_shared_seeds():
     each = comparison(
-        where={"partition.beta": 0.1}, other={"method": "centralised", "dataset": "digits"}
+        where={"partition.beta": 0.1, "partition.clients": 5},
+        other={"method": "centralised", "dataset": "digits"},
     )
     line = evidence.block([each], groups(), "")
     by_method = {
@@ -95,6 +96,7 @@ def test_evidence_is_the_paired_difference_over_shared_seeds():
             if group.board == "digits"
             and group.facts["method"] == method
             and group.facts["partition.beta"] == "0.1"
+            and group.facts["partition.clients"] == "5"
             for record in group.records
         }
         for method in ("fedcgs", "centralised")
@@ -123,7 +125,7 @@ def test_evidence_beside_a_published_number_says_both_and_the_difference():
 
 
 def test_evidence_that_means_several_rows_is_refused():
-    with pytest.raises(SettingsError, match="2 rows answer"):
+    with pytest.raises(SettingsError, match="4 rows answer"):
         evidence.block([comparison(other={"method": "centralised"})], groups(), "")
 
 

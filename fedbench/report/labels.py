@@ -226,8 +226,17 @@ def scheme_parameters(flat: Flat) -> list[str]:
 
 
 def written(flat: Flat, names: Iterable[str]) -> list[str]:
-    """Return settings as ``name=value``; those that are None or absent are left out."""
-    return [f"{_short(name)}={_text(flat[name])}" for name in names if name in flat]
+    """Return settings as ``name=value``, the clients' networks as one says them.
+
+    Those that are None or absent are left out.
+    """
+    return [
+        model_label(json.loads(str(flat[name])))
+        if name == "models"
+        else f"{_short(name)}={_text(flat[name])}"
+        for name in names
+        if name in flat
+    ]
 
 
 def model_label(models: Iterable[Mapping[str, Any]]) -> str:

@@ -31,10 +31,11 @@ def record(
     sent=None,
     seconds=(8.0, 0.02),
     epochs=5,
+    width=32,
     options=None,
 ):
     """Make one record; ``budget`` is in pixels, ``options`` are settings of the method."""
-    parts = (dataset, method, beta, clients, budget, scope, epochs, seed, options)
+    parts = (dataset, method, beta, clients, budget, scope, epochs, width, seed, options)
     return Record(
         cell_id=hashlib.sha256(repr(parts).encode()).hexdigest()[:16],
         status=status,
@@ -50,7 +51,7 @@ def record(
                 "min_size": 10,
                 "max_tries": 1000,
             },
-            "models": [{"name": "convnet", "width": 32, "depth": 3, "norm": None}],
+            "models": [{"name": "convnet", "width": width, "depth": 3, "norm": None}],
             "recipe": {"epochs": epochs},
             "method": {"name": method, "preset": None, **(options or {})},
             "budget": {"ipc": None, "pixels": budget, "scope": scope} if budget else None,

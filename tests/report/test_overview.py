@@ -28,6 +28,11 @@ def test_blocks_that_no_axis_tells_apart_are_named_by_what_does():
     assert best(*made) == ("β=0.5: dense 50.00", "β=0.9: dense 50.00")
 
 
+def test_networks_are_named_as_one_says_them():
+    made = [record("dense", width=width) for width in (4, 8)]
+    assert best(*made) == ("convnet-w4-d3: dense 50.00", "convnet-w8-d3: dense 50.00")
+
+
 def test_eight_blocks_are_all_named_and_controls_alone_are_said():
     made = [
         record("dense", beta=beta, clients=clients, epochs=epochs)
