@@ -120,7 +120,7 @@ def test_only_what_tests_import_imports_pytest():
     assert users == {"testing"}
 
 
-TORCH_FREE = ("records", "suites.planfile", "suites.selection")
+TORCH_FREE = ("records", "suites.planfile", "suites.selection", "suites.suite")
 
 
 def test_reports_take_only_torch_free_parts_of_the_bench():

@@ -6,7 +6,6 @@ stood had it been part of the board's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,7 +143,7 @@ def apart(plan: Plan, others: Sequence[Entry]) -> list[str]:
 
 def _written(flat: labels.Flat, name: str) -> str:
     value = flat.get(name, "none")
-    return labels.model_label(json.loads(str(value))) if name == "models" else str(value)
+    return str(labels.said(name, value))
 
 
 def _closest(plan: Plan, others: Sequence[Entry]) -> tuple[labels.Flat, labels.Flat]:

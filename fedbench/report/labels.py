@@ -231,12 +231,15 @@ def written(flat: Flat, names: Iterable[str]) -> list[str]:
     Those that are None or absent are left out.
     """
     return [
-        model_label(json.loads(str(flat[name])))
-        if name == "models"
-        else f"{_short(name)}={_text(flat[name])}"
+        str(said(name, flat[name])) if name == "models" else f"{_short(name)}={_text(flat[name])}"
         for name in names
         if name in flat
     ]
+
+
+def said(name: str, value: str | int | float) -> str | int | float:
+    """Return a value of flattened settings as one says it: networks by their label."""
+    return model_label(json.loads(str(value))) if name == "models" else value
 
 
 def model_label(models: Iterable[Mapping[str, Any]]) -> str:

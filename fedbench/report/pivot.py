@@ -16,6 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from fedbench.bench.records.about import STAR, method_label
+from fedbench.bench.suites.suite import SHORT_NAMES
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.report import csvs, labels
 from fedbench.report.board import Board
@@ -29,12 +30,9 @@ if TYPE_CHECKING:
 
 #: Metrics of boards; of the last three they have no deviation over seeds.
 METRICS = ("accuracy", "balanced_accuracy", "domain", "worst_client", "nll", "ece")
-#: Short names of axes that people type.
+#: Short names of axes that people type: those of suites, and more.
 ALIASES = {
-    "beta": "partition.beta",
-    "scheme": "partition.scheme",
-    "clients": "partition.clients",
-    "ipc": "budget.ipc",
+    **SHORT_NAMES,
     "pixels": "budget.pixels",
     "dataset": "data.name",
     "images": "data.train_size",
@@ -183,7 +181,7 @@ def pivot(board: Board, axis: str, metric: str = "accuracy") -> Pivot:
     lines.sort(
         key=lambda line: (labels.natural(line.setting), line.control, _best(line, down), line.label)
     )
-    return Pivot(name, metric, values, tuple(lines))
+    return Pivot(name, metric, tuple(labels.said(name, value) for value in values), tuple(lines))
 
 
 def files(several: Sequence[Pivot], suite: str) -> dict[str, str]:

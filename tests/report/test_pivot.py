@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fedbench as api
+from fedbench.bench.suites.selection import parse_only
 from fedbench.cli.report import make_report
 from fedbench.errors import SettingsError
 from fedbench.report import pivot
@@ -19,7 +20,8 @@ BOARDS = Path(__file__).parents[2] / "leaderboards"
 
 @functools.cache
 def board(name):
-    return read_board(BOARDS / name)
+    whole = read_board(BOARDS / name)
+    return whole.only(parse_only(["clients=5", "ipc=10"])) if name == "digits" else whole
 
 
 def test_cells_are_means_over_seeds():
@@ -63,6 +65,12 @@ def test_a_methods_own_setting_may_be_the_axis():
     found = pivot.pivot(board("collabdm_ablation"), "iterations")
     assert found.values == (20, 50, 100, 200)
     assert any(line.label == "collabdm (fedbench*)" and all(line.cells) for line in found.lines)
+
+
+def test_networks_may_be_the_axis():
+    found = pivot.pivot(board("fedcgs"), "model")
+    assert found.values == ("convnet-w128-d3-instance", "resnet8-w16")
+    assert "model=" not in pivot.to_markdown(found).splitlines()[0]
 
 
 def test_the_frame_has_mean_std_and_n():
@@ -131,6 +139,8 @@ def test_a_board_in_python_has_parts_of_parts():
     part = whole.only(beta=0.1).only(method=["fedavg", "dense"], recipe__lr=0.01)
     assert set(part.rows["method"]) == {"fedavg", "dense"}
     assert set(part.records["partition.beta"]) == {0.1}
-    assert len(whole.rows) > len(part.rows) == 3
+    assert (
+        len(whole.rows) > len(part.rows) == 6
+    )
     with pytest.raises(SettingsError, match=r"beta=0.2: no cell .* there are: "):
         whole.only(beta=0.2)
