@@ -18,7 +18,7 @@ from fedbench.report.html import render
 from fedbench.report.markdown import escape_markdown, table
 from fedbench.report.pivot import pivot
 from fedbench.report.tables import CONTROL
-from fedbench.report.verdict import front_of
+from fedbench.report.verdict import best_of, front_of
 
 #: Axes of blocks that an overview names, in this order.
 _AXES = (
@@ -174,10 +174,11 @@ def _best(rows: Sequence[Row], every: Sequence[Row]) -> str:
     known = [row for row in rows if not row.control and row.values["accuracy_mean"] is not None]
     if not known:
         return ""
-    best = max(known, key=lambda row: float(row.values["accuracy_mean"] or 0))
-    where = _where(best, rows, every)
-    words = f"{best.values['label']} {percent(best.values['accuracy_mean'])}"
-    return f"{where}: {_short(words)}" if where else _short(words)
+    best = best_of(known)
+    where = _where(best[0], rows, every)
+    names = " and ".join(_short(str(row.values["label"])) for row in best)
+    words = f"{names} {percent(best[0].values['accuracy_mean'])}"
+    return f"{where}: {words}" if where else words
 
 
 def _where(best: Row, rows: Sequence[Row], every: Sequence[Row]) -> str:

@@ -140,12 +140,15 @@ def _gap(gap: Paired) -> str:
 def _counts(several: Sequence[Sequence[Row]]) -> Saying:
     """Return what holds over many blocks."""
     fronts: Counter[str] = Counter()
+    cheaper: Counter[str] = Counter()
     bests: Counter[str] = Counter()
     clear = told = 0
     for members in several:
         ranked = _ranked(members)
         fronts.update({_name(row) for row in front_of(ranked)})
-        bests.update(_name(row) for row in ranked[:1])
+        every = front_of([*ranked, *_controls(members)])
+        cheaper.update({_name(row) for row in every if row.control})
+        bests.update({_name(row) for row in best_of(ranked)})
         gap = paired(ranked[0], ranked[1]) if len(ranked) > 1 else None
         beyond = beyond_noise(gap) if gap is not None else None
         told += beyond is not None
@@ -154,6 +157,8 @@ def _counts(several: Sequence[Sequence[Row]]) -> Saying:
         f"No contender beats these with fewer bytes: {_listed(fronts)}.",
         f"Best: {_listed(bests)}.",
     ]
+    if cheaper:
+        sentences.append(f"Controls that none of them beats with fewer bytes: {_listed(cheaper)}.")
     if told:
         sentences.append(
             f"In {clear} of {told} blocks the best differs from the second beyond the noise "
@@ -240,6 +245,13 @@ def front_of(rows: Sequence[Row], cost: str = "bytes_total") -> list[Row]:
         for row in reversed(rows)
     }
     return [points[point] for point in front(points)]
+
+
+def best_of(rows: Sequence[Row]) -> list[Row]:
+    """Return the row of the highest mean, and those of the very same, the cheapest first."""
+    most = max((float(row.values["accuracy_mean"] or 0.0) for row in rows), default=0.0)
+    found = [row for row in rows if float(row.values["accuracy_mean"] or 0.0) == most]
+    return sorted(found, key=lambda row: float(row.values["bytes_total"] or 0.0))
 
 
 def _name(row: Row) -> str:

@@ -33,6 +33,11 @@ def test_networks_are_named_as_one_says_them():
     assert best(*made) == ("convnet-w4-d3: dense 50.00", "convnet-w8-d3: dense 50.00")
 
 
+def test_rows_of_the_very_same_mean_are_all_named_the_cheapest_first():
+    made = [record("dense", sent=2000), record("union", sent=1000), record("local", accuracy=0.9)]
+    assert best(*made) == ("union and dense 50.00",)
+
+
 def test_eight_blocks_are_all_named_and_controls_alone_are_said():
     made = [
         record("dense", beta=beta, clients=clients, epochs=epochs)

@@ -107,6 +107,7 @@ def group(board, profile="quick", **facts):
     class Told:
         def __init__(self, seed):
             self.cell_id, self.profile = f"{board}-{sorted(facts.items())}-{seed}", profile
+            self.settings, self.about = {"method": {"name": "m"}}, {}
 
     base = {"dataset": "digits", "partition.scheme": "iid", "method": "m", "preset": "none"}
     return Group(board, (Told(0), Told(1)), {**base, **facts})

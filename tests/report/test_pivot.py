@@ -139,8 +139,6 @@ def test_a_board_in_python_has_parts_of_parts():
     part = whole.only(beta=0.1).only(method=["fedavg", "dense"], recipe__lr=0.01)
     assert set(part.rows["method"]) == {"fedavg", "dense"}
     assert set(part.records["partition.beta"]) == {0.1}
-    assert (
-        len(whole.rows) > len(part.rows) == 6
-    )
+    assert len(whole.rows) > len(part.rows) == 6
     with pytest.raises(SettingsError, match=r"beta=0.2: no cell .* there are: "):
         whole.only(beta=0.2)

@@ -339,3 +339,13 @@ def test_numbers_of_other_metrics_stand_beside_no_row():
     assert {0.1649, 0.1329, 0.216, 0.2038, 0.164} == {
         number.accuracy for number in others if number.metric == "local_gain"
     }
+
+
+def test_what_a_suite_overrides_is_named_unless_the_source_states_it(tmp_path):
+    settings = {"lr": 0.05, "width": 64, "steps": 15}
+    ours = [record("dense", seed, preset="fedbench", options=settings) for seed in range(3)]
+    found = compared(tmp_path, line("dense", theirs="method.steps=15"), *ours)
+    assert [reason for reason in found.reasons if "preset" in reason] == ["lr 0.05 (preset: 0.005)"]
+    found = compared(tmp_path, line("dense", theirs="method.steps=30 method.lr=0.05"), *ours)
+    assert "steps 15 (paper: 30)" in found.reasons
+    assert not any("preset" in reason for reason in found.reasons)

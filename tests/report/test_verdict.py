@@ -70,12 +70,19 @@ def test_many_blocks_are_counted():
         for seed in range(3)
         for name, accuracy in (("a", 0.5), ("b", 0.4 if beta < 0.5 else 0.6))
     ]
+    found += [
+        sent(record("real", seed, accuracy, beta=beta, control=True), size)
+        for beta, accuracy, size in ((0.1, 0.45, 500), (0.2, 0.3, 500), (0.3, 0.9, 2000))
+        for seed in range(3)
+    ]
+    found += [sent(record("c", seed, 0.5 + TEN[seed], beta=0.1), 9000) for seed in range(3)]
     (saying,) = verdict(board_of(found))
     assert saying.about == "Over 7 blocks"
     assert saying.sentences == (
         "No contender beats these with fewer bytes: a in 4, b in 3.",
-        "Best: a in 4, b in 3.",
-        "In 7 of 7 blocks the best differs from the second beyond the noise (paired over seeds, at "
+        "Best: a in 4, b in 3, c in 1.",
+        "Controls that none of them beats with fewer bytes: real in 3.",
+        "In 6 of 7 blocks the best differs from the second beyond the noise (paired over seeds, at "
         "95 %).",
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from fedbench.bench.records.about import leaves, meant_by, text
+from fedbench.bench.records.about import leaves, meant_by, overrides, text
 from fedbench.report.paper.pool import ALL, Group, fits, same
 from fedbench.report.paper.spec import Cell, Query, Value, listed
 from fedbench.report.published import NOT_SPLIT, Published
@@ -63,7 +63,7 @@ class Deviation:
     name: str
     ours: str
     theirs: str
-    there: Literal["paper", "others"] = "paper"
+    there: Literal["paper", "others", "preset", "default"] = "paper"
 
     def __str__(self) -> str:
         return f"{self.name} {self.ours} ({self.there}: {self.theirs})"
@@ -190,6 +190,7 @@ def deviations(
         if not same(value, group.facts.get(name))
     ]
     found += _of_code(group, theirs, code)
+    found += _of_suite(group, theirs, code)
     if number is not None and number.selection in _SELECTIONS:
         found.append(Deviation("accuracy of", "the last step", _SELECTIONS[number.selection]))
     if number is not None and number.n != len(group.records):
@@ -204,16 +205,34 @@ def _of_code(group: Group, stated: Query, code: Collection[str]) -> list[Deviati
     That is what a preset ``reference`` names, of the source's own methods and of records that claim
     it; a source that runs a method in another preset's way says so.
     """
+    here = dict(leaves(group.records[0].settings["method"]))
+    return [
+        Deviation(word(f"method.{name}"), text(here[name]), f"{text(meant)} in its code")
+        for name, meant in _in_code(group, stated, code).items()
+        if f"method.{name}" not in stated and name in here and here[name] != meant
+    ]
+
+
+def _in_code(group: Group, stated: Query, code: Collection[str]) -> dict[str, object]:
+    """Return what the source's released code sets, where that is what stands beside ours."""
     method, preset = group.facts["method"], group.facts["preset"]
     if stated.get("preset", _REFERENCE) != _REFERENCE or (
         method not in code and preset != _REFERENCE
     ):
-        return []
-    here = dict(leaves(group.records[0].settings["method"]))
+        return {}
+    return meant_by(method, _REFERENCE)
+
+
+def _of_suite(group: Group, stated: Query, code: Collection[str]) -> list[Deviation]:
+    """Return what else a suite has overridden: most defaults of a method are its source's."""
+    record, known = group.records[0], _in_code(group, stated, code)
+    method = record.settings["method"]
+    there: Literal["preset", "default"] = "default" if method.get("preset") is None else "preset"
+    said = {*stated, *(["method.epochs"] if "local_epochs" in stated else [])}
     return [
-        Deviation(word(f"method.{name}"), text(here[name]), f"{text(meant)} in its code")
-        for name, meant in meant_by(method, _REFERENCE).items()
-        if f"method.{name}" not in stated and name in here and here[name] != meant
+        Deviation(word(f"method.{name}"), text(ours), text(meant), there)
+        for name, (ours, meant) in overrides(method, record.about).items()
+        if f"method.{name}" not in said and name not in known
     ]
 
 
