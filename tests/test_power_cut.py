@@ -30,7 +30,7 @@ def test_records_outputs_and_artefacts_are_synced(compute, monkeypatch):
         write(path, content, durable=durable)
 
     for module in (
-        "bench.records",
+        "bench.records.record",
         "federation.artefacts",
         "federation.synthetic",
     ):

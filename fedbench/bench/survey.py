@@ -24,6 +24,7 @@ from fedbench.bench.estimate import (
     outputs_here,
     sample,
 )
+from fedbench.bench.records.completed import filled
 from fedbench.bench.records.record import Record, read_record, read_records, record_path
 from fedbench.bench.suites.planfile import Entry, Plan
 from fedbench.errors import StoreError
@@ -221,18 +222,23 @@ def _samples(
 ) -> list[Sample]:
     """Return what earlier cells took, this suite's and others', on one type of device and GPU."""
     device, gpu = where
-    known = {entry.cell_id: entry.passes for entry in plan.cells}
+    known = {entry.cell_id: entry for entry in plan.cells}
     several = [*found, *_others(home, plan.suite), *_published(beside)]
     good = [pair for pair in several if pair[1].status == "ok"]
     if device is None and good:
         newest = max(found or good, key=lambda pair: pair[0].stat().st_mtime)
         device = newest[1].environment.get("device")
         gpu = newest[1].environment.get("device_name") if device == "cuda" else None
-    return [
-        sample(record, path, known.get(record.cell_id) or passes(record))
-        for path, record in good
-        if _as_in_a_sweep(record, device, gpu)
-    ]
+
+    def taken(path: Path, record: Record) -> Sample:
+        """Take a cell of the plan as the plan names it: its record may be older than a setting."""
+        entry = known.get(record.cell_id)
+        if entry is None:
+            return sample(record, path, passes(record))
+        whole = {"settings": filled(record.settings, entry.settings)}
+        return sample(record.model_copy(update=whole), path, entry.passes or passes(record))
+
+    return [taken(path, record) for path, record in good if _as_in_a_sweep(record, device, gpu)]
 
 
 def _published(folder: Path | None) -> Iterator[tuple[Path, Record]]:
