@@ -96,6 +96,7 @@ check: lint type test ## lint, types and tests
 speed: $(STAMP) ## measure the hot paths, as ratios in one run
 	$(BIN)/python benchmarks/speed/startup.py
 	$(BIN)/python benchmarks/speed/memory_format.py
+	$(BIN)/python benchmarks/speed/heap.py
 	$(BIN)/python benchmarks/speed/training.py
 	$(BIN)/python benchmarks/speed/federation.py
 	$(BIN)/python benchmarks/speed/journal.py

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedbench.bench.cells.environment import resolve_device
+from fedbench.training import heap
 from fedbench.training.determinism import settle
 
 
@@ -44,6 +45,7 @@ def ready(name: str) -> torch.device:
     """Return a device, settled as a cell settles it: kernels repeat themselves, without TF32."""
     device = torch.device(resolve_device(name))
     settle(device)
+    heap.keep()
     return device
 
 

@@ -84,7 +84,7 @@ SHORT: dict[tuple[str, str | None], tuple[dict[str, object], dict[str, object]]]
     ("deep_inversion", "reference"): (INVERSION, BATCH_NORM),
     ("deep_inversion", "fed_adi"): (INVERSION, BATCH_NORM),
     ("fedlmg", "fedbench"): (GUIDED, BATCH_NORM),
-    ("fedlmg", "reference"): (GUIDED, BATCH_NORM),
+    ("fedlmg", "reference"): ({**GUIDED, "edit_with": "both"}, BATCH_NORM),  # GUIDED edits nothing
     ("fedavg", None): ({"rounds": 4}, {}),
     ("fedprox", None): ({"rounds": 4}, {}),
     ("fedcgs", "reference"): ({"ridge": 1e-3}, {}),  # without, the covariance has no inverse

@@ -57,6 +57,7 @@ from fedbench.federation.synthetic import SET, named_sets, save_outputs
 from fedbench.files import Lock, is_full, move_aside, write_atomic, writing
 from fedbench.methods import METHODS
 from fedbench.registry import describe, plugin_digest
+from fedbench.training import heap
 from fedbench.training.determinism import settle
 from fedbench.training.pool import TrainerPool
 
@@ -113,6 +114,7 @@ def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Recor
     settle(torch.device(device), strict=method.deterministic)
     threads = runtime.threads or available_cores()
     torch.set_num_threads(threads)
+    heap.keep()
     with (
         CellLog(log_path(home, suite, cell.cell_id), capture=runtime.capture) as diary,
         Heartbeat(running_path(home, suite, cell.cell_id)) as beat,
@@ -139,6 +141,7 @@ def _run(cell: Cell, runtime: Runtime, suite: str, profile: str | None) -> Recor
         record = _attempt(cell, replace(runtime, show=show), device, threads, labels)
         keep_record(home, record)
         diary.end(record)
+    heap.give_back()
     if record.status == "ok":
         shutil.rmtree(_scratch(runtime, suite, cell), ignore_errors=True)
     return record
