@@ -158,14 +158,7 @@ def make_report(
         check_reference(board.views, paired)
     published = folder.parent.resolve() != home().resolve()
     target = out or (folder if published else folder / "report")
-    if wishes and out is None:
-        made, turned = None, [pivot.pivot(board, axis) for axis in pivots]
-    else:
-        link = _link(target, folder)
-        made = build(
-            folder, target, records=link, pdf=pdf, against=paired, axes=pivots, board=board
-        )
-        turned = made.pivots
+    turned = [pivot.pivot(board, axis) for axis in pivots]
     for table in tables.to_terminal(board.views, stdout.width, paired):
         stdout.print(table, "")
     stdout.print(tables.note(board.views), style="dim", highlight=False)
@@ -175,6 +168,18 @@ def make_report(
     for found in turned:
         stdout.print(pivot.to_terminal(found), "")
     _print_verdict(board)
+    made = None
+    if not wishes or out is not None:
+        with stderr.status("drawing the figures, writing the page"):
+            made = build(
+                folder,
+                target,
+                records=_link(target, folder),
+                pdf=pdf,
+                against=paired,
+                pivots=turned,
+                board=board,
+            )
     if live is not None and made is not None:
         outcome = live.finish(board, made.figures, made.comparisons)
         stderr.print(str(outcome), highlight=False, markup=False)

@@ -32,13 +32,11 @@ class Report:
         board: Plan, records and rows.
         figures: As drawn.
         comparisons: Published numbers beside ours.
-        pivots: The board by each axis that was asked for.
     """
 
     board: Board
     figures: list[Figure]
     comparisons: list[Comparison]
-    pivots: list[Pivot]
 
 
 def build(
@@ -48,7 +46,7 @@ def build(
     records: str = BESIDE,
     pdf: bool = False,
     against: str | None = None,
-    axes: Sequence[str] = (),
+    pivots: Sequence[Pivot] = (),
     board: Board | None = None,
 ) -> Report:
     """Write a suite's report: tables, figures, and the page.
@@ -60,8 +58,8 @@ def build(
         pdf: Write each figure as PDF as well.
         against: The row (a label, or a method's name) whose paired differences to all others stand
             in ``table.md``, ``table.tex`` and ``paired.csv``.
-        axes: Settings whose values stand across, methods down, in tables of their own: on the page,
-            and in ``pivot-AXIS.md``, ``.tex`` and ``.csv``.
+        pivots: Tables of methods by the values of a setting, for the page and for
+            ``pivot-AXIS.md``, ``.tex`` and ``.csv``.
         board: What is shown, where that is not all of the folder's plan, or has been read.
 
     Returns:
@@ -69,13 +67,11 @@ def build(
 
     Raises:
         StoreError: There is no plan, or the report cannot be written.
-        SettingsError: No row is named like ``against``, several of a block are, or an axis does not
-            vary.
+        SettingsError: No row is named like ``against``, or several of a block are.
     """
     board = board or read_board(folder)
     if against is not None:
         paired.check_reference(board.views, against)
-    turned = [pivot.pivot(board, axis) for axis in axes]
     # A published board stands where its records do, and is named by its folder.
     named = f"{out.parent.name}/{out.name}" if records == WITHIN else board.plan.suite
     drawn = figures.draw(board)
@@ -88,9 +84,9 @@ def build(
         "table.md": _markdown(board, against, records),
         "table.tex": latex.to_latex(board.views, board.plan.suite, against),
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
-        "index.html": page.page(board, drawn, beside, turned, records=records, named=named),
+        "index.html": page.page(board, drawn, beside, pivots, records=records, named=named),
     }
-    files |= pivot.files(turned, board.plan.suite)
+    files |= pivot.files(pivots, board.plan.suite)
     if against is not None:
         files["paired.csv"] = paired.to_paired_csv(board.views, against)
     if pdf:
@@ -98,7 +94,7 @@ def build(
     for name, content in files.items():
         write_atomic(out / name, content)
     _drop_stale(out, files)
-    return Report(board, drawn, beside, turned)
+    return Report(board, drawn, beside)
 
 
 def _markdown(board: Board, against: str | None, records: str) -> str:
