@@ -16,6 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from fedbench.bench.records.about import STAR, method_label
+from fedbench.bench.suites.selection import PRINTED
 from fedbench.bench.suites.suite import SHORT_NAMES
 from fedbench.errors import SettingsError, did_you_mean
 from fedbench.report import csvs, labels
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
 #: Metrics of boards; of the last three they have no deviation over seeds.
 METRICS = ("accuracy", "balanced_accuracy", "domain", "worst_client", "nll", "ece")
-#: Short names of axes that people type: those of suites, and more.
+#: Short names of axes that people type: those of suites, what boards print, and more.
 ALIASES = {
     **SHORT_NAMES,
-    "pixels": "budget.pixels",
+    **PRINTED,
     "dataset": "data.name",
     "images": "data.train_size",
     "preset": "method.preset",

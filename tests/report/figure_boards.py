@@ -55,10 +55,11 @@ def record(
             "recipe": {"epochs": epochs},
             "method": {"name": method, "preset": None, **(options or {})},
             "budget": {"ipc": None, "pixels": budget, "scope": scope} if budget else None,
+            "evaluation": {"curve_size": 100},
             "seed": seed,
         },
         versions={},
-        data={"classes": list(classes), "size": 8},
+        data={"classes": list(classes), "size": 8, "test": 360},
         partition={
             "histogram": [
                 [(7 * client + 3 * label + seed) % 5 for label in range(len(classes))]

@@ -55,11 +55,12 @@ def record(
             "models": [model],
             "method": {"name": method, "preset": preset, **(options or {})},
             "budget": budget,
+            "evaluation": {"curve_size": 2000},
             "seed": seed,
             **others,
         },
         versions={},
-        data={"classes": list("0123456789"), "size": 16},
+        data={"classes": list("0123456789"), "size": 16, "test": 360},
         partition={"histogram": [[1] * 10] * 5},
         metrics=metrics,
         ledger={

@@ -54,6 +54,7 @@ def record(method, beta, ipc, seed, *, status="ok", second=1.0) -> Record:
             "models": [{"name": "convnet", "width": 32, "depth": 3, "norm": None}],
             "method": {"name": method, "preset": PRESETS.get(method)},
             "budget": budget,
+            "evaluation": {"curve_size": 2000},
             "seed": seed,
         },
         versions={},

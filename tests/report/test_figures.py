@@ -391,6 +391,17 @@ def test_curves_against_bytes_take_the_last_observation_of_a_round():
     assert found[0].std == pytest.approx(100 * 0.2 / math.sqrt(2))
 
 
+@pytest.mark.parametrize(
+    ("size", "share"), [(359, "a fixed share of the test set"), (360, "all of the test set")]
+)
+def test_curves_say_whether_they_are_of_all_test_images(size, share):
+    made = record("dense", curves=[point(1, 0.1, 5, 1), point(1, 0.3, 10, 2)])
+    made.settings["evaluation"]["curve_size"] = size
+    assert made.data["test"] == 360
+    found = {figure.name: figure for figure in draw(board([made]))}
+    assert share in found["curves-step-toy"].caption
+
+
 def test_curves_against_steps_need_several_in_a_round():
     points = [point(1, 0.1, 10, step=1), point(1, 0.2, 10, step=9), point(2, 0.6, 20, step=30)]
     found = curves.curve([record("dense", curves=points)], "step")

@@ -17,6 +17,18 @@ from fedbench.bench.suites.suite import among, find, resolve
 from fedbench.errors import SettingsError, did_you_mean
 
 Settings = Mapping[str, Any]
+#: What boards print for a place, which may be written as well.
+PRINTED = {
+    "β": "partition.beta",
+    "K": "partition.clients",
+    "split": "partition.scheme",
+    "pixels": "budget.pixels",
+}
+
+
+def place_of(name: str) -> str:
+    """Return the place that a name stands for: in full, a suite's short name, or as printed."""
+    return PRINTED.get(name) or resolve(name)
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,7 @@ class Wish:
     """Values that a place may have.
 
     Attributes:
-        name: The place, or its short name, as the user wrote it.
+        name: The place, its short name, or what boards print for it, as the user wrote it.
         values: Scalars; a method may be named with its preset, such as ``fedavg(one_shot)``.
     """
 
@@ -93,7 +105,7 @@ def _check(wish: Wish, there: Sequence[object], cells: Sequence[Settings], suite
         names = {name for cell in cells for name in _names(cell)}
         raise SettingsError(
             f"{wish.name}: no cell of suite {suite!r} has such a setting"
-            f"{did_you_mean(resolve(wish.name), names)}; try method, dataset, beta or seed"
+            f"{did_you_mean(place_of(wish.name), names)}; try method, dataset, beta or seed"
         )
     for value in wish.values:
         if not among(value, there):
@@ -105,12 +117,12 @@ def _check(wish: Wish, there: Sequence[object], cells: Sequence[Settings], suite
 
 
 def _has_no_budget(settings: Settings, wish: Wish) -> bool:
-    return resolve(wish.name).startswith("budget.") and not settings.get("budget")
+    return place_of(wish.name).startswith("budget.") and not settings.get("budget")
 
 
 def _found(settings: Settings, name: str) -> list[object]:
     """Return all that a user may call what stands at a place."""
-    place = resolve(name)
+    place = place_of(name)
     values: list[object] = []
     for value in find(settings, place.split(".")):
         if isinstance(value, Mapping):

@@ -113,18 +113,26 @@ def _sketch(page: Page, against: Against, drawn: dict[int, list[Point]], cast: C
         else:
             axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     words = "bytes sent so far" if against == "bytes" else "server steps"
+    whole = all(_whole(record) for row in page.rows for record in cast.records(row))
     grid.name_axes(
         f"{words}, up and down, all clients" if against == "bytes" else words,
-        "accuracy on a test subset (%)",
+        "accuracy (%)" if whole else "accuracy on a test subset (%)",
     )
     spread = any(math.isfinite(p.std) for row in page.rows for p in drawn[id(row)])
     caption = (
-        f"Accuracy on the fixed share of the test set against {words}; mean over seeds, "
+        f"Accuracy on {'all' if whole else 'a fixed share'} of the test set against {words}; "
+        + ("" if against == "bytes" else "each method counts steps of its own; ")
+        + "mean over seeds, "
         + ("shaded: standard deviation, " if spread else "")
         + f"{seeds(page.rows)}. Hollow and grey: controls. Methods that were observed nowhere on "
         "the way are not drawn."
     )
     return Sketch(page.name, f"{page.dataset}: accuracy against {words}", caption, grid.drawing)
+
+
+def _whole(record: Record) -> bool:
+    """Return whether a record's curve is of all test images."""
+    return bool(record.settings["evaluation"]["curve_size"] >= record.data["test"])
 
 
 def _draw(

@@ -39,6 +39,7 @@ CELLS = [
         (["seed=1"], [2]),
         (["beta=1e-1"], [0, 1]),
         (["beta=.1"], [0, 1]),
+        (["β=0.1", "K=5"], [0, 1]),
     ],
 )
 def test_cells_that_meet_all_wishes(words, chosen):
