@@ -147,17 +147,20 @@ def results_block(name: str, boards: dict[str, Board], up: str) -> str:
 
     head = ("board", "data, split, K, network", "row", "accuracy %", "behind centralised", "sends")
     lines = [_line(head), "| --- | --- | --- | ---: | ---: | ---: |"]
+    seen: set[tuple[str, object]] = set()  # what has no budget stands in the blocks of all
     for board_name, board in boards.items():
         for title, rows in blocks(board.views):
             for row in rows:
                 values = row.values
-                if values["method"] != name:
+                ids = (board_name, values["record_ids"])
+                if values["method"] != name or ids in seen:
                     continue
+                seen.add(ids)
                 gap = values["gap_to_centralised"]
                 spread = f" ± {percent(values['accuracy_std'])}" if values["accuracy_std"] else ""
                 cells = [
                     f"[{board_name}]({up}{board_name}/table.md)",
-                    escape_markdown(_setting(title)),
+                    escape_markdown(_setting(title, budget=bool(row.budget[0]))),
                     escape_markdown(str(values["label"])),
                     f"{percent(values['accuracy_mean'])}{spread} ({values['n']})",
                     "" if gap is None else f"{100 * float(gap):.2f}",
@@ -167,14 +170,14 @@ def results_block(name: str, boards: dict[str, Board], up: str) -> str:
     return "\n".join(lines) if len(lines) > 2 else "No published board has a row of it yet."
 
 
-def _setting(title: Mapping[str, object]) -> str:
-    """Return a block's title in short."""
+def _setting(title: Mapping[str, object], *, budget: bool) -> str:
+    """Return a block's title in short, with its budget or without."""
     parts = [str(title["dataset"]), str(title["scheme"])]
     parts += [str(title["parameters"]).split(" · ")[0]] if title["parameters"] else []
     parts += [f"K={title['clients']}", str(title["model"]).split("-")[0]]
     if title["settings"]:
         parts.append(str(title["settings"]))
-    if title["budget_pixels"]:
+    if budget and title["budget_pixels"]:
         scope = " each" if title["budget_scope"] == "per_client" else ""
         parts.append(f"{title['budget_pixels']} pixels{scope}")
     return ", ".join(parts)

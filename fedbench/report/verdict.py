@@ -6,6 +6,7 @@ Made from plan and records alone, a few sentences for each block; of many blocks
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -218,10 +219,22 @@ def _given(board: Board) -> list[str]:
         for record in row.records:
             for text in record.privileges:
                 privileges.setdefault(text, set()).add(str(row.values["method"]))
+    # What differs in its number alone, as with the budget, is said once.
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for text, names in sorted(privileges.items()):
+        found = re.fullmatch(r"(\d+) (.+)", text)
+        several = numbers.setdefault((", ".join(sorted(names)), found[2] if found else text), [])
+        several.extend([int(found[1])] if found else [])
     return [
-        f"Given beyond others: {', '.join(sorted(names))}: {text}."
-        for text, names in sorted(privileges.items())
+        f"Given beyond others: {names}: {_either(several)}{text}."
+        for (names, text), several in numbers.items()
     ]
+
+
+def _either(numbers: Sequence[int]) -> str:
+    """Return ``10, 50 or 100 ``, with a space at its end, or nothing for no numbers."""
+    *others, last = map(str, sorted(numbers)) if numbers else [""]
+    return f"{', '.join(others)} or {last} " if others else f"{last} ".lstrip()
 
 
 def _ranked(members: Sequence[Row]) -> list[Row]:

@@ -95,11 +95,17 @@ def test_a_gap_is_judged_by_students_t():
 
 
 def test_what_could_not_run_and_what_was_given_is_said():
-    given = record("feddf").model_copy(update={"privileges": ["100 images of the clients' own"]})
-    found = board_of([given, *made()], skipped=[record("dense"), record("dense", 1)])
+    given = [
+        record("feddf", ipc=ipc).model_copy(
+            update={"privileges": [f"{10 * ipc} images of the clients' own", "a model"]}
+        )
+        for ipc in (1, 10)
+    ]
+    found = board_of([*given, *made()], skipped=[record("dense"), record("dense", 1)])
     assert verdict(found)[-1].sentences == (
         "Skipped: dense: cannot run.",
-        "Given beyond others: feddf: 100 images of the clients' own.",
+        "Given beyond others: feddf: 10 or 100 images of the clients' own.",
+        "Given beyond others: feddf: a model.",
     )
 
 
