@@ -77,7 +77,9 @@ def reference(members: Sequence[Row], name: str) -> Row | None:
         found = found or [row for row in members if key(row) == name]
     if len(found) > 1:
         names = ", ".join(repr(row.values["label"]) for row in found)
-        raise SettingsError(f"--paired {name!r} means {len(found)} rows; say which: {names}")
+        raise SettingsError(
+            f"{name!r}, to compare the others with, means {len(found)} rows; say which: {names}"
+        )
     return found[0] if found else None
 
 
@@ -91,8 +93,8 @@ def check_reference(rows: Iterable[Row], name: str) -> None:
     names = sorted({key(row) for row in rows for key in (_label, _method)})
     if name not in {*names, *map(_starless, rows)}:
         raise SettingsError(
-            f"--paired {name!r}: no row has that name{did_you_mean(name, names)}; "
-            f"there are: {', '.join(names) or 'no rows yet'}"
+            f"{name!r}, to compare the others with: no row has that name"
+            f"{did_you_mean(name, names)}; there are: {', '.join(names) or 'no rows yet'}"
         )
 
 

@@ -61,7 +61,7 @@ class Wish:
         if suite is not None:
             tree = merge(tree, read_suite(suite).sized(profile).fixed)
         elif profile is not None:
-            raise SettingsError("--profile belongs to a suite; give --suite FILE as well")
+            raise SettingsError("a profile belongs to a suite; name the suite as well")
         for place, value in places.items():
             if value is not None:
                 tree = merge(tree, nest(place, value))
@@ -90,7 +90,7 @@ def check_wish(wish: Wish, means: Runtime) -> None:
 
     tree, faults, data = wish.whole, list[str](), None
     if "method" not in tree:
-        faults.append("no method is named; give --method NAME (`fedbench methods` lists them)")
+        faults.append("no method is named; name one (`fedbench methods` lists them)")
     try:
         data = validate(Data, tree.get("data", {}), "data")
     except SettingsError as error:
@@ -118,7 +118,7 @@ def finished(wish: Wish, means: Runtime, memo: Memo) -> tuple[Path, Record] | No
     if found is not None:
         for message in known["warnings"]:
             warn(message)
-        stderr.print("this cell has a record; --force computes it again")
+        stderr.print("this cell has a record, which is taken; force computes it again")
     return found
 
 
@@ -166,10 +166,10 @@ def _build(wish: Wish, means: Runtime, memo: Memo) -> Cell:
 
 
 def _budget_option(cell: Cell) -> str:
-    """Return the options that give a budget, where a cell lacks one that its method needs."""
+    """Return how to give a budget, where a cell lacks one that its method needs."""
     if cell.budget is not None or not METHODS.get(cell.method.name).uses_budget:
         return ""
-    return "; add --ipc 10, or --set budget.pixels=100000"
+    return "; set ipc, such as 10, or budget.pixels, such as 100000"
 
 
 def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Path, Record]:
@@ -184,7 +184,7 @@ def obtain(cell: Cell, means: Runtime, *, force: bool) -> tuple[Path, Record]:
 
     found = good_record(means.home, SUITE, cell, means.data)
     if found is not None and not force:
-        stderr.print("this cell has a record; --force computes it again")
+        stderr.print("this cell has a record, which is taken; force computes it again")
         return found
     refuse_absent(cell, means)
     if force:

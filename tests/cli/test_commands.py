@@ -78,7 +78,7 @@ def test_run_prints_its_record_and_the_second_time_does_not_train(call, home, no
     assert str(path.name) in first
     no_training()
     again = call(*RUN)
-    assert "--force computes it again" in again
+    assert "force computes it again" in again
     assert [line for line in again.splitlines() if line.startswith("accuracy")] == [
         line for line in first.splitlines() if line.startswith("accuracy")
     ]
@@ -109,7 +109,7 @@ def test_a_record_is_reproduced_and_a_false_one_is_found_out(call, home):
         (["run", "--method", "fedavgg"], "did you mean 'fedavg'"),
         (["run", "--method", "fedavg", "--set", "recipe.lrr=1"], "did you mean 'lr'"),
         (["run", "--method", "fedavg", "--set", "recipe.lr"], "is no assignment"),
-        (["run", "--method", "fedavg", "--profile", "quick"], "--suite"),
+        (["run", "--method", "fedavg", "--profile", "quick"], "name the suite"),
         (["run", "--method", "local", "--rounds", "3"], "'rounds'"),
         (["run", "--method", "random_real"], "budget"),
         (["run", "--record", "nowhere.json"], "no record"),

@@ -60,8 +60,8 @@ def parse_only(words: Iterable[str]) -> list[Wish]:
         parts = [part.strip() for part in text.split(",")]
         if not name.strip() or not all(parts):
             raise SettingsError(
-                f"--only {word!r} selects nothing; write --only place=value,value such as "
-                "--only method=fedavg,ensemble or --only beta=0.1"
+                f"only {word!r} selects nothing; write place=value,value such as "
+                "method=fedavg,ensemble or beta=0.1"
             )
         wishes.setdefault(name.strip(), []).extend(_scalar(part) for part in parts)
     return [Wish(name, tuple(values)) for name, values in wishes.items()]
