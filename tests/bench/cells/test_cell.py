@@ -14,6 +14,7 @@ from fedbench.bench.records.compare import compare
 from fedbench.bench.records.record import find_record
 from fedbench.errors import SettingsError
 from fedbench.models.factory import build
+from fedbench.training import heap
 
 
 def test_the_same_cell_twice_has_the_same_numbers(tiny, runtime):
@@ -74,6 +75,18 @@ def test_a_diverging_recipe_fails_within_the_epoch(tiny, runtime):
     assert record.status == "failed"
     assert "TrainingError" in record.reason
     assert "lr" in record.reason or "learning rate" in record.reason
+
+
+@pytest.mark.parametrize(("lr", "status"), [(0.1, "ok"), (1e30, "failed")])
+def test_memory_is_kept_within_a_cell_and_given_back_after_it(
+    tiny, runtime, monkeypatch, lr, status
+):
+    told = []
+    monkeypatch.setattr(heap, "keep", lambda: told.append("keep"))
+    monkeypatch.setattr(heap, "give_back", lambda: told.append("give back"))
+    record = run_cell(tiny("centralised", recipe={"lr": lr}), runtime, suite="test")
+    assert record.status == status
+    assert told == ["keep", "give back"]
 
 
 def test_scratch_goes_with_success(compute, runtime):
