@@ -83,6 +83,17 @@ def comparison(**words):
     return evidence.Comparison(**(known | words))
 
 
+def test_long_evidence_is_folded():
+    each = comparison(
+        where={"partition.beta": 0.1, "partition.clients": 5}, other={"method": "local"}
+    )
+    short, long = (evidence.block([each] * n, groups(), "") for n in (12, 13))
+    assert short.startswith("| compared |")
+    assert long.startswith('<details markdown="1"><summary>13 comparisons</summary>\n\n| compared')
+    assert len(short.splitlines()) == 14
+    assert long.endswith("|\n\n</details>")
+
+
 def test_evidence_is_the_paired_difference_over_shared_seeds():
     each = comparison(
         where={"partition.beta": 0.1, "partition.clients": 5},

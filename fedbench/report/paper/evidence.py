@@ -21,6 +21,9 @@ from fedbench.report.paper.spec import Query, read_settings
 from fedbench.report.published import Published, read_numbers
 from fedbench.settings import Settings
 
+#: Lines that a block shows as they are.
+FOLDED = 12
+
 
 class Comparison(Settings):
     """Two rows of one board, over their shared seeds."""
@@ -62,6 +65,8 @@ def read_findings(path: Path) -> Findings:
 def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -> str:
     """Return a block of a document: a Markdown table with a line for each comparison.
 
+    More than ``FOLDED`` lines stand folded, for the text around them says what they come to.
+
     Args:
         comparisons: In order.
         groups: Records of all boards.
@@ -83,7 +88,12 @@ def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -
         ids = [f"[{i[:6]}]({up}{each.board}/records/{i}.json)" for g in groups_of for i in g.ids]
         cells = [escape_markdown(each.says), f"{board} {escape_markdown(where)}".strip(), found]
         lines.append(f"| {' | '.join([*cells, ' '.join(ids)])} |")
-    return "\n".join(lines)
+    table = "\n".join(lines)
+    if len(comparisons) <= FOLDED:
+        return table
+    # A site needs the attribute, without which it takes the table for HTML.
+    head = f'<details markdown="1"><summary>{len(comparisons)} comparisons</summary>'
+    return f"{head}\n\n{table}\n\n</details>"
 
 
 def _only(each: Comparison, query: Query, groups: Sequence[Group]) -> Group:
