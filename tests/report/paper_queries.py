@@ -23,7 +23,7 @@ _OF_RECORDS = ("method", "dataset", "preset", "board")
 #: Facts that every group has, and their names in a query.
 DERIVED = (
     *("model", "model.width", "model.depth", "model.norm"),
-    *("local_epochs", "budget.ipc"),
+    *("local_epochs", "budget.ipc", "public"),
 )
 #: Parts of a cell that are the same for every method.
 _COMMON = ("data.", "partition.", "recipe.", "student.", "budget.", "evaluation.")

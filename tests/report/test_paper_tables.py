@@ -133,6 +133,20 @@ def test_deviations_are_those_of_the_settings():
     assert "split" not in found
 
 
+def test_public_images_that_a_source_does_not_name_are_named():
+    own, clothes = (
+        next(g for g in groups() if (g.board, g.facts["method"]) == (board, "feddf"))
+        for board in ("digits", "dense_mnist")
+    )
+    named = [str(one) for group in (own, clothes) for one in deviations(group, {}, None)]
+    assert "public images of the clients' own data set (paper: not stated)" in named
+    assert "public images of fashion_mnist (paper: not stated)" in named
+    stated = deviations(clothes, {"public": "fashion_mnist"}, None)
+    assert not any(one.name.startswith("public") for one in stated)
+    # What a method of the source's own learns from, its table says itself.
+    assert not any(one.name.startswith("public") for one in deviations(own, {}, None, ["feddf"]))
+
+
 def test_a_run_at_the_papers_settings_has_no_deviation_of_settings():
     group = next(group for group in groups() if group.facts["method"] == "centralised")
     paper = {

@@ -22,8 +22,8 @@ Place = tuple[int, int]
 
 #: Follow from other facts, or say where a file lies.
 _TOLD = ("models", "data.name", "data.path", "local_epochs", "budget.scope", "budget.pixels")
-#: Which method a row is of, and what happens to what it shared.
-_OF_ROWS = ("method", "preset", "student.", "evaluation.")
+#: Which method a row is of, what its server has, and what happens to what it shared.
+_OF_ROWS = ("method", "preset", "public", "student.", "evaluation.")
 #: The parameters of a split, and those that all have.
 _SPLIT = "partition."
 _KEPT = frozenset({"partition.clients", "partition.validation", "partition.scheme"})

@@ -46,6 +46,7 @@ WORDS = {
     "student.epochs": "epochs on the shared set",
     "budget.ipc": "images per class in all",
     "budget.pixels": "budget in pixels",
+    "public": "public images of",
 }
 
 
@@ -183,6 +184,8 @@ def deviations(
             theirs["partition.scheme"] = number.split
         elif not same(0, group.facts.get("partition.validation")):
             theirs.setdefault("partition.validation", 0)
+    if "public" in group.facts and group.facts["method"] not in code:
+        theirs.setdefault("public", "not stated")
     theirs.pop("budget.scope", None)  # `budget.ipc` counts images in all, whoever holds them
     found = [
         Deviation(word(name), group.facts.get(name, "unset"), written(value))

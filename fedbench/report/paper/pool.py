@@ -17,6 +17,9 @@ from fedbench.report.paper.spec import Query, Value
 #: Stands for a setting that takes all there is where it is left out.
 ALL = "all"
 _MODEL = ("width", "depth", "norm")
+#: Resources of a server that are images, and what the former are called.
+_UNUSED, _DATASET = "unused", "dataset:"
+_OWN = "the clients' own data set"
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ def facts(record: Record) -> dict[str, str]:
     ``model`` joins the architectures' names by ``+``; ``model.OPTION`` is an option that all of
     them share; ``local_epochs`` are the method's epochs, or the recipe's where it has none;
     ``budget.ipc`` is known for a budget in pixels too, and counts all clients' images;
-    ``data.train_size`` and ``data.test_size`` are ``all`` where nothing was left out.
+    ``data.train_size`` and ``data.test_size`` are ``all`` where nothing was left out; ``public`` is
+    the data set whose images the server has.
     """
     settings = record.settings
     found = {name: str(value) for name, value in labels.flatten(settings).items()}
@@ -161,6 +165,9 @@ def facts(record: Record) -> dict[str, str]:
     if "budget.ipc" in found and found.get("budget.scope") == "per_client":
         clients = float(found["partition.clients"])
         found["budget.ipc"] = f"{float(found['budget.ipc']) * clients:g}"
+    for name, _, _ in (resource.partition("@") for resource in record.resources):
+        if name == _UNUSED or name.startswith(_DATASET):
+            found["public"] = _OWN if name == _UNUSED else name.removeprefix(_DATASET)
     epochs = found.get("method.epochs", found.get("recipe.epochs"))
     return found if epochs is None else {**found, "local_epochs": epochs}
 
