@@ -133,6 +133,13 @@ def test_deviations_are_those_of_the_settings():
     assert "split" not in found
 
 
+def test_the_papers_network_is_nearer_than_a_board_of_the_same_sizes():
+    sheet = document("dense").sheets[0]
+    mnist = [line[0].group for line in sheet.lines if line[0].group is not None]
+    assert {"mnist", "dense_mnist"} <= {group.board for group in groups()}
+    assert {group.facts["model"] for group in mnist} == {"dense_cnn"}
+
+
 def test_public_images_that_a_source_does_not_name_are_named():
     own, clothes = (
         next(g for g in groups() if (g.board, g.facts["method"]) == (board, "feddf"))
