@@ -12,7 +12,7 @@ from fedbench.report.paper.pool import ALL, Group, fits, same
 from fedbench.report.paper.spec import Cell, Query, Value, listed
 from fedbench.report.published import NOT_SPLIT, Published
 
-#: How far profiles are from a paper's sizes; one that is not listed is farthest. What boards publish
+#: How far profiles are from a paper's sizes; one that is not listed is farthest. What is published
 #: is of quick's sizes.
 _PROFILES = {"paper": 0, "standard": 1, "published": 2, "quick": 2, "smoke": 3}
 _REFERENCE = "reference"
