@@ -21,7 +21,7 @@ def wish(*settings, **places):
 
 def test_all_that_is_missing_is_named_at_once(tmp_path):
     means = Runtime(tmp_path, tmp_path, offline=True)
-    with pytest.raises(SettingsError, match="--method NAME") as caught:
+    with pytest.raises(SettingsError, match="no method is named") as caught:
         check_wish(wish(data__name="folder"), means)
     assert "data: data set 'folder' needs `path`" in str(caught.value)
     with pytest.raises(DataError, match="nope is not there"):
