@@ -81,7 +81,8 @@ def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -
     for each in comparisons:
         one = _only(each, each.one, groups)
         other = _only(each, each.other, groups) if each.kind in ("accuracy", "bytes") else None
-        where = " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in each.where.items())
+        asked = {name: value for name, value in each.where.items() if value is not None}
+        where = " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in asked.items())
         board = f"[{each.board}]({up}{each.board}/table.md)"
         found = _alone(each, one, numbers) if other is None else _found(each, one, other)
         groups_of = [one] if other is None else [one, other]
