@@ -13,8 +13,11 @@ from fedbench.report.paper.spec import Cell, Query, Value, listed
 from fedbench.report.published import NOT_SPLIT, Published
 
 #: How far profiles are from a paper's sizes; one that is not listed is farthest. What is published
-#: is of quick's sizes.
-_PROFILES = {"paper": 0, "standard": 1, "published": 2, "quick": 2, "smoke": 3}
+#: is of quick's sizes, a paper's own splits of its sizes, and `tenth` has a tenth of its epochs.
+_PROFILES = {
+    **{"paper": 0, "splits": 0, "standard": 1, "tenth": 1},
+    **{"published": 2, "quick": 2, "smoke": 3},
+}
 _REFERENCE = "reference"
 _SELECTIONS = {
     "best": "best on test",
