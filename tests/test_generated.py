@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from fedbench.errors import SettingsError, StoreError
-from fedbench.report import overview
+from fedbench.report import build, overview
+from fedbench.report.board import read_board
+from fedbench.report.comparisons import comparisons
 from fedbench.report.paper import evidence
 from fedbench.report.paper.pool import boards, read_pool
 
@@ -36,6 +38,14 @@ def known():
 def test_documents_are_current():
     for path, text in script().documents(known()).items():
         assert path.read_text() == text, f"{path} is not current: python scripts/generated.py"
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in BOARDS.glob("*/plan.json")))
+def test_the_tables_of_a_board_are_current(folder):
+    board = read_board(BOARDS / folder)
+    made = build.texts(board, comparisons(board), records=build.WITHIN)
+    stale = [name for name, text in made.items() if (BOARDS / folder / name).read_text() != text]
+    assert stale == [], f"write them anew: fedbench report leaderboards/{folder}"
 
 
 def test_the_index_over_all_boards_is_current():

@@ -77,24 +77,38 @@ def build(
     drawn = figures.draw(board)
     beside = comparisons(board)
     files: dict[str, str | bytes] = {
-        "table.csv": tables.to_csv(board.views),
-        "runs.csv": to_csv(runs.RUN_COLUMNS, board.runs),
-        "times.csv": runs.times_csv(board.views),
-        "published.csv": to_published_csv(beside),
-        "table.md": _markdown(board, against, records),
-        "table.tex": latex.to_latex(board.views, board.plan.suite, against),
+        **texts(board, beside, against=against, records=records),
         **{f"figures/{figure.name}.svg": figure.svg for figure in drawn},
         "index.html": page.page(board, drawn, beside, pivots, records=records, named=named),
     }
     files |= pivot.files(pivots, board.plan.suite)
-    if against is not None:
-        files["paired.csv"] = paired.to_paired_csv(board.views, against)
     if pdf:
         files |= {f"figures/{figure.name}.pdf": figure.to_pdf() for figure in drawn}
     for name, content in files.items():
         write_atomic(out / name, content)
     _drop_stale(out, files)
     return Report(board, drawn, beside)
+
+
+def texts(
+    board: Board,
+    beside: Iterable[Comparison],
+    *,
+    against: str | None = None,
+    records: str = BESIDE,
+) -> dict[str, str]:
+    """Return a report's tables, by the names of their files; see ``build``."""
+    made = {
+        "table.csv": tables.to_csv(board.views),
+        "runs.csv": to_csv(runs.RUN_COLUMNS, board.runs),
+        "times.csv": runs.times_csv(board.views),
+        "published.csv": to_published_csv(beside),
+        "table.md": _markdown(board, against, records),
+        "table.tex": latex.to_latex(board.views, board.plan.suite, against),
+    }
+    if against is not None:
+        made["paired.csv"] = paired.to_paired_csv(board.views, against)
+    return made
 
 
 def _markdown(board: Board, against: str | None, records: str) -> str:

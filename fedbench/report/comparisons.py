@@ -168,11 +168,15 @@ def _compare(
     return Comparison(number, row, difference, (*map(str, match.deviations), *notes))
 
 
-def _missing(number: Published, place: _Place, groups: Iterable[Group]) -> str:
+def _missing(number: Published, place: _Place, groups: Sequence[Group]) -> str:
     if place.absent:
         return place.absent
     if any(fits(each.facts, {"dataset": number.dataset, **place.ours}) for each in groups):
         return "rows that could stand here are nearer to another number of the same table"
-    asked = (f"{name}={written(v)}" for name, v in place.ours.items() if name not in _SAID)
+    # That a setting is unset is worth a word only where rows have it set.
+    stated = {key: value for key, value in place.ours.items() if value is not None}
+    near = any(fits(each.facts, {"dataset": number.dataset, **stated}) for each in groups)
+    asked = {k: v for k, v in (place.ours if near else stated).items() if k not in _SAID}
+    words = " ".join(f"{key}={written(value)}" for key, value in asked.items())
     name = method_label(number.method, number.preset)
-    return f"not run: no {name} with {' '.join(asked) or 'any settings'}"
+    return f"not run: no {name} with {words or 'any settings'}"

@@ -10,8 +10,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from made_records import board_of, edited, files_of, record, write_suite
 
-from fedbench.report import csvs, latex, paired, runs, tables
-from fedbench.report.comparisons import comparisons, to_published_csv
+from fedbench.report import build, csvs
+from fedbench.report.comparisons import comparisons
 
 #: What may differ between a slow machine and a fast one.
 TIMES = {"times.csv", "index.html"}
@@ -38,15 +38,7 @@ def some_records():
 
 def texts(records):
     board = board_of(records, missing=[record("f"), record("g")][:: random.choice((1, -1))])
-    return [
-        tables.to_csv(board.views),
-        tables.to_markdown(board.views, "centralised"),
-        latex.to_latex(board.views, "toy", "centralised"),
-        paired.to_paired_csv(board.views, "centralised"),
-        csvs.to_csv(runs.RUN_COLUMNS, board.runs),
-        runs.times_csv(board.views),
-        to_published_csv(comparisons(board)),
-    ]
+    return build.texts(board, comparisons(board), against="centralised")
 
 
 @settings(max_examples=8, deadline=None, phases=[Phase.generate])  # shrinking takes minutes
@@ -102,8 +94,6 @@ def test_a_terminal_that_cannot_show_a_character_gets_its_code_and_the_report_is
 
 
 def test_a_report_that_draws_less_leaves_nothing_behind(tmp_path, monkeypatch):
-    from fedbench.report import build
-
     monkeypatch.setattr(build.figures, "draw", lambda board: [])
     suite, out = write_suite(tmp_path / "toy", some_records()), tmp_path / "out"
     (out / "figures").mkdir(parents=True)

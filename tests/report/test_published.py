@@ -248,6 +248,24 @@ def test_why_nothing_stands_beside_a_number_of_a_table_is_told():
     assert "not run: no dense (fed_dafl) with partition.beta=0.1" in missing
 
 
+def test_that_a_setting_is_unset_is_told_only_where_rows_have_it_set():
+    """DENSE's table is not of the split that its code draws with a seed."""
+
+    def told(**partition):
+        split = {"scheme": "dirichlet_capped", "clients": 5, "beta": 0.3, **partition}
+        of_mnist = {"data": {"name": "mnist"}, "partition": split}
+        own = record("fedavg", preset="one_shot", options={"rounds": 1}, **of_mnist)
+        found = comparisons(board_of([own]))
+        (one,) = [c for c in found if c.published.setting == "one-shot FedAvg: 5 clients, α=0.3"]
+        return one
+
+    assert told().row is not None
+    wanted = "not run: no fedavg (one_shot) with method.rounds=1 partition.beta=0.3"
+    assert told(beta=0.1).reasons == (wanted,)
+    unset = "partition.legacy_seed=unset method.rounds=1 partition.beta=0.3"
+    assert told(legacy_seed=1).reasons == (wanted.split(" with ")[0] + f" with {unset}",)
+
+
 @pytest.mark.parametrize(
     "records",
     [
