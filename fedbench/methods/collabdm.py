@@ -26,7 +26,7 @@ from fedbench.federation.artefacts import tensors_digest
 from fedbench.federation.budget import total_images
 from fedbench.federation.client import Client, ClientInfo
 from fedbench.federation.message import Message
-from fedbench.federation.method import Course, Upload, training_images
+from fedbench.federation.method import Course, Upload
 from fedbench.federation.server import Server
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.federation.work import Work
@@ -134,11 +134,15 @@ class CollabDM(MatchingMethod):
 
     def passes(self, cell: Cell) -> float | None:
         """Return passes of real images, a third each without gradients, and of synthetic ones."""
-        images, training, config = training_images(cell), self.training_passes(cell), self.config
+        config, training = self.config, self.training_passes(cell)
+        images = self.real_images(cell, config.samples)
         if images is None or training is None:
             return None
-        drawn = (config.local_samples or 0) * config.local_iterations * cell.partition.clients
-        return (images * (config.iterations + 1) * config.fraction + drawn) / 3 + training
+        drawn = images * (config.iterations + 1) * config.fraction
+        if config.initial == "distilled" and config.local_samples is not None:
+            own = self.real_images(cell, config.local_samples) or 0
+            drawn += own * config.local_iterations
+        return drawn / 3 + training
 
     def setup(self, server: Server) -> None:
         """Derive the networks' seeds and assign each network to clients."""

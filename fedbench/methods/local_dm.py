@@ -19,7 +19,7 @@ from pydantic import model_validator
 from fedbench.config import Cell
 from fedbench.federation.client import Client
 from fedbench.federation.message import Message
-from fedbench.federation.method import Course, training_images
+from fedbench.federation.method import Course
 from fedbench.synthesis.matching.local import (
     MatchingConfig,
     MatchingMethod,
@@ -79,7 +79,7 @@ class LocalDM(MatchingMethod, UnionMethod):
 
     def passes(self, cell: Cell) -> float | None:
         """Return passes of real images, a third each without gradients, and of synthetic ones."""
-        images, training = training_images(cell), self.training_passes(cell)
+        images, training = self.real_images(cell, self.config.samples), self.training_passes(cell)
         if images is None or training is None:
             return None
         return images * (self.config.iterations + 1) / 3 + training

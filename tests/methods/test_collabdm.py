@@ -284,6 +284,26 @@ def test_what_cannot_run_is_known_before(tiny, over, words):
     assert words in planned(tiny(settings.pop("method", COLLAB), **settings)).skip
 
 
+@pytest.mark.parametrize(
+    ("method", "seen"),
+    [
+        (LOCAL, STEPS * 200),
+        ({**LOCAL, "samples": 4}, STEPS * 4 * 10 * 2),  # of each class at each of two clients
+        ({**LOCAL, "samples": 50}, STEPS * 200),  # there are no more
+        (COLLAB, STEPS * 200),
+        ({**COLLAB, "fraction": 0.5}, STEPS * 100),
+        ({**COLLAB, "samples": 4, "local_samples": 3}, STEPS * 80 + 2 * 60),
+        ({**COLLAB, "samples": 4, "local_samples": 3, "initial": "noise"}, STEPS * 80),
+    ],
+    ids=str,
+)
+def test_a_plan_counts_the_real_images_that_are_seen(tiny, method, seen):
+    """They pass without gradients, a third of the work; the set of 20 images is matched in full."""
+    cell = tiny(method, **BUDGET, data={"train_size": 200}, partition={"clients": 2})
+    synthetic = 20 * (STEPS + cell.student.epochs)
+    assert planned(cell).passes == pytest.approx(seen / 3 + synthetic)
+
+
 def test_another_architecture_may_be_trained_on_the_set(compute):
     method = {**COLLAB, "embedding": {"name": "convnet", "width": 4, "depth": 2}}
     assert compute(method, **BUDGET, models={"name": "resnet8", "width": 4}).metrics["nll"] > 0

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from fedbench.config import Cell, MethodConfig
 from fedbench.data import dsa
+from fedbench.data.specs import DATASETS
 from fedbench.errors import TrainingError
 from fedbench.federation.client import Client
+from fedbench.federation.method import training_images
 from fedbench.federation.work import Work
 from fedbench.models.families import MODELS
 from fedbench.models.settings import Model, why_not
@@ -110,6 +112,19 @@ class MatchingMethod(SetMethod):
         images = set_images(cell)
         seen = None if images is None else images * self.config.expand**2
         return seen and float(seen * (self.config.iterations + 1 + cell.student.epochs))
+
+    def real_images(self, cell: Cell, samples: int | None) -> int | None:
+        """Return how many images a network sees of all clients, at most; None where unknown.
+
+        Args:
+            cell: Whose clients.
+            samples: Of a class at a client; None for all that it holds.
+        """
+        images = training_images(cell)
+        if images is None or samples is None:
+            return images
+        classes = len(DATASETS.get(cell.data.name).classes)
+        return min(images, samples * classes * cell.partition.clients) if classes else images
 
 
 def network_seeds(seed: int, count: int) -> list[int]:
