@@ -38,12 +38,12 @@ def documents(known: dict[str, Board] | None = None) -> dict[Path, str]:
 def findings(known: dict[str, Board]) -> str:
     """Return the page of findings."""
     from fedbench.report import overview
-    from fedbench.report.paper import evidence
+    from fedbench.report.paper import claims, evidence
     from fedbench.report.paper.pool import boards, read_pool
 
     text = (DOCS / "findings.md").read_text(encoding="utf-8")
     groups = read_pool(boards(BOARDS))
-    for name, compared in evidence.read_findings(DOCS / "findings.yaml").blocks.items():
+    for name, compared in claims.read_findings(DOCS / "findings.yaml").blocks.items():
         block = evidence.block(compared, groups, "../leaderboards/")
         text = overview.with_block(text, name, block)
     return overview.with_block(text, "fronts", overview.fronts(known, "../leaderboards/"))

@@ -11,7 +11,8 @@ from fedbench.errors import SettingsError, StoreError
 from fedbench.report import build, overview
 from fedbench.report.board import read_board
 from fedbench.report.comparisons import comparisons
-from fedbench.report.paper import evidence
+from fedbench.report.paired import difference
+from fedbench.report.paper import claims, evidence
 from fedbench.report.paper.pool import boards, read_pool
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +91,7 @@ def test_the_pareto_front_of_the_docs_is_ten_lines_and_runs(tmp_path, monkeypatc
 
 def comparison(**words):
     known = {"kind": "accuracy", "board": "digits", "says": "x", "one": {"method": "fedcgs"}}
-    return evidence.Comparison(**(known | words))
+    return claims.Comparison(**(known | words))
 
 
 def test_long_evidence_is_folded():
@@ -102,6 +103,52 @@ def test_long_evidence_is_folded():
     assert long.startswith('<details markdown="1"><summary>13 comparisons</summary>\n\n| compared')
     assert len(short.splitlines()) == 14
     assert long.endswith("|\n\n</details>")
+
+
+def grid(*betas, **words):
+    """Return FedCGS against the naive union, with ten clients and with five, by β."""
+    places = [{"board": "digits", "where": {"partition.beta": b}, "says": f"β={b}"} for b in betas]
+    other = {"method": "local_dm", "preset": "fedbench", "budget.ipc": 10}
+    lines = [
+        {"where": {"partition.clients": k}, "other": other, "says": f"{k} clients"} for k in (10, 5)
+    ]
+    known = {"says": "FedCGS against the union", "one": {"method": "fedcgs"}, "across": places}
+    return claims.Grid(**(known | {"compare": lines} | words))
+
+
+def test_a_grid_is_its_comparisons_side_by_side_and_one_by_one():
+    asked = grid(0.1, 0.5)
+    text = evidence.block(asked, groups(), "up/")
+    head, rule, *lines = text.split("\n\n")[0].splitlines()
+    assert head == "| FedCGS against the union | β=0.1 | β=0.5 |"
+    assert rule == "| --- | ---: | ---: |"
+    assert len(lines) == len(asked.compare)
+    for line, words in zip(asked.compare, lines, strict=True):
+        first, *cells = [cell.strip() for cell in words.strip("|").split("|")]
+        assert first == line.says
+        for place, cell in zip(asked.across, cells, strict=True):
+            alone = evidence.block([asked.at(line, place)], groups(), "up/").splitlines()[2]
+            assert f": {cell.strip('*')} points (n 3)" in alone
+            assert alone in text
+    assert "shared seeds (n 3)" in text
+    assert "<summary>4 comparisons</summary>" in text
+
+
+@pytest.mark.parametrize(
+    ("gaps", "text"),
+    [
+        ((0.02, 0.021, 0.022), "**+2.10 ± 0.10**"),
+        ((0.02, -0.02, 0.01), "+0.33 ± 2.08"),
+        ((0.02, 0.021), "+2.05 ± 0.07"),  # two seeds say nothing of noise
+        ((-0.02,), "-2.00"),
+        ((-0.00001,), "+0.00"),
+    ],
+)
+def test_a_cell_of_a_grid_is_bold_where_it_is_beyond_the_noise(gaps, text):
+    ours = dict(enumerate(gaps))
+    gap = difference(ours, dict.fromkeys(ours, 0.0), list(ours))
+    assert evidence._points(gap) == text
+    assert evidence._points(gap, apart=True) == f"{text} ({len(gaps)})"
 
 
 def test_evidence_is_the_paired_difference_over_shared_seeds():

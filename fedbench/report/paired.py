@@ -8,7 +8,7 @@ side by side would hide.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedbench.bench.records.about import STAR
@@ -56,6 +56,13 @@ def paired(row: Row, other: Row) -> Paired | None:
     ]
     if not seeds:
         return None
+    return difference(ours, theirs, seeds)
+
+
+def difference(
+    ours: Mapping[int, float], theirs: Mapping[int, float], seeds: Sequence[int]
+) -> Paired:
+    """Return the paired difference of accuracies by seed, over seeds that both have."""
     gaps = [ours[seed] - theirs[seed] for seed in seeds]
     std = statistics.stdev(gaps) if len(gaps) > 1 else None
     return Paired(statistics.fmean(gaps), std, tuple(seeds))

@@ -8,67 +8,29 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Literal
-
-from pydantic import Field
 
 from fedbench.errors import SettingsError
 from fedbench.report.columns import size
-from fedbench.report.markdown import escape_markdown
+from fedbench.report.markdown import escape_markdown, table
+from fedbench.report.paired import Paired, difference
+from fedbench.report.paper.claims import Comparison, Grid
 from fedbench.report.paper.pool import Group, fits
-from fedbench.report.paper.spec import Query, read_settings
+from fedbench.report.paper.spec import Query
 from fedbench.report.published import Published, read_numbers
-from fedbench.settings import Settings
+from fedbench.report.verdict import beyond_noise
 
 #: Lines that a block shows as they are.
 FOLDED = 12
 
 
-class Comparison(Settings):
-    """Two rows of one board, over their shared seeds."""
-
-    kind: Literal["accuracy", "bytes", "classes", "held", "published"]
-    """The paired difference of accuracies; bytes that a client sends; classes that it holds;
-    accuracy on the classes that clients hold and on the others; accuracy beside a published one."""
-    board: str
-    """Where both rows are."""
-    where: Query = Field(default_factory=dict)
-    """What both have."""
-    one: Query
-    """What the first row has."""
-    other: Query = Field(default_factory=dict)
-    """What the second has; only the first two kinds need one."""
-    published: str = ""
-    """The setting of the published number, as its file has it."""
-    says: str
-    """What is compared, in words."""
-
-
-class Findings(Settings):
-    """All comparisons of a document, by the name of their block."""
-
-    blocks: dict[str, tuple[Comparison, ...]]
-    """In the order of the document."""
-
-
-def read_findings(path: Path) -> Findings:
-    """Read what a document compares.
-
-    Raises:
-        StoreError: The file cannot be read.
-        SettingsError: It has an unknown key or a wrong value.
-    """
-    return read_settings(Findings, path)
-
-
-def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -> str:
+def block(asked: Sequence[Comparison] | Grid, groups: Sequence[Group], up: str) -> str:
     """Return a block of a document: a Markdown table with a line for each comparison.
 
-    More than ``FOLDED`` lines stand folded, for the text around them says what they come to.
+    More than ``FOLDED`` lines stand folded, for the text around them says what they come to. Those
+    of a grid stand folded below it.
 
     Args:
-        comparisons: In order.
+        asked: Comparisons in order, or a grid of them.
         groups: Records of all boards.
         up: Relative link from the document to the folder of boards, with a slash at its end.
 
@@ -76,8 +38,23 @@ def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -
         SettingsError: A query finds no row or several, or no or several published numbers.
         StoreError: Published numbers cannot be read.
     """
+    if isinstance(asked, Grid):
+        cells = [asked.at(line, place) for line in asked.compare for place in asked.across]
+        return f"{_grid(asked, groups)}\n\n{_folded(cells, _table(cells, groups, up))}"
+    lines = _table(asked, groups, up)
+    return lines if len(asked) <= FOLDED else _folded(asked, lines)
+
+
+def _folded(comparisons: Sequence[Comparison], lines: str) -> str:
+    # A site needs the attribute, without which it takes the table for HTML.
+    head = f'<details markdown="1"><summary>{len(comparisons)} comparisons</summary>'
+    return f"{head}\n\n{lines}\n\n</details>"
+
+
+def _table(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -> str:
+    """Return a line for each comparison, with its records."""
     numbers = [*chain.from_iterable(read_numbers().values())]
-    lines = ["| compared | on | found | records |", "| --- | --- | --- | --- |"]
+    lines = []
     for each in comparisons:
         one = _only(each, each.one, groups)
         other = _only(each, each.other, groups) if each.kind in ("accuracy", "bytes") else None
@@ -87,14 +64,37 @@ def block(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) -
         found = _alone(each, one, numbers) if other is None else _found(each, one, other)
         groups_of = [one] if other is None else [one, other]
         ids = [f"[{i[:6]}]({up}{each.board}/records/{i}.json)" for g in groups_of for i in g.ids]
-        cells = [escape_markdown(each.says), f"{board} {escape_markdown(where)}".strip(), found]
-        lines.append(f"| {' | '.join([*cells, ' '.join(ids)])} |")
-    table = "\n".join(lines)
-    if len(comparisons) <= FOLDED:
-        return table
-    # A site needs the attribute, without which it takes the table for HTML.
-    head = f'<details markdown="1"><summary>{len(comparisons)} comparisons</summary>'
-    return f"{head}\n\n{table}\n\n</details>"
+        on = f"{board} {escape_markdown(where)}".strip()
+        lines.append([escape_markdown(each.says), on, found, " ".join(ids)])
+    return "\n".join(table("llll", ["compared", "on", "found", "records"], lines))
+
+
+def _grid(grid: Grid, groups: Sequence[Group]) -> str:
+    """Return a line for each pair of rows and a column for each place, and what its cells are."""
+    gaps = [[_gap(grid.at(line, place), groups) for place in grid.across] for line in grid.compare]
+    counts = {len(gap.seeds) for found in gaps for gap in found}
+    lines = [
+        [escape_markdown(line.says), *(_points(gap, apart=len(counts) > 1) for gap in found)]
+        for line, found in zip(grid.compare, gaps, strict=True)
+    ]
+    head = [grid.says or "compared", *(place.says for place in grid.across)]
+    n = "n in brackets" if len(counts) > 1 else f"n {min(counts)}"
+    caption = (
+        f"In points: mean ± standard deviation of the differences over shared seeds ({n}). Bold: "
+        "beyond the noise by a paired t-test at 95 %."
+    )
+    shape = "l" + "r" * len(grid.across)
+    return "\n".join([*table(shape, [*map(escape_markdown, head)], lines), "", caption])
+
+
+def _gap(each: Comparison, groups: Sequence[Group]) -> Paired:
+    return _difference(each, _only(each, each.one, groups), _only(each, each.other, groups))
+
+
+def _points(gap: Paired, *, apart: bool = False) -> str:
+    """Return a difference in points, bold where it is beyond the noise."""
+    text = f"**{_signed(gap)}**" if beyond_noise(gap) else _signed(gap)
+    return f"{text} ({len(gap.seeds)})" if apart else text
 
 
 def _only(each: Comparison, query: Query, groups: Sequence[Group]) -> Group:
@@ -109,16 +109,27 @@ def _found(each: Comparison, one: Group, other: Group) -> str:
     if each.kind == "bytes":
         first, second = (_bytes(group) for group in (one, other))
         return f"{size(first)} and {size(second)} up, {first / second:.2g} times as much"
+    gap = _difference(each, one, other)
+    means = (
+        100 * statistics.fmean(_by_seed(group)[seed] for seed in gap.seeds)
+        for group in (one, other)
+    )
+    first, second = means
+    return f"{first:.2f} and {second:.2f}: {_signed(gap)} points (n {len(gap.seeds)})"
+
+
+def _signed(gap: Paired) -> str:
+    """Return a difference in points; none is +0.00 from either side."""
+    spread = "" if gap.std is None else f" ± {100 * gap.std:.2f}"
+    return f"{round(100 * gap.mean, 2) + 0.0:+.2f}{spread}"
+
+
+def _difference(each: Comparison, one: Group, other: Group) -> Paired:
     mine, theirs = _by_seed(one), _by_seed(other)
     seeds = sorted(mine.keys() & theirs.keys())
     if not seeds:
         raise SettingsError(f"{each.says}: the rows share no seed")
-    gaps = [100 * (mine[seed] - theirs[seed]) for seed in seeds]
-    spread = f" ± {statistics.stdev(gaps):.2f}" if len(gaps) > 1 else ""
-    means = (100 * statistics.fmean(known[seed] for seed in seeds) for known in (mine, theirs))
-    first, second = means
-    gap = f"{statistics.fmean(gaps):+.2f}{spread}"
-    return f"{first:.2f} and {second:.2f}: {gap} points (n {len(seeds)})"
+    return difference(mine, theirs, seeds)
 
 
 def _by_seed(group: Group) -> dict[int, float]:
