@@ -73,7 +73,8 @@ def build(
     if against is not None:
         paired.check_reference(board.views, against)
     # A published board stands where its records do, and is named by its folder.
-    named = f"{out.parent.name}/{out.name}" if records == WITHIN else board.plan.suite
+    path = "/".join(filter(None, (out.parent.name, out.name)))
+    named = path if records == WITHIN else board.plan.suite
     drawn = figures.draw(board)
     beside = comparisons(board)
     files: dict[str, str | bytes] = {

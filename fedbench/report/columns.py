@@ -30,9 +30,9 @@ def size(value: Value) -> str:
     if value is None:
         return "–"
     number = float(value)
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+    for unit, digits in (("B", 0), ("kB", 1), ("MB", 1)):
+        if round(number, digits) < 1000:
+            return f"{number:.{digits}f} {unit}"
         number /= 1000
     return f"{number:.1f} GB"
 

@@ -112,6 +112,11 @@ class Row:
         return bool(self.values["lacks_seeds"])
 
     @property
+    def ranked(self) -> bool:
+        """Whether it competes with the other rows of its block: no control, measured, all seeds."""
+        return not (self.control or self.lacks_seeds) and self.values["accuracy_mean"] is not None
+
+    @property
     def budget(self) -> tuple[Value, ...]:
         """The storage that its shared set may take, and in which scope."""
         return tuple(self.values[name] for name in BUDGET)
@@ -153,7 +158,7 @@ def records_frame(records: Iterable[Record], plan: Iterable[Flat] = ()) -> pd.Da
                 "shared_pixels": record.shared_pixels,
                 "resources": " ".join(record.resources) or None,
                 "cell_id": record.cell_id,
-                "row": _key({"suite": record.suite, **flat}),
+                "row": _key(flat),
                 "block": _key(labels.of_block(flat)),
                 "record": record,
                 "flat": flat,
@@ -184,7 +189,7 @@ def rows_frame(records: pd.DataFrame) -> pd.DataFrame:
     rows = narrow.drop_duplicates("row").set_index("row")
     rows = rows.drop(columns=[*METRICS, "cell_id", "seed"])
     groups, everything = once.groupby("row"), records.groupby("row")
-    for name in ("profile", "preset", "preset_label"):
+    for name in ("suite", "profile", "preset", "preset_label"):
         rows[name] = groups[name].agg(joined_labels if name == "preset_label" else joined)
     rows["overrides"] = groups["overrides"].agg(joined, by="; ")
     rows["n"] = groups.size()

@@ -6,6 +6,7 @@ and what pdfLaTeX could not set is written by its code point.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from fedbench.report.columns import BALANCED, SEEDS, Column
@@ -183,7 +184,7 @@ def _signed(text: str) -> str:
 def escape(text: str) -> str:
     """Return text that LaTeX sets as it reads; what it has no glyph for becomes ``[U+4E2D]``."""
     text = "".join(_escaped(character) for character in " ".join(text.split()).replace("–", "\0"))
-    return text.replace("--", "-{}-").replace("[U+0000]", "--")
+    return re.sub("-(?=-)", "-{}", text).replace("[U+0000]", "--")
 
 
 def _escaped(character: str) -> str:

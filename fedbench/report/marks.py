@@ -33,16 +33,12 @@ def marks(members: Sequence[Row]) -> list[Mark]:
     Args:
         members: All rows of one block and budget.
     """
-    ranked = [row for row in members if _is_ranked(row)]
+    ranked = [row for row in members if row.ranked]
     if not ranked:
         return [Mark() for _ in members]
     values = sorted({_printed(row) for row in ranked}, reverse=True)
     best = max(ranked, key=lambda row: (_printed(row), _freedom(row), str(row.values["label"])))
-    return [_mark(row, best, values) if _is_ranked(row) else Mark() for row in members]
-
-
-def _is_ranked(row: Row) -> bool:
-    return row.values["accuracy_mean"] is not None and not (row.control or row.lacks_seeds)
+    return [_mark(row, best, values) if row.ranked else Mark() for row in members]
 
 
 def pooled_std(one: Row, other: Row) -> float | None:

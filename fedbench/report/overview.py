@@ -171,10 +171,10 @@ def with_block(document: str, name: str, block: str) -> str:
 
 
 def _best(rows: Sequence[Row], every: Sequence[Row]) -> str:
-    known = [row for row in rows if not row.control and row.values["accuracy_mean"] is not None]
-    if not known:
+    ranked = [row for row in rows if row.ranked]
+    if not ranked:
         return ""
-    best = best_of(known)
+    best = best_of(ranked)
     where = _where(best[0], rows, every)
     names = " and ".join(_short(str(row.values["label"])) for row in best)
     words = f"{names} {percent(best[0].values['accuracy_mean'])}"
@@ -241,7 +241,7 @@ def fronts(boards: dict[str, Board], up: str) -> str:
             steps = [
                 f"{_short(str(row.values['label']))} {percent(row.values['accuracy_mean'])} "
                 f"({size(row.values['bytes_up_per_client'])})"
-                for row in front_of([r for r in rows if not r.control], "bytes_up_per_client")
+                for row in front_of([row for row in rows if row.ranked], "bytes_up_per_client")
             ]
             where = _where(rows[0], rows, views)
             cells = map(escape_markdown, (where, " → ".join(steps)))

@@ -186,20 +186,22 @@ def pivot(board: Board, axis: str, metric: str = "accuracy") -> Pivot:
 
 
 def files(several: Sequence[Pivot], suite: str) -> dict[str, str]:
-    """Return the files of pivots, ``pivot-AXIS.md``, ``.tex`` and ``.csv``, by name.
-
-    An axis is called by the end of its dotted name, or by all of it where two have one end.
-    """
-    ends = Counter(found.name for found in {found.axis: found for found in several}.values())
+    """Return the files of pivots, ``pivot-AXIS.md``, ``.tex`` and ``.csv``, by name."""
     written: dict[str, str] = {}
-    for found in several:
-        stem = f"pivot-{found.name if ends[found.name] == 1 else found.axis}"
+    for found, name in zip(several, names(several), strict=True):
+        stem = f"pivot-{name}"
         written |= {
             f"{stem}.md": to_markdown(found),
             f"{stem}.tex": to_latex(found, suite),
             f"{stem}.csv": to_csv(found),
         }
     return written
+
+
+def names(several: Sequence[Pivot]) -> list[str]:
+    """Return what each is called: the end of its axis, or all of it where two have one end."""
+    ends = Counter(found.name for found in {found.axis: found for found in several}.values())
+    return [found.name if ends[found.name] == 1 else found.axis for found in several]
 
 
 def to_terminal(found: Pivot) -> Table:

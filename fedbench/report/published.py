@@ -113,7 +113,9 @@ def _read_file(path: Path) -> list[Published]:
     return found
 
 
-def _parse(line: dict[str, str]) -> Published:
+def _parse(line: dict[str | None, str]) -> Published:
+    if None in line:
+        raise ValueError("more values than columns; put one with a comma in double quotes")
     empty = [name for name in FILE_COLUMNS if name not in _OPTIONAL and not line[name]]
     if empty:
         raise ValueError(f"{', '.join(empty)} must not be empty")

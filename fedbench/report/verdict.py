@@ -28,8 +28,6 @@ SEEDS = 3
 _COMPARED = 4
 #: Blocks up to which each is spoken of.
 _BLOCKS = 6
-#: Two-sided 95 % quantiles of Student's t by degrees of freedom, from 2 on; 1.96 beyond them.
-_T = (4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,9 @@ def beyond_noise(gap: Paired) -> bool | None:
     n = len(gap.seeds)
     if n < SEEDS or gap.std is None:
         return None
-    quantile = _T[n - SEEDS] if n - SEEDS < len(_T) else 1.96
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(n - 1, 0.975))  # of Student's t, for both sides
     return abs(gap.mean) > quantile * gap.std / math.sqrt(n)
 
 
@@ -239,7 +239,7 @@ def _either(numbers: Sequence[int]) -> str:
 
 def _ranked(members: Sequence[Row]) -> list[Row]:
     """Return the contenders with an accuracy and all seeds, the best first."""
-    return [row for row in members if not (row.control or row.lacks_seeds) and _known(row)]
+    return [row for row in members if row.ranked and _known(row)]
 
 
 def _controls(members: Sequence[Row]) -> list[Row]:

@@ -79,6 +79,16 @@ def test_what_shows_no_board_does_without_pandas(arguments, tmp_path):
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_a_row_is_one_whatever_suites_its_seeds_are_of():
+    """As with ``--beside``, where a board has seeds that the suite lacks."""
+    own, joined = record("fedavg", 0, 0.5), record("fedavg", 1, 0.7)
+    board = board_of([own, joined.model_copy(update={"suite": "another"}), record("local")])
+    (row,) = [row for row in board.views if row.values["method"] == "fedavg"]
+    assert row.values["suite"] == "another+toy"
+    assert row.values["n"] == 2
+    assert row.values["accuracy_mean"] == pytest.approx(0.6)
+
+
 def test_the_worst_client_of_local_is_another_quantity():
     own = record("local", control=True)
     own = own.model_copy(update={"metrics": {**own.metrics, "own_mix": 0.8}})

@@ -38,6 +38,16 @@ def test_rows_of_the_very_same_mean_are_all_named_the_cheapest_first():
     assert best(*made) == ("union and dense 50.00",)
 
 
+def test_rows_that_lack_seeds_are_not_the_best_and_on_no_front():
+    made = [record("dense", seed=seed) for seed in (0, 1, 2)]
+    made += [record("union", seed=seed, accuracy=0.4) for seed in (0, 1, 2)]
+    made.append(record("lucky", seed=0, accuracy=0.9))
+    assert best(*made) == ("dense 50.00",)
+    shown = overview.fronts({"toy": board(made)}, "")
+    assert "lucky" not in shown
+    assert "dense 50.00" in shown
+
+
 def test_eight_blocks_are_all_named_and_controls_alone_are_said():
     made = [
         record("dense", beta=beta, clients=clients, epochs=epochs)

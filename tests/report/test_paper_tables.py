@@ -13,7 +13,7 @@ from fedbench.config import Cell
 from fedbench.data.schemes import SCHEMES
 from fedbench.errors import SettingsError
 from fedbench.methods import METHODS
-from fedbench.report.paper import page, texts
+from fedbench.report.paper import page, texts, words
 from fedbench.report.paper.build import FOLDER, choose, documents_of
 from fedbench.report.paper.match import deviations
 from fedbench.report.paper.pool import boards, read_pool
@@ -111,6 +111,18 @@ def test_three_papers_give_three_numbers_for_one_cell():
     assert {other.accuracy for other in cell.others} >= {0.478, 0.1993}
 
 
+def test_others_numbers_stand_where_the_source_has_none():
+    """CollabDM's tables are not known but for one cell; DENSE's, beside it, are."""
+    sheet = next(sheet for sheet in document("collabdm").sheets if sheet.table.name == "accuracy")
+    cells = {(filled.cell.row, *filled.cell.column): filled for filled in sheet.cells}
+    cell = cells["DENSE", "CIFAR-10", "β=.1"]
+    assert not cell.numbers
+    assert words.published(cell) == "50.26 [Zhang et al. 2022, 5 clients]"
+    assert words.published(cells["DENSE", "CIFAR-10", "IID"]) == words.NOTHING
+    assert words.published(cells["naive union", "CIFAR-10", "β=.1"]) == words.NOTHING
+    assert words.published(cells["DENSE", "SVHN", "β=.1"]).startswith("55.34; 55.34 [Zhang")
+
+
 def test_records_of_a_traced_cell_give_its_mean():
     sheet = next(sheet for sheet in document("mtt").sheets if sheet.table.name == "table_1")
     filled = sheet.lines[0][0]
@@ -129,7 +141,7 @@ def test_deviations_are_those_of_the_settings():
     assert found["clients"] == ("4", "10")
     assert found["width"] == ("32", "128")
     assert found["images per class in all"] == ("0.8", "2")
-    assert found["accuracy of"] == ("the last step", "best on test")
+    assert found["accuracy of"] == ("the last step", "best or last: not stated")
     assert "split" not in found
 
 

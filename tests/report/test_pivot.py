@@ -14,6 +14,7 @@ from fedbench.cli.report import make_report
 from fedbench.errors import SettingsError
 from fedbench.report import pivot
 from fedbench.report.board import read_board
+from fedbench.report.page import page
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
 
@@ -112,6 +113,18 @@ def test_report_writes_the_axes_that_are_asked_for(tmp_path, capsys):
     assert '<h2 id="pivot-beta-title">By beta</h2>' in (tmp_path / "index.html").read_text()
     make_report(str(BOARDS / "dense"), out=tmp_path)
     assert not list(tmp_path.glob("pivot-*"))
+
+
+def test_axes_of_one_end_are_told_apart_in_files_and_on_the_page(tmp_path):
+    axes = ["method.epochs", "recipe.epochs"]
+    several = [pivot.Pivot(axis, "accuracy", (), ()) for axis in axes]
+    assert pivot.names(several) == axes
+    assert pivot.names(several[:1]) == ["epochs"]
+    assert {name.rsplit(".", 1)[0] for name in pivot.files(several, "toy")} == {
+        f"pivot-{axis}" for axis in axes
+    }
+    text = page(read_board(BOARDS / "dense"), [], [], several, records="", named="dense")
+    assert [text.count(f'id="pivot-{axis}"') for axis in axes] == [1, 1]
 
 
 def test_a_part_of_a_board_is_shown_and_replaces_no_board(tmp_path, capsys):

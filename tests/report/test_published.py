@@ -226,11 +226,11 @@ def board_with(cells):
 def test_a_number_of_a_table_has_the_row_and_the_deviations_of_its_cell():
     """Clients, networks and steps are the table's own words; the preset is the released code's."""
     board = board_with([("dense", "fedbench", {"epochs": 12, "steps": 15})])
-    groups, paper = group("toy", board.good), choose(read_sources(), "dense")
+    groups, sources = group("toy", board.good), choose(read_sources(), "dense")
     found = {(c.published.source, c.published.setting): c for c in comparisons(board) if c.row}
     cells = [
         (number, filled)
-        for sheet in documents_of(paper, groups)[0].sheets
+        for sheet in documents_of(sources, groups)[0].sheets
         for filled in sheet.cells
         for number in filled.numbers
         if filled.ours
@@ -239,7 +239,8 @@ def test_a_number_of_a_table_has_the_row_and_the_deviations_of_its_cell():
     for number, filled in cells:
         own = found[number.source, number.setting]
         assert own.reasons[: len(filled.deviations)] == tuple(map(str, filled.deviations))
-        assert "steps 15 (paper: 30)" in own.reasons
+        paper = "preset" if number.source.startswith("FedLPA") else "paper"  # states no steps
+        assert f"steps 15 ({paper}: 30)" in own.reasons
 
 
 def test_why_nothing_stands_beside_a_number_of_a_table_is_told():
@@ -279,6 +280,13 @@ def test_what_is_not_comparable_is_not_run(tmp_path, records):
     found = compared(tmp_path, line(), *records, record("ensemble"))
     assert (found.row, found.difference) == (None, None)
     assert found.reasons == ("not run: no fedavg with partition.beta=0.1",)
+
+
+def test_a_line_with_more_values_than_columns_is_refused(tmp_path):
+    """As of a note with a comma that nobody put in quotes."""
+    folder = folder_with(tmp_path, line(note="one, two"))
+    with pytest.raises(StoreError, match="line 2: more values than columns"):
+        read_numbers(folder)
 
 
 def test_equal_numbers_are_equal_however_they_are_written(tmp_path):

@@ -356,7 +356,16 @@ def test_titles_name_the_split_and_controls_are_marked():
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(None, "–"), (0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2.5e6, "2.5 MB"), (3e9, "3.0 GB")],
+    [
+        (None, "–"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1500, "1.5 kB"),
+        (2.5e6, "2.5 MB"),
+        (3e9, "3.0 GB"),
+        (999_960, "1.0 MB"),
+        (999_940, "999.9 kB"),
+    ],
 )
 def test_sizes_are_read_by_people(count, text):
     assert columns.size(count) == text

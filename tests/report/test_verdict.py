@@ -91,6 +91,9 @@ def test_a_gap_is_judged_by_students_t():
     assert beyond_noise(Paired(0.10, 0.04, (0, 1, 2))) is True  # .10 > 4.303 * .04 / sqrt(3)
     assert beyond_noise(Paired(0.09, 0.04, (0, 1, 2))) is False
     assert beyond_noise(Paired(-0.03, 0.05, tuple(range(40)))) is True
+    # The normal distribution's 1.96 would be too little for twelve seeds, for which it is 2.201.
+    assert beyond_noise(Paired(0.60, 1.0, tuple(range(12)))) is False
+    assert beyond_noise(Paired(0.64, 1.0, tuple(range(12)))) is True
     assert beyond_noise(Paired(0.5, 0.0, (0, 1))) is None
 
 

@@ -171,6 +171,20 @@ def test_an_upload_that_does_not_end_falls_back_and_leaves_one_folder(wandb, run
     assert wandb.folders() == [f"offline-run-2-{run.id}"]
 
 
+def test_what_is_wrong_here_sends_nobody_offline(wandb, run, tmp_path, monkeypatch):
+    def damaged(*_):
+        raise ValueError("damaged safetensors file")
+
+    writer = Writer(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[Writer.__module__], "keep", damaged)
+        reply = writer.write(run)
+    assert (reply.state, reply.online) == ("failed", True)
+    assert "damaged safetensors file" in reply.warning
+    assert writer.write(changed()).state == "written"
+    assert wandb.modes() == ["online", "online"]
+
+
 def test_an_offline_run_is_uploaded_when_there_is_a_login(wandb, run, tmp_path):
     wandb.mode = "offline"
     Writer(tmp_path).write(run)

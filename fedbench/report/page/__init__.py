@@ -22,7 +22,7 @@ from fedbench.report.comparisons import Comparison
 from fedbench.report.figures import Figure
 from fedbench.report.html import read, render
 from fedbench.report.page import about, lines, terms
-from fedbench.report.pivot import Pivot, to_html
+from fedbench.report.pivot import Pivot, names, to_html
 
 #: A figure below this width, in points, leaves room for another beside it.
 NARROW = 300
@@ -65,7 +65,7 @@ def page(
         board=board,
         named=named,
         published_board=records == "records/",
-        pivots=[(found.name, to_html(found)) for found in pivots],
+        pivots=zip(names(pivots), map(to_html, pivots), strict=True),
         terms=terms.TERMS,
         facts=about.facts(board),
         origin=about.origin(board),

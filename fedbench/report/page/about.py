@@ -82,7 +82,15 @@ def _splits(flats: Iterable[labels.Flat]) -> list[str]:
             name, _, value = greek(pair).partition("=")
             taken.setdefault(name, set()).add(value)
     return [
-        " ".join([scheme, *(f"{name}={', '.join(sorted(vs))}" for name, vs in taken.items())])
+        " ".join(
+            [
+                scheme,
+                *(
+                    f"{name}={', '.join(sorted(vs, key=labels.natural))}"
+                    for name, vs in taken.items()
+                ),
+            ]
+        )
         for scheme, taken in sorted(schemes.items())
     ]
 

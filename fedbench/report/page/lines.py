@@ -184,10 +184,17 @@ def _run(record: Record, records: str) -> Run:
         str(record.settings["seed"]),
         percent(record.metrics.get("accuracy")),
         percent(record.metrics.get("balanced_accuracy")),
-        percent(metrics(record)["worst_client"] or metrics(record)["own_worst_client"]),
+        percent(_worst(record)),
         record.cell_id,
         record_link(record.cell_id, records),
     )
+
+
+def _worst(record: Record) -> float | None:
+    """Return the accuracy of the worst client, of whichever kind the record's method has."""
+    known = metrics(record)
+    worst = known["worst_client"]
+    return known["own_worst_client"] if worst is None else worst
 
 
 def record_link(cell_id: str, records: str) -> str:

@@ -25,7 +25,7 @@ class Made:
     Attributes:
         documents: The sources' tables.
         folder: Where the files are.
-        seeds: How many records lie behind them.
+        records: How many records lie behind them.
     """
 
     documents: list[Document]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,12 +13,17 @@ from fedbench.report.paper.spec import Cell, Query, Value, listed
 from fedbench.report.published import NOT_SPLIT, Published
 
 #: How far profiles are from a paper's sizes; one that is not listed is farthest. What is published
-#: is of quick's sizes, a paper's own splits of its sizes, and `tenth` has a tenth of its epochs.
+#: is of quick's sizes; a paper's own splits and union are of its sizes; `tenth` has a tenth of its
+#: epochs and `union_quarter` a quarter of its steps.
 _PROFILES = {
-    **{"paper": 0, "splits": 0, "standard": 1, "tenth": 1},
+    **{"paper": 0, "splits": 0, "union": 0, "standard": 1, "tenth": 1, "union_quarter": 1},
     **{"published": 2, "quick": 2, "smoke": 3},
 }
 _REFERENCE = "reference"
+#: What a query asks of published numbers beyond their facts.
+_WORDS = ("says", "file", "source")
+#: What the numbers of two sources have in common where they stand in one cell.
+_ALSO = ("method", "preset", "dataset", "partition.beta", "method.rounds")
 _SELECTIONS = {
     "best": "best on test",
     "unknown": "best or last: not stated",
@@ -124,18 +129,26 @@ def numbers_of(cell: Cell, numbers: Iterable[tuple[str, Published]]) -> list[Pub
     ]
 
 
-def also(number: Published, numbers: Iterable[Published]) -> list[Published]:
-    """Return other sources' numbers for the method, data set and skew of a number."""
-    beta, rounds = number.where.get("partition.beta"), number.where.get("method.rounds")
+def also(cell: Cell, own: Sequence[Published], numbers: Iterable[Published]) -> list[Published]:
+    """Return other sources' numbers for a cell's method, data set and skew.
+
+    Args:
+        cell: With its query, which says what they are where the source has no number.
+        own: The source's numbers.
+        numbers: All.
+    """
+    asked: Query
+    if own:
+        asked = {name: own[0].facts.get(name) for name in _ALSO}
+    else:
+        asked = {"preset": None} | {k: v for k, v in cell.number.items() if k not in _WORDS}
+    known = {number.source for number in own}
+    if asked.get("partition.beta") is None:
+        return []
     return [
         other
         for other in numbers
-        if other.source != number.source
-        and (other.method, other.preset, other.dataset, other.metric)
-        == (number.method, number.preset, number.dataset, number.metric)
-        and beta is not None
-        and same(beta, other.where.get("partition.beta"))
-        and same(rounds, other.where.get("method.rounds"))
+        if other.metric == cell.metric and other.source not in known and fits(other.facts, asked)
     ]
 
 

@@ -185,8 +185,8 @@ def _numbers(
             f"{cell.number}; ask for more"
         )
     everything = [line for lines in numbers.values() for line in lines]
-    shown = also(own[0], everything) if own and table.elsewhere else []
-    return tuple(own), tuple(other for other in shown if other not in own)
+    asked = cell.published and table.elsewhere
+    return tuple(own), tuple(also(cell, own, everything) if asked else ())
 
 
 def _check_filled(source: Source, table: Table, found: dict[tuple[int, int], Filled]) -> None:

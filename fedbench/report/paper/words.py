@@ -62,8 +62,8 @@ def elsewhere(sheet: Sheet) -> list[str]:
 
 def published(filled: Filled) -> str:
     """Return the published half of a cell: the source's numbers, then others'."""
-    own = " or ".join(map(of_number, filled.numbers)) or NOTHING
-    return "; ".join([own, *map(of_other, filled.others)])
+    own = " or ".join(map(of_number, filled.numbers))
+    return "; ".join([*([own] if own else []), *map(of_other, filled.others)]) or NOTHING
 
 
 def ours(filled: Filled) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -43,6 +45,10 @@ class Reply:
     state: State
     online: bool
     warning: str | None = None
+
+
+class _UnreachableError(Exception):
+    """A run could not begin or be uploaded."""
 
 
 class Writer:
@@ -81,14 +87,14 @@ class Writer:
         if self.online:
             try:
                 self._log(content)
-            except Exception as error:  # no network, a wrong key, a server that is not one, ...
+            except _UnreachableError as error:
                 self._go_offline(error)
         if not self.online:
             self._log(content)
         self._shelf.put(content.id, Entry(digest, self._target, self.online))
         return "written"
 
-    def _go_offline(self, error: Exception) -> None:
+    def _go_offline(self, error: _UnreachableError) -> None:
         import wandb
 
         wandb.teardown()  # or the run that has just failed to begin keeps its id in use
@@ -101,22 +107,38 @@ class Writer:
         self._shelf.clear(content.id)
         # wandb keeps copies of tables and artifacts apart from the run.
         os.environ["WANDB_DATA_DIR"] = str(self._shelf.staging(content.id))
-        run = wandb.init(
-            project=self._project,
-            dir=self._folder,
-            mode="online" if self.online else "offline",
-            id=content.id,
-            name=content.name,
-            group=content.group,
-            job_type=content.job_type,
-            tags=content.tags,
-            notes=content.notes,
-            config=dict(content.config),
-            settings=_settings(),
-        )
-        _fill(run, content)
-        keep(run, content, self._folder)
-        run.finish(exit_code=content.exit_code)
+        with self._reaching():
+            run = wandb.init(
+                project=self._project,
+                dir=self._folder,
+                mode="online" if self.online else "offline",
+                id=content.id,
+                name=content.name,
+                group=content.group,
+                job_type=content.job_type,
+                tags=content.tags,
+                notes=content.notes,
+                config=dict(content.config),
+                settings=_settings(),
+            )
+        try:
+            _fill(run, content)
+            keep(run, content, self._folder)
+        except Exception:  # of what is to be written: going offline would not help
+            wandb.teardown()
+            raise
+        with self._reaching():
+            run.finish(exit_code=content.exit_code)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Take what goes wrong online for the server's absence."""
+        try:
+            yield
+        except Exception as error:  # no network, a wrong key, a server that is not one, ...
+            if not self.online:
+                raise
+            raise _UnreachableError(_first_line(error)) from error
 
     def _said(self, message: str | None) -> str | None:
         """Return what there is to warn of, each thing once."""
