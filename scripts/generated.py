@@ -12,6 +12,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import claims
+import evidence
+import method_pages
+from blocks import readme_table, with_block
+
 if TYPE_CHECKING:
     from fedbench.report.board import Board
 
@@ -38,15 +43,14 @@ def documents(known: dict[str, Board] | None = None) -> dict[Path, str]:
 def findings(known: dict[str, Board]) -> str:
     """Return the page of findings."""
     from fedbench.report import overview
-    from fedbench.report.paper import claims, evidence
     from fedbench.report.paper.pool import boards, read_pool
 
     text = (DOCS / "findings.md").read_text(encoding="utf-8")
     groups = read_pool(boards(BOARDS))
     for name, compared in claims.read_findings(DOCS / "findings.yaml").blocks.items():
         block = evidence.block(compared, groups, "../leaderboards/")
-        text = overview.with_block(text, name, block)
-    return overview.with_block(text, "fronts", overview.fronts(known, "../leaderboards/"))
+        text = with_block(text, name, block)
+    return with_block(text, "fronts", overview.fronts(known, "../leaderboards/"))
 
 
 #: The parts of the package from the top floor down.
@@ -58,8 +62,6 @@ FLOORS = (
 
 def layout() -> str:
     """Return the page that says where things are, from the first words of the packages."""
-    from fedbench.report import overview
-
     lines = ["| folder | what is in it |", "| --- | --- |"]
     for floor in FLOORS:
         rooms = sorted((ROOT / "fedbench" / floor).rglob("__init__.py"), key=lambda p: p.parts[:-1])
@@ -69,21 +71,18 @@ def layout() -> str:
             first = said.splitlines()[0].replace("``", "`")
             lines.append(f"| `{place}/` | {first} |")
     text = (DOCS / "layout.md").read_text(encoding="utf-8")
-    return overview.with_block(text, "layout", "\n".join(lines))
+    return with_block(text, "layout", "\n".join(lines))
 
 
 def pages(known: dict[str, Board]) -> dict[Path, str]:
     """Return the README, the page of methods, and each method's own page and diagram."""
-    import method_pages
-
     from fedbench.bench.facts import facts
     from fedbench.methods import METHODS
-    from fedbench.report import overview
 
     every = [facts(name) for name in METHODS.names()]
     blocks = {
         ROOT / "README.md": {
-            "digits": overview.readme_table(known["digits"], "clients=5 ipc=10"),
+            "digits": readme_table(known["digits"], "clients=5 ipc=10"),
             "methods": method_pages.table_of(every, "docs/methods/", known.values()),
         },
         DOCS / "methods.md": {"methods": method_pages.table_of(every, "methods/", known.values())},
@@ -99,7 +98,7 @@ def pages(known: dict[str, Board]) -> dict[Path, str]:
     for path, of_path in blocks.items():
         text = path.read_text(encoding="utf-8")
         for name, block in of_path.items():
-            text = overview.with_block(text, name, block)
+            text = with_block(text, name, block)
         found[path] = text
     return found
 

@@ -5,6 +5,9 @@ import importlib.util
 import re
 from pathlib import Path
 
+import blocks
+import claims
+import evidence
 import pytest
 
 from fedbench.errors import SettingsError, StoreError
@@ -12,7 +15,6 @@ from fedbench.report import build, overview
 from fedbench.report.board import read_board
 from fedbench.report.comparisons import comparisons
 from fedbench.report.paired import difference
-from fedbench.report.paper import claims, evidence
 from fedbench.report.paper.pool import boards, read_pool
 
 ROOT = Path(__file__).parents[1]
@@ -199,7 +201,7 @@ def test_evidence_that_means_several_rows_is_refused():
 
 def test_a_document_without_the_block_is_refused():
     with pytest.raises(StoreError, match="no block"):
-        overview.with_block("text", "digits", "new")
+        blocks.with_block("text", "digits", "new")
 
 
 def test_a_folder_without_boards_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""The page over all boards, and the table of the README: generated, and tested to be current."""
+"""The page over all boards, and what each gives for its bytes; tests hold that it is current."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedbench.bench.records.about import text
-from fedbench.bench.suites.selection import parse_only
 from fedbench.errors import StoreError
 from fedbench.report import labels
 from fedbench.report.board import Board, read_board
@@ -16,8 +15,6 @@ from fedbench.report.columns import percent, size
 from fedbench.report.frame import Row, blocks
 from fedbench.report.html import render
 from fedbench.report.markdown import escape_markdown, table
-from fedbench.report.pivot import pivot
-from fedbench.report.tables import CONTROL
 from fedbench.report.verdict import best_of, front_of
 
 #: Axes of blocks that an overview names, in this order.
@@ -34,7 +31,6 @@ _AXES = (
 _BEST = 8
 #: Contending methods that make a board one across methods.
 _CROSS = 3
-BEGIN, END = "<!-- generated: {} -->", "<!-- end of generated: {} -->"
 
 
 @dataclass(frozen=True)
@@ -130,44 +126,6 @@ def to_markdown(entries: Sequence[Entry]) -> str:
 def page(entries: Sequence[Entry]) -> str:
     """Return the same as a page: no network, no script, everything escaped."""
     return render("fedbench.report.paper", "boards.html.j2", entries=entries)
-
-
-def readme_table(board: Board, only: str) -> str:
-    """Return the README's table of a board: methods by β, and what they send.
-
-    Args:
-        board: The whole one.
-        only: What cells must have, such as ``clients=5``, several with spaces between.
-    """
-    board = board.only(parse_only(only.split()))
-    found = pivot(board, "beta")
-    sent: dict[str, set[str]] = {}
-    for row in board.views:
-        ids = str(row.values["record_ids"]).split()
-        sent.update({name: {size(row.values["bytes_total"])} for name in ids})
-    head = [f"β={value}" for value in found.values]
-    body = []
-    for line in found.lines:
-        known = [cell for cell in line.cells if cell is not None]
-        bytes_each = dict.fromkeys(text for cell in known for text in sorted(sent[cell.records[0]]))
-        label = f"{line.label} {CONTROL}" if line.control else line.label
-        cells = [label, *map(found.text, line.cells), ", ".join(bytes_each)]
-        body.append([escape_markdown(cell) for cell in cells])
-    shape = "l" + "r" * (len(head) + 1)
-    return "\n".join(table(shape, ["method", *head, "bytes, all clients"], body))
-
-
-def with_block(document: str, name: str, block: str) -> str:
-    """Return a document with its generated block of a name replaced.
-
-    Raises:
-        StoreError: The document has no such block.
-    """
-    begin, end = BEGIN.format(name), END.format(name)
-    if begin not in document or end not in document:
-        raise StoreError(f"the document has no block between {begin!r} and {end!r}")
-    before, rest = document.split(begin, 1)
-    return f"{before}{begin}\n\n{block}\n\n{end}{rest.split(end, 1)[1]}"
 
 
 def _best(rows: Sequence[Row], every: Sequence[Row]) -> str:

@@ -87,10 +87,10 @@ def needs_page(left: float) -> bool:
     return COLUMN - 0.66 - left < _NARROWEST
 
 
-def rows_that_fit(columns: int, height: float | None = None, margins: Margins = MARGINS) -> int:
+def rows_that_fit(columns: int) -> int:
     """Return how many rows of panels a page has room for, with a legend of some lines."""
-    one = (HEIGHTS[columns] if height is None else height) + margins.down + 0.2
-    return max(1, int((TALLEST - margins.bottom - 1.0) / one))
+    one = HEIGHTS[columns] + MARGINS.down + 0.2
+    return max(1, int((TALLEST - MARGINS.bottom - 1.0) / one))
 
 
 class Grid:
@@ -182,24 +182,12 @@ class Grid:
         """Turn inches into shares of the figure."""
         return left / self._width, low / self._total, wide / self._width, high / self._total
 
-    def leftmost(self, place: int) -> bool:
-        """Say whether a panel carries the labels of the y axis."""
-        return place % self.page.columns == 0
-
-    def lowest(self, place: int) -> bool:
-        """Say whether a panel carries the labels of the x axis: none stands below it."""
-        return place + self.page.columns >= len(self.page.panels)
-
     def share_heights(self) -> None:
         """Give all panels the same y axis."""
         for axes in self.axes:
             axes.margins(y=0.08)
             if axes is not self.axes[0]:
                 axes.sharey(self.axes[0])
-
-    def bottom(self, place: int) -> bool:
-        """Say whether a panel stands in the last row."""
-        return place // self.page.columns == self.rows - 1
 
     def name_axes(self, across: str, down: str, slanted: bool = False) -> None:
         """Write the axes' labels once, and take tick labels from panels inside the grid.
@@ -209,9 +197,12 @@ class Grid:
             down: Of the y axis.
             slanted: Whether tick labels below reach to the left, where another panel may stand.
         """
+        columns = self.page.columns
         for place, axes in enumerate(self.axes):
-            shown = self.bottom(place) if slanted else self.lowest(place)
-            axes.tick_params(labelbottom=shown, labelleft=self.leftmost(place))
+            lowest = place + columns >= len(self.axes)  # no panel stands below it
+            last = place // columns == self.rows - 1
+            shown = last if slanted else lowest
+            axes.tick_params(labelbottom=shown, labelleft=place % columns == 0)
         inner = self._width - self.margins.left - self.margins.right
         low = self._base - self.margins.bottom
         self.drawing.text(
@@ -302,17 +293,9 @@ def _legend_height(handles: Sequence[Line2D], width: float) -> float:
     return 0.124 * math.ceil(len(texts) / columns) + 0.1
 
 
-def handles(looks: Iterable[Look], lines: bool = True, markers: bool = True) -> list[Line2D]:
+def handles(looks: Iterable[Look], lines: bool = True) -> list[Line2D]:
     """Return what stands in a legend for series: their markers, and their lines if any is drawn."""
-    return [
-        Line2D(
-            [],
-            [],
-            label=look.label,
-            **{**plain(look, lines), **({} if markers else {"marker": ""})},
-        )
-        for look in looks
-    ]
+    return [Line2D([], [], label=look.label, **plain(look, lines)) for look in looks]
 
 
 def plain(look: Look, line: bool = True) -> dict[str, Any]:

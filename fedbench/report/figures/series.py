@@ -320,8 +320,8 @@ def seeds(rows: Iterable[Row]) -> str:
     return f"n = {many} seed{'' if counts == [1] else 's'}"
 
 
-def bars(rows: Sequence[Row], what: str = "Error bars") -> str:
+def bars(rows: Sequence[Row]) -> str:
     """Say what error bars are, or that there are none, and n."""
     if all(row.values["accuracy_std"] is None for row in rows):
         return f"No error bars: {seeds(rows)}."
-    return f"{what}: standard deviation over seeds, {seeds(rows)}."
+    return f"Error bars: standard deviation over seeds, {seeds(rows)}."

@@ -269,21 +269,21 @@ def fit(text: str, inches: float, size: float = SMALL) -> str:
     return "…"
 
 
-def fit_all(texts: Iterable[str], inches: float, size: float = SMALL) -> list[str]:
+def fit_all(texts: Iterable[str], inches: float) -> list[str]:
     """Shorten texts, each as far as no two become the same."""
     texts = list(texts)
-    short = [fit(text, inches, size) for text in texts]
+    short = [fit(text, inches) for text in texts]
     while len(set(short)) < len(set(texts)) and inches < _WIDEST:
         inches = max(inches + 0.2, _WIDER)
-        short = [fit(text, inches, size) for text in texts]
+        short = [fit(text, inches) for text in texts]
     return short
 
 
-def wrap(text: str, inches: float, size: float = SMALL, separator: str = " · ") -> list[str]:
-    """Break a text at its separators into lines no wider than ``inches``, where it can be."""
+def wrap(text: str, inches: float, size: float = SMALL) -> list[str]:
+    """Break a text at its dots into lines no wider than ``inches``, where it can be."""
     lines = [""]
-    for part in text.split(separator):
-        longer = f"{lines[-1]}{separator}{part}" if lines[-1] else part
+    for part in text.split(" · "):
+        longer = f"{lines[-1]} · {part}" if lines[-1] else part
         if lines[-1] and width(longer, size) > inches:
             lines.append(part)
         else:

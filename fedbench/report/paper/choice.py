@@ -88,7 +88,7 @@ def choose(
                 found[place], heads[place] = best, head
     kept = _each_once(found)
     usual = _usual([heads[place] for place in kept], free)
-    heads = {place: usual[heads[place].facts["dataset"], heads[place].ids] for place in kept}
+    heads = {place: usual[heads[place].ids] for place in kept}
     return {
         place: Choice(match, tuple(_differences(match.group, heads[place], free)))
         for place, match in kept.items()
@@ -131,29 +131,23 @@ def _units(cells: Mapping[Place, Cell]) -> list[list[Place]]:
     return list(units.values())
 
 
-def _usual(
-    heads: Iterable[Group], free: frozenset[str]
-) -> dict[tuple[str, tuple[str, ...]], Group]:
+def _usual(heads: Iterable[Group], free: frozenset[str]) -> dict[tuple[str, ...], Group]:
     """Return, for each head of a unit, that of its data set's most cells; itself if it is like it.
 
     Args:
         heads: Of each cell that has records.
         free: See ``_free``.
     """
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    known: dict[tuple[str, str], Group] = {}
     heads = list(heads)
-    for head in heads:
-        dataset, block = head.facts["dataset"], _around_split(head, free)
-        counts[dataset][block] += 1
-        known.setdefault((dataset, block), head)
-    most = {name: max(blocks, key=lambda one: blocks[one]) for name, blocks in counts.items()}
-    found = {}
-    for head in heads:
-        dataset = head.facts["dataset"]
-        like = _around_split(head, free) == most[dataset]
-        found[dataset, head.ids] = head if like else known[dataset, most[dataset]]
-    return found
+    places = [(str(head.facts["dataset"]), _around_split(head, free)) for head in heads]
+    first = dict(reversed([*zip(places, heads, strict=True)]))
+    counts, most = Counter(places), dict[str, tuple[str, str]]()
+    for place in places:
+        most[place[0]] = max(most.get(place[0], place), place, key=counts.__getitem__)
+    return {
+        head.ids: head if place == most[place[0]] else first[most[place[0]]]
+        for head, place in zip(heads, places, strict=True)
+    }
 
 
 def _block(group: Group, free: frozenset[str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from functools import partial
+from itertools import count, product
 
 from fedbench.errors import SettingsError
 from fedbench.report.paper.choice import Choice, choose, describe
@@ -13,8 +15,6 @@ from fedbench.report.paper.match import Deviation, Match, also, candidates, numb
 from fedbench.report.paper.pool import METRICS, Group, Result, result
 from fedbench.report.paper.spec import Cell, Source, Table
 from fedbench.report.published import Published
-
-_LETTERS = string.ascii_lowercase
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,11 @@ def _sheet(
         for place, cell in cells.items()
     }
     _check_filled(source, table, found)
-    marks: dict[tuple[Deviation, ...], str] = {}
+    marks: dict[tuple[Deviation, ...], str] = defaultdict(partial(next, _letters()))
     lines: list[list[Filled]] = [[] for _ in table.rows]
     for (i, _), filled in found.items():
         own = filled.deviations
-        mark = marks.setdefault(own, _letter(len(marks))) if own else ""
+        mark = marks[own] if own else ""
         lines[i].append(replace(filled, mark=mark))
     letters = {mark: own for own, mark in marks.items()}
     alike = {place: head for place, head in heads.items() if not found[place].apart}
@@ -204,11 +204,7 @@ def _check_filled(source: Source, table: Table, found: dict[tuple[int, int], Fil
                 )
 
 
-def _letter(place: int) -> str:
-    """Return a, b, ..., z, aa, ab, ..."""
-    letters = ""
-    place += 1
-    while place:
-        place, rest = divmod(place - 1, len(_LETTERS))
-        letters = _LETTERS[rest] + letters
-    return letters
+def _letters() -> Iterator[str]:
+    """Yield a, b, ..., z, aa, ab, ..."""
+    for length in count(1):
+        yield from map("".join, product(string.ascii_lowercase, repeat=length))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from fedbench.errors import SettingsError
 from fedbench.report.figures import style
@@ -17,9 +18,6 @@ from fedbench.report.figures.render import Sketch
 from fedbench.report.pictures.look import ClassLook
 from fedbench.report.pictures.sheet import Row, Strip, sheet
 from fedbench.seeding import numpy_generator
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Map = Literal["tsne", "pca"]
 #: Points up to which t-SNE takes seconds.

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from fedbench.report.figures import style
 from fedbench.report.figures.layout import BAR, Grid, Margins
 from fedbench.report.figures.render import Sketch
 from fedbench.report.figures.series import Page, Panel
 from fedbench.report.pictures.sheet import Row, Strip, sheet
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Iterations over which losses are averaged, because each begins at another epoch: S5's figures.
 WINDOW = 30

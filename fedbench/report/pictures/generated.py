@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from fedbench.report.figures import style
 from fedbench.report.figures.layout import Grid
 from fedbench.report.figures.render import Sketch
 from fedbench.report.pictures.look import class_looks
 from fedbench.report.pictures.sheet import Row, Strip, sheet
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def generated_sheet(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from fedbench.report.figures import style
 from fedbench.report.figures.layout import Grid, Margins
 from fedbench.report.figures.render import Sketch
 from fedbench.report.pictures.sheet import Row, Strip, sheet
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Of classes that clients hold, and of those that the server owns: S3's figure 6.
 THEIRS, OWNED = style.INK, style.COLOURS[1]

@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedbench.report.figures import style
 from fedbench.report.figures.render import Sketch
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DPI = 300
 #: Ten classes are what most data sets have: two colours more than the figures.

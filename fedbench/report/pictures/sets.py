@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedbench.report.figures.render import Sketch
 from fedbench.report.pictures.sheet import Row, Strip, sheet
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def set_sheet(

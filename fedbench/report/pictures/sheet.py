@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Drawing
+from numpy.typing import NDArray
 
 from fedbench.report.figures import style
 from fedbench.report.figures.render import Sketch
 from fedbench.report.pictures.look import DPI
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _TILE = 96  # pixels of the file that a small image is enlarged to, about: a third of an inch
 _GAP, _FRAME = 10, 4  # pixels between images, and of a frame in that gap

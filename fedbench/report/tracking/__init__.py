@@ -7,6 +7,6 @@ stay the truth: deleting the mirror loses nothing. ``docs/wandb.md`` is for user
 
 from __future__ import annotations
 
-from fedbench.report.tracking.mirroring import Mirror, Outcome, mirror
+from fedbench.report.tracking.mirroring import Mirror, Outcome
 
-__all__ = ["Mirror", "Outcome", "mirror"]
+__all__ = ["Mirror", "Outcome"]

@@ -230,27 +230,6 @@ class Mirror:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def mirror(
-    board: Board,
-    figures: Iterable[Figure],
-    comparisons: Iterable[Comparison],
-    folder: Path,
-) -> Outcome:
-    """Mirror a suite that has run, from its records alone.
-
-    Args:
-        board: The suite's records and rows.
-        figures: Of its report.
-        comparisons: Published numbers beside ours.
-        folder: ``runs/SUITE``.
-
-    Raises:
-        SettingsError: wandb is not installed, or too old.
-    """
-    with Mirror(folder) as live:
-        return live.finish(board, figures, comparisons)
-
-
 def _check_installed() -> None:
     wanted = ".".join(map(str, OLDEST))
     fix = f"install it with `pip install 'wandb>={wanted}'`, or leave out --wandb"

@@ -9,11 +9,12 @@ import statistics
 from collections.abc import Sequence
 from itertools import chain
 
+from claims import Comparison, Grid
+
 from fedbench.errors import SettingsError
 from fedbench.report.columns import size
 from fedbench.report.markdown import escape_markdown, table
 from fedbench.report.paired import Paired, difference
-from fedbench.report.paper.claims import Comparison, Grid
 from fedbench.report.paper.pool import Group, fits
 from fedbench.report.paper.spec import Query
 from fedbench.report.published import Published, read_numbers
