@@ -116,7 +116,7 @@ def _found(each: Comparison, one: Group, other: Group) -> str:
         for group in (one, other)
     )
     first, second = means
-    return f"{first:.2f} and {second:.2f}: {_signed(gap)} points (n {len(gap.seeds)})"
+    return f"{first:.2f} and {second:.2f}: {_points(gap)} points (n {len(gap.seeds)})"
 
 
 def _signed(gap: Paired) -> str:

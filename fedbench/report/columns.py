@@ -26,15 +26,15 @@ def accuracy(mean: Value, std: Value) -> str:
 
 
 def size(value: Value) -> str:
-    """Return bytes with a decimal unit: B, kB, MB or GB."""
+    """Return bytes with a decimal unit, from B to TB."""
     if value is None:
         return "–"
     number = float(value)
-    for unit, digits in (("B", 0), ("kB", 1), ("MB", 1)):
+    for unit, digits in (("B", 0), ("kB", 1), ("MB", 1), ("GB", 1)):
         if round(number, digits) < 1000:
             return f"{number:.{digits}f} {unit}"
         number /= 1000
-    return f"{number:.1f} GB"
+    return f"{number:.1f} TB"
 
 
 def count(value: Value) -> str:

@@ -183,8 +183,15 @@ def _signed(text: str) -> str:
 
 def escape(text: str) -> str:
     """Return text that LaTeX sets as it reads; what it has no glyph for becomes ``[U+4E2D]``."""
-    text = "".join(_escaped(character) for character in " ".join(text.split()).replace("–", "\0"))
-    return re.sub("-(?=-)", "-{}", text).replace("[U+0000]", "--")
+    found, *parts = (_hyphened(part) for part in " ".join(text.split()).split("–"))
+    for part in parts:  # no third hyphen makes it a longer dash
+        before, after = ("{}" if beside == "-" else "" for beside in (found[-1:], part[:1]))
+        found = f"{found}{before}--{after}{part}"
+    return found
+
+
+def _hyphened(text: str) -> str:
+    return re.sub("-(?=-)", "-{}", "".join(map(_escaped, text)))
 
 
 def _escaped(character: str) -> str:

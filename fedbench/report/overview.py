@@ -1,4 +1,4 @@
-"""The page over all boards, and what each gives for its bytes; tests hold that it is current."""
+"""The page over all boards, and the fronts of accuracy against bytes."""
 
 from __future__ import annotations
 
@@ -196,11 +196,14 @@ def fronts(boards: dict[str, Board], up: str) -> str:
         if len({row.values["method"] for row in views if not row.control}) < _CROSS:
             continue
         for _, rows in blocks(views):
+            known = [r for r in rows if r.ranked and r.values["bytes_up_per_client"] is not None]
             steps = [
                 f"{_short(str(row.values['label']))} {percent(row.values['accuracy_mean'])} "
                 f"({size(row.values['bytes_up_per_client'])})"
-                for row in front_of([row for row in rows if row.ranked], "bytes_up_per_client")
+                for row in front_of(known, "bytes_up_per_client")
             ]
+            if not steps:
+                continue
             where = _where(rows[0], rows, views)
             cells = map(escape_markdown, (where, " → ".join(steps)))
             body.append([f"[{name}]({up}{name}/table.md)", *cells])

@@ -107,15 +107,22 @@ def _read_file(path: Path) -> list[Published]:
         found = []
         for line in reader:
             try:
-                found.append(_parse(line))
+                found.append(_parse(_whole(line)))
             except (ValueError, TypeError, AttributeError) as error:
                 raise StoreError(f"{path}, line {reader.line_num}: {error}") from error
     return found
 
 
-def _parse(line: dict[str | None, str]) -> Published:
+def _whole(line: dict[str, str]) -> dict[str, str]:
+    """Return a line that has a value for each column; the reader has None in place of others."""
     if None in line:
         raise ValueError("more values than columns; put one with a comma in double quotes")
+    if None in line.values():
+        raise ValueError("fewer values than columns; end it with as many commas as the head has")
+    return line
+
+
+def _parse(line: dict[str, str]) -> Published:
     empty = [name for name in FILE_COLUMNS if name not in _OPTIONAL and not line[name]]
     if empty:
         raise ValueError(f"{', '.join(empty)} must not be empty")

@@ -50,7 +50,8 @@ def verdict(board: Board) -> list[Saying]:
     if len(several) > _BLOCKS:
         several = [_counts([members for _, members in found])]
     rest = (*_waiting(board), *_noise(board), *_missing(board), *_given(board))
-    return [saying for saying in (*several, Saying("", rest)) if saying.sentences]
+    whole = Saying("The whole board" if len(several) > 1 else "", rest)
+    return [saying for saying in (*several, whole) if saying.sentences]
 
 
 def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -243,8 +244,9 @@ def _ranked(members: Sequence[Row]) -> list[Row]:
 
 
 def _controls(members: Sequence[Row]) -> list[Row]:
-    """Return the controls that send something: what stays at a client serves that one alone."""
-    return [row for row in members if row.control and _known(row) and row.values["bytes_total"]]
+    """Return the controls with all seeds that send something: what stays serves a client alone."""
+    controls = [row for row in members if row.control and not row.lacks_seeds]
+    return [row for row in controls if _known(row) and row.values["bytes_total"]]
 
 
 def _known(row: Row) -> bool:

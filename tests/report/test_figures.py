@@ -253,6 +253,15 @@ def test_front_has_what_nothing_beats():
     assert tradeoff.front([]) == []
 
 
+def test_rows_that_lack_seeds_are_on_no_front():
+    made = [record("dense", seed, sent=100) for seed in (0, 1, 2)]
+    made += [record("feddf", seed, accuracy=0.6, sent=900) for seed in (0, 1, 2)]
+    made += [record("union", 0, accuracy=0.9, sent=1), record("local", 0, accuracy=0.8, sent=2)]
+    contenders, everybody = tradeoff._fronts(board(made).views)
+    assert [accuracy for _, accuracy in contenders] == pytest.approx([50, 60])
+    assert everybody == []
+
+
 def test_fronts_are_drawn_for_contenders_and_with_controls():
     made = board(
         [

@@ -46,6 +46,8 @@ def test_what_means_something_to_latex_is_escaped():
     assert latex.escape("β=0.1 · μ\n中") == r"$\beta$=0.1 $\cdot$ $\mu$ [U+4E2D]"
     assert latex.escape("a--b – c") == "a-{}-b -- c"
     assert latex.escape("a---b") == "a-{}-{}-b"  # no dash of any length
+    assert latex.escape("–-–– a") == "--{}-{}--{}-- a"
+    assert latex.escape("[U+0000]") == "[U+0000]"
 
 
 @given(st.text())

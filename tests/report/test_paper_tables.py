@@ -119,6 +119,8 @@ def test_others_numbers_stand_where_the_source_has_none():
     assert not cell.numbers
     assert words.published(cell) == "50.26 [Zhang et al. 2022, 5 clients]"
     assert words.published(cells["DENSE", "CIFAR-10", "IID"]) == words.NOTHING
+    # Co-Boosting's and FedLPA's numbers are of ten clients, and this table is of five.
+    assert {other.facts["partition.clients"] for other in cell.others} == {"5"}
     assert words.published(cells["naive union", "CIFAR-10", "β=.1"]) == words.NOTHING
     assert words.published(cells["DENSE", "SVHN", "β=.1"]).startswith("55.34; 55.34 [Zhang")
 

@@ -289,6 +289,12 @@ def test_a_line_with_more_values_than_columns_is_refused(tmp_path):
         read_numbers(folder)
 
 
+def test_a_line_with_fewer_values_than_columns_is_refused(tmp_path):
+    folder = folder_with(tmp_path, line().removesuffix(","))
+    with pytest.raises(StoreError, match="line 2: fewer values than columns"):
+        read_numbers(folder)
+
+
 def test_equal_numbers_are_equal_however_they_are_written(tmp_path):
     found = compared(tmp_path, line(where="partition.beta=1e-1 partition.clients=5.0"), *seeds())
     assert found.row is not None

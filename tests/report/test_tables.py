@@ -365,6 +365,7 @@ def test_titles_name_the_split_and_controls_are_marked():
         (3e9, "3.0 GB"),
         (999_960, "1.0 MB"),
         (999_940, "999.9 kB"),
+        (999_960e6, "1.0 TB"),
     ],
 )
 def test_sizes_are_read_by_people(count, text):

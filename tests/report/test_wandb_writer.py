@@ -181,6 +181,7 @@ def test_what_is_wrong_here_sends_nobody_offline(wandb, run, tmp_path, monkeypat
         reply = writer.write(run)
     assert (reply.state, reply.online) == ("failed", True)
     assert "damaged safetensors file" in reply.warning
+    assert wandb.torn_down == 1  # or its id would stay in use
     assert writer.write(changed()).state == "written"
     assert wandb.modes() == ["online", "online"]
 

@@ -114,11 +114,13 @@ def _fronts(rows: Sequence[Row]) -> tuple[Points, Points]:
     A front whose points have bytes that are as good as equal is none: it is empty.
     """
     found = []
-    for members in ([row for row in rows if not row.control], rows):
+    contenders = [row for row in rows if row.ranked]
+    controls = [row for row in rows if row.control and not row.lacks_seeds]
+    for members in (contenders, [*contenders, *controls]):
         points = front((_bytes(row), _accuracy(row)) for row in members)
         found.append(points if points and points[-1][0] > _ALIKE * points[0][0] else [])
-    contenders, everybody = found
-    return contenders, [] if everybody == contenders else everybody
+    narrow, wide = found
+    return narrow, [] if wide == narrow else wide
 
 
 def _stairs(axes: Axes, points: Points, scale: LogScale, look: dict[str, Any]) -> None:

@@ -82,17 +82,13 @@ def _splits(flats: Iterable[labels.Flat]) -> list[str]:
             name, _, value = greek(pair).partition("=")
             taken.setdefault(name, set()).add(value)
     return [
-        " ".join(
-            [
-                scheme,
-                *(
-                    f"{name}={', '.join(sorted(vs, key=labels.natural))}"
-                    for name, vs in taken.items()
-                ),
-            ]
-        )
+        " ".join([scheme, *(f"{name}={_listed(values)}" for name, values in taken.items())])
         for scheme, taken in sorted(schemes.items())
     ]
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(sorted(values, key=labels.natural))
 
 
 def _done(board: Board) -> str:
@@ -130,11 +126,8 @@ def origin(board: Board) -> list[tuple[str, str]]:
     found = [
         ("Commit", ", ".join(commits)),
         ("Device", ", ".join(_unique(line["device"] for line in lines))),
-        ("Threads", ", ".join(_unique(line["threads"] for line in lines))),
-        (
-            "Versions",
-            " · ".join(f"{n} {', '.join(sorted(v))}" for n, v in sorted(packages.items())),
-        ),
+        ("Threads", _listed({line["threads"] for line in lines} - {""})),
+        ("Versions", " · ".join(f"{n} {_listed(v)}" for n, v in sorted(packages.items()))),
     ]
     return [(name, text) for name, text in found if text]
 

@@ -133,18 +133,20 @@ def also(cell: Cell, own: Sequence[Published], numbers: Iterable[Published]) -> 
     """Return other sources' numbers for a cell's method, data set and skew.
 
     Args:
-        cell: With its query, which says what they are where the source has no number.
+        cell: With its query: what it asks for, and its clients if it names any, are those of the
+            numbers where the source has none.
         own: The source's numbers.
-        numbers: All.
+        numbers: Those to choose from.
     """
     asked: Query
     if own:
         asked = {name: own[0].facts.get(name) for name in _ALSO}
     else:
-        asked = {"preset": None} | {k: v for k, v in cell.number.items() if k not in _WORDS}
-    known = {number.source for number in own}
-    if asked.get("partition.beta") is None:
+        asked = {name: cell.number.get(name) for name in _ALSO}
+        asked |= {name: v for name, v in cell.number.items() if name == "partition.clients"}
+    if asked["partition.beta"] is None:
         return []
+    known = {number.source for number in own}
     return [
         other
         for other in numbers

@@ -184,9 +184,11 @@ def _numbers(
             f"{source.name}: {cell.place}: {len(own)} published numbers of one place answer "
             f"{cell.number}; ask for more"
         )
-    everything = [line for lines in numbers.values() for line in lines]
+    # Without a number of its own, what its files have of others was not meant by the query.
+    files = numbers if own else numbers.keys() - {*source.files}
+    lines = [line for name in numbers if name in files for line in numbers[name]]
     asked = cell.published and table.elsewhere
-    return tuple(own), tuple(also(cell, own, everything) if asked else ())
+    return tuple(own), tuple(also(cell, own, lines) if asked else ())
 
 
 def _check_filled(source: Source, table: Table, found: dict[tuple[int, int], Filled]) -> None:

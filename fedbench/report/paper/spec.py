@@ -71,7 +71,8 @@ class Table(Part):
     columns: tuple[tuple[Entry, ...], ...]
     """Levels of the head, each value of the first with all of the next."""
     elsewhere: bool = False
-    """Whether other papers' numbers of the same method, data set and skew stand there too."""
+    """Whether other papers' numbers of the same method, data set and skew stand there too, or
+    alone where the source has none (see ``match.also``)."""
     known: Literal["all", "some", "none"] = "all"
     """Whether every row and column of the source has a number that is known, some have, or none."""
     suites: tuple[str, ...] = ()

@@ -25,8 +25,7 @@ OURS = (
     "and its letter says which."
 )
 LEGEND = (
-    f"Each cell: published / ours. Ours: {OURS} – stands where a source has no number or nothing "
-    "ran."
+    f"Each cell: published / ours. Ours: {OURS} – stands where no number is known or nothing ran."
 )
 
 
