@@ -162,6 +162,19 @@ def test_letters_stand_once_in_a_page():
     )
 
 
+def test_letters_of_seconds_alone_stay_with_their_figure():
+    """Or what a page defines for all would depend on how fast a machine was."""
+    letter = '<path d="M {} 2" transform="scale(0.015625)" id="{}" />'
+    use = '<use xlink:href="#{}" />'
+    plain = Figure("f1", "f1", "", letter.format(1, "f1-a") + use.format("f1-a"), False, None)
+    timed = "".join(letter.format(*each) for each in ((1, "f2-a"), (7, "f2-b")))
+    timed += use.format("f2-a") + use.format("f2-b")
+    times = Figure("f2", "f2", "", timed, True, None)
+    letters, drawn = module._lettered([times, plain])
+    assert letters == module._lettered([plain])[0]
+    assert drawn["f2"] == letter.format(7, "f2-b") + use.format("l0") + use.format("f2-b")
+
+
 def test_an_opened_row_explains_itself():
     method = {"name": "feddf", "preset": "reference", "rounds": 1, "steps": 10_000}
     made = record("dense", 0.1, None, 0)

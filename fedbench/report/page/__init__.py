@@ -112,15 +112,21 @@ def _policy(script: str) -> str:
 def _lettered(figures: Sequence[Figure]) -> tuple[str, dict[str, str]]:
     """Take the outlines of letters out of figures, so that a page has each of them once.
 
+    A figure that shows seconds keeps those that no other has: which ones depends on the seconds.
+
     Returns:
         An SVG that shows nothing and defines them; each figure's SVG by its name.
     """
     known: dict[str, str] = {}
     drawn = {}
-    for figure in figures:
+    for figure in sorted(figures, key=lambda figure: figure.timing):
         own: dict[str, str] = {}
 
-        def take(found: re.Match[str], own: dict[str, str] = own) -> str:
+        def take(
+            found: re.Match[str], own: dict[str, str] = own, keeps: bool = figure.timing
+        ) -> str:
+            if keeps and found[1] not in known:
+                return found[0]
             own[found[2]] = known.setdefault(found[1], f"l{len(known)}")
             return ""
 
