@@ -27,6 +27,8 @@ class Comparison(Settings):
     """What the second has; only the first two kinds need one."""
     published: str = ""
     """The setting of the published number, as its file has it."""
+    over: str = ""
+    """The one setting in which the rows differ whose mean stands beside a published mean."""
     says: str
     """What is compared, in words."""
 

@@ -16,7 +16,7 @@ from fedbench.report.columns import size
 from fedbench.report.markdown import escape_markdown, table
 from fedbench.report.paired import Paired, difference
 from fedbench.report.paper.pool import Group, fits
-from fedbench.report.paper.spec import Query
+from fedbench.report.paper.spec import Query, Value, listed
 from fedbench.report.published import Published, read_numbers
 from fedbench.report.verdict import beyond_noise
 
@@ -57,14 +57,14 @@ def _table(comparisons: Sequence[Comparison], groups: Sequence[Group], up: str) 
     numbers = [*chain.from_iterable(read_numbers().values())]
     lines = []
     for each in comparisons:
-        one = _only(each, each.one, groups)
+        ones = _over(each, groups) if each.over else [_only(each, each.one, groups)]
         other = _only(each, each.other, groups) if each.kind in ("accuracy", "bytes") else None
         asked = {name: value for name, value in each.where.items() if value is not None}
-        where = " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in asked.items())
+        where = " ".join(f"{name.rpartition('.')[2]}={_value(v)}" for name, v in asked.items())
         board = f"[{each.board}]({up}{each.board}/table.md)"
-        found = _alone(each, one, numbers) if other is None else _found(each, one, other)
-        groups_of = [one] if other is None else [one, other]
-        ids = [f"[{i[:6]}]({up}{each.board}/records/{i}.json)" for g in groups_of for i in g.ids]
+        found = _alone(each, ones, numbers) if other is None else _found(each, ones[0], other)
+        shown = ones if other is None else [*ones, other]
+        ids = [f"[{i[:6]}]({up}{each.board}/records/{i}.json)" for g in shown for i in g.ids]
         on = f"{board} {escape_markdown(where)}".strip()
         lines.append([escape_markdown(each.says), on, found, " ".join(ids)])
     return "\n".join(table("llll", ["compared", "on", "found", "records"], lines))
@@ -106,6 +106,23 @@ def _only(each: Comparison, query: Query, groups: Sequence[Group]) -> Group:
     return found[0]
 
 
+def _value(asked: Value) -> str:
+    return ",".join(map(str, listed(asked)))
+
+
+def _over(each: Comparison, groups: Sequence[Group]) -> list[Group]:
+    """Return the rows that answer, by the value of the setting that tells them apart."""
+    wanted = {"board": each.board, **each.where, **each.one}
+    found = [g for g in groups if fits({**g.facts, "board": g.board}, wanted)]
+    values = [str(g.facts.get(each.over)) for g in found]
+    if len(found) < 2 or len({*values}) < len(found):
+        raise SettingsError(
+            f"{each.says}: {len(found)} rows answer {wanted}, with {each.over} {values}; there "
+            "have to be two or more, each with a value of its own"
+        )
+    return [group for _, group in sorted(zip(values, found, strict=True), key=lambda pair: pair[0])]
+
+
 def _found(each: Comparison, one: Group, other: Group) -> str:
     if each.kind == "bytes":
         first, second = (_bytes(group) for group in (one, other))
@@ -141,15 +158,16 @@ def _bytes(group: Group) -> float:
     return statistics.fmean(float(r.ledger["bytes_up_per_client"]) for r in group.records)
 
 
-def _alone(each: Comparison, one: Group, numbers: Sequence[Published]) -> str:
+def _alone(each: Comparison, ones: Sequence[Group], numbers: Sequence[Published]) -> str:
     if each.kind == "published":
-        return _beside(each, one, numbers)
-    return _classes(one) if each.kind == "classes" else _held(one)
+        return _beside(each, ones, numbers)
+    return _classes(ones[0]) if each.kind == "classes" else _held(ones[0])
 
 
-def _beside(each: Comparison, group: Group, numbers: Sequence[Published]) -> str:
-    """Say what a row reaches, what was published, and the difference."""
-    about = {(r.settings["method"]["name"], r.settings["data"]["name"]) for r in group.records}
+def _beside(each: Comparison, ones: Sequence[Group], numbers: Sequence[Published]) -> str:
+    """Say what a row, or the mean of several, reaches, what was published, and the difference."""
+    records = [record for group in ones for record in group.records]
+    about = {(r.settings["method"]["name"], r.settings["data"]["name"]) for r in records}
     found = [n for n in numbers if n.setting == each.published and (n.method, n.dataset) in about]
     if len(found) != 1:
         raise SettingsError(
@@ -157,14 +175,22 @@ def _beside(each: Comparison, group: Group, numbers: Sequence[Published]) -> str
             f"{each.published!r}; there has to be one"
         )
     (number,) = found
-    values = list(_by_seed(group).values())
-    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
     there = "" if number.n is None else f" (n {number.n})"
+    means = [statistics.fmean(_by_seed(group).values()) for group in ones]
+    mean = statistics.fmean(means)
+    here = _mean(ones[0])
+    if len(ones) > 1:
+        here = f"{' and '.join(map(_mean, ones))}, {100 * mean:.2f} in the mean"
     return (
-        f"{100 * statistics.fmean(values):.2f}{spread} (n {len(values)}), published "
-        f"{100 * number.accuracy:.2f}{there}: "
-        f"{100 * (statistics.fmean(values) - number.accuracy):+.2f} points"
+        f"{here}, published {100 * number.accuracy:.2f}{there}: "
+        f"{100 * (mean - number.accuracy):+.2f} points"
     )
+
+
+def _mean(group: Group) -> str:
+    values = [*_by_seed(group).values()]
+    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):.2f}{spread} (n {len(values)})"
 
 
 def _held(group: Group) -> str:

@@ -199,6 +199,29 @@ def test_evidence_beside_a_published_number_says_both_and_the_difference():
         evidence.block([unknown], groups(), "")
 
 
+def test_evidence_of_a_sources_runs_says_each_and_their_mean():
+    each = comparison(
+        kind="published", board="single_image_one_shot", one={"method": "fedavg"},
+        where={"partition.legacy_seed": [84, 42]}, over="partition.legacy_seed",
+        published="20 clients, 40 % a round, α=1, resnet8, R=1, E=20; "
+        "FedAvg after round 1, learning rate .01",
+    )  # fmt: skip
+    ours = {
+        group.facts["partition.legacy_seed"]: 100 * group.records[0].metrics["accuracy"]
+        for group in groups()
+        if group.board == each.board and group.facts["method"] == "fedavg"
+        if "partition.legacy_seed" in group.facts
+    }
+    mean = (ours["42"] + ours["84"]) / 2
+    shown = f"{ours['42']:.2f} (n 1) and {ours['84']:.2f} (n 1), {mean:.2f} in the mean"
+    line = evidence.block([each], groups(), "")
+    assert f"{shown}, published 16.40: {mean - 16.4:+.2f} points" in line
+    assert "legacy_seed=84,42 |" in line
+    one = each.model_copy(update={"where": {"partition.legacy_seed": 42}})
+    with pytest.raises(SettingsError, match=r"1 rows answer .* two or more"):
+        evidence.block([one], groups(), "")
+
+
 def test_evidence_that_means_several_rows_is_refused():
     with pytest.raises(SettingsError, match="4 rows answer"):
         evidence.block([comparison(other={"method": "centralised"})], groups(), "")

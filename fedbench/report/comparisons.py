@@ -129,7 +129,7 @@ def _places(
     for source in read_sources():
         if wanted.keys().isdisjoint(source.files):
             continue
-        sheets = fill(source, numbers, groups).sheets
+        sheets = fill(source, numbers, groups, join_runs=False).sheets  # a row is one run
         for filled in (filled for sheet in sheets for filled in sheet.cells):
             cell = filled.cell
             for number in filled.numbers if cell.metric == _METRIC else ():

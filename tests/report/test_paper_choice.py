@@ -4,13 +4,17 @@ import functools
 from pathlib import Path
 
 import pytest
+from made_records import record
 
+from fedbench.report.board import read_board
+from fedbench.report.comparisons import comparisons
 from fedbench.report.paper import texts, words
 from fedbench.report.paper.build import choose as choose_source
 from fedbench.report.paper.build import documents_of
-from fedbench.report.paper.choice import choose
+from fedbench.report.paper.choice import choose, describe
 from fedbench.report.paper.match import Match, candidates
-from fedbench.report.paper.pool import Group, boards, read_pool
+from fedbench.report.paper.pool import Group, boards, over_runs, read_pool, result
+from fedbench.report.paper.pool import group as grouped
 from fedbench.report.paper.spec import Cell, read_sources, tables_folder
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
@@ -190,3 +194,52 @@ def test_records_are_left_where_they_deviate_least():
     places = {(0, 0): cell("a"), (1, 0): cell("b")}
     found, _ = choose(places, {(0, 0): [near], (1, 0): [far]}, alone=True)
     assert list(found) == [(0, 0)]
+
+
+def test_a_sources_runs_count_as_seeds():
+    def split(legacy_seed, *accuracies, **settings):
+        return [
+            record(
+                "fedavg",
+                seed,
+                accuracy,
+                cell_id=f"{legacy_seed}-{seed}-{settings}",
+                partition={"scheme": "dirichlet_per_client", "legacy_seed": legacy_seed},
+                **settings,
+            )
+            for seed, accuracy in enumerate(accuracies)
+        ]
+
+    apart = [*split(42, 0.2), *split(84, 0.4, 0.6), *split(None, 0.9), *split(84, 0.1, beta=0.5)]
+    own, other = grouped("own", apart), grouped("other", split(42, 0.3))
+    found = over_runs([*own, *other], "partition.legacy_seed")
+    shown = {
+        (each.board, each.facts.get("partition.legacy_seed"), each.facts["partition.beta"]): [
+            one.metrics["accuracy"] for one in each.records
+        ]
+        for each in found
+    }
+    assert shown == {
+        ("own", "42, 84", "0.1"): [0.2, 0.4, 0.6],
+        ("own", None, "0.1"): [0.9],
+        ("own", "84", "0.5"): [0.1],
+        ("other", "42", "0.1"): [0.3],
+    }
+    (joined,) = [each for each in found if len(each.records) == 3]
+    assert result(joined, "accuracy").n == 3
+    assert "legacy_seed=42, 84" in describe(joined)
+    assert over_runs(own, "partition.shards") == own
+
+
+def test_the_splits_of_the_logs_are_its_runs_in_the_tables_and_rows_on_the_board():
+    cells = [each for each in sheet("single_image", "budgets").cells if each.ours is not None]
+    assert [each.ours.n for each in cells] == [2, 2, 2, 2]
+    assert all(each.group.facts["partition.legacy_seed"] == "42, 84" for each in cells)
+    assert not any(deviation.name == "n" for each in cells for deviation in each.deviations)
+    on_board = comparisons(read_board(BOARDS / "single_image_one_shot"))
+    rows = [
+        each.row
+        for each in on_board
+        if each.row and each.published.setting.endswith("distillation batch 512; after round 1")
+    ]
+    assert [row.values["n"] for row in rows] == [1]

@@ -98,8 +98,11 @@ def choose(
 def describe(group: Group) -> str:
     """Return a block in one line: data set, split, clients, networks, and how many images."""
     facts, record = group.facts, group.records[0]
+    flat = labels.flatten(record.settings)
+    # Joined groups have several values of what counts as their seeds.
+    flat |= {name: facts[name] for name in flat if ", " in facts.get(name, "")}
     parts = [facts["dataset"], facts["partition.scheme"]]
-    parts += labels.scheme_parameters(labels.flatten(record.settings))
+    parts += labels.scheme_parameters(flat)
     parts += [f"K={facts['partition.clients']}", labels.model_label(record.settings["models"])]
     if facts["data.train_size"] != ALL:
         parts.append(f"{facts['data.train_size']} training images")

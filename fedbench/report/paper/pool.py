@@ -126,15 +126,44 @@ def group(board: str, records: Sequence[Record]) -> list[Group]:
     """Group records that differ in their seeds alone; of two with one seed the last counts."""
     members: dict[str, dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: record.cell_id):
-        flat = labels.flatten(record.settings)
-        origin = labels.origin(record.versions, record.data)
-        key = json.dumps([flat, origin, record.settings["method"].get("preset")], sort_keys=True)
-        members.setdefault(key, {})[record.settings["seed"]] = record
+        members.setdefault(_key(record), {})[record.settings["seed"]] = record
     groups = []
     for by_seed in members.values():
         ordered = tuple(by_seed[seed] for seed in sorted(by_seed))
         groups.append(Group(board, ordered, facts(ordered[0])))
     return groups
+
+
+def over_runs(groups: Sequence[Group], name: str) -> list[Group]:
+    """Join groups of one board that differ in one setting alone, whose values count as seeds.
+
+    Args:
+        groups: Any.
+        name: The setting's dotted name. Groups in which it is unset stay as they are.
+
+    Returns:
+        In the same order; of joined ones the setting has its values in their order, as ``42, 84``.
+    """
+    members: dict[str, list[Group]] = {}
+    for each in groups:
+        key = json.dumps(each.ids) if name not in each.facts else _key(each.records[0], name)
+        members.setdefault(f"{each.board} {key}", []).append(each)
+    found = []
+    for several in members.values():
+        ordered = sorted(several, key=lambda one: one.facts.get(name, ""))
+        if len(ordered) > 1:
+            records = tuple(record for one in ordered for record in one.records)
+            values = ", ".join(one.facts[name] for one in ordered)
+            ordered = [Group(ordered[0].board, records, {**ordered[0].facts, name: values})]
+        found += ordered
+    return found
+
+
+def _key(record: Record, but: str = "") -> str:
+    """Return what groups are told apart by: all settings but the seed and one other."""
+    flat = {name: value for name, value in labels.flatten(record.settings).items() if name != but}
+    origin = labels.origin(record.versions, record.data)
+    return json.dumps([flat, origin, record.settings["method"].get("preset")], sort_keys=True)
 
 
 def facts(record: Record) -> dict[str, str]:

@@ -12,7 +12,7 @@ from itertools import count, product
 from fedbench.errors import SettingsError
 from fedbench.report.paper.choice import Choice, choose, describe
 from fedbench.report.paper.match import Deviation, Match, also, candidates, numbers_of
-from fedbench.report.paper.pool import METRICS, Group, Result, result
+from fedbench.report.paper.pool import METRICS, Group, Result, over_runs, result
 from fedbench.report.paper.spec import Cell, Source, Table
 from fedbench.report.published import Published
 
@@ -88,21 +88,30 @@ class Document:
     sheets: tuple[Sheet, ...]
 
 
-def fill(source: Source, numbers: dict[str, list[Published]], groups: Sequence[Group]) -> Document:
+def fill(
+    source: Source,
+    numbers: dict[str, list[Published]],
+    groups: Sequence[Group],
+    *,
+    join_runs: bool = True,
+) -> Document:
     """Fill a source's tables.
 
     Args:
         source: The specification.
         numbers: Published numbers by file.
         groups: Records of all boards.
+        join_runs: Whether what a table's ``runs`` names counts as seeds; else each is by itself.
 
     Raises:
         SettingsError: A cell's query finds two numbers of one place of the source, or a row or a
             column finds none although the source has numbers there.
     """
-    return Document(
-        source, tuple(_sheet(source, table, numbers, groups) for table in source.tables)
-    )
+    sheets = []
+    for table in source.tables:
+        pool = over_runs(groups, table.runs) if table.runs and join_runs else groups
+        sheets.append(_sheet(source, table, numbers, pool))
+    return Document(source, tuple(sheets))
 
 
 def _sheet(

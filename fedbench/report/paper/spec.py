@@ -75,6 +75,8 @@ class Table(Part):
     alone where the source has none (see ``match.also``)."""
     known: Literal["all", "some", "none"] = "all"
     """Whether every row and column of the source has a number that is known, some have, or none."""
+    runs: str = ""
+    """A setting whose values are the source's runs: records that differ in it alone are seeds."""
     suites: tuple[str, ...] = ()
     """Suites below `benchmarks/` that compute it."""
 
