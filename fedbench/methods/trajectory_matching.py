@@ -363,15 +363,23 @@ class TrajectoryMatching(SearchedUnion):
         return found
 
     def _judged(self, client: Client, attempt: Attempt, labels: Tensor) -> list[float]:
-        """Train new networks on the images, and return their accuracies on the hold-out if any."""
+        """Train new networks on the images, and return their accuracies on the hold-out if any.
+
+        That of a network whose training diverges at the learned rate is 0.
+        """
         if attempt.diverged or not client.held_out:
             return []
         shared = SyntheticSet(attempt.images.cpu(), labels, client.shape.normalisation)
         recipe, found = self.config.judge_recipe(float(attempt.lr)), []
         for number in range(self.config.judges):
             net = client.build(client.info.model, f"judge-{number}")
-            train_on_set(client, net, shared, recipe, name=f"judge {number}", ops=self.config.ops)
-            found.append(client.measure(net))
+            name, ops = f"judge {number}", self.config.ops
+            try:
+                train_on_set(client, net, shared, recipe, name=name, ops=ops)
+            except TrainingError:  # the learned rate is too large for it
+                found.append(0.0)
+            else:
+                found.append(client.measure(net))
         return found
 
     def _packed(self, client: Client, images: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from fedbench.bench.records.about import method_label
 from fedbench.report.board import Board
 from fedbench.report.csvs import to_csv
 from fedbench.report.frame import Row, Value
+from fedbench.report.paper.choice import split_of
 from fedbench.report.paper.match import Match, candidates, deviations, written
-from fedbench.report.paper.pool import Group, fits, group
+from fedbench.report.paper.pool import Group, fits, group, result
 from fedbench.report.paper.sheet import fill
 from fedbench.report.paper.spec import Query, read_sources
 from fedbench.report.published import Published, read_numbers
@@ -41,7 +42,7 @@ class Comparison:
 
     Attributes:
         published: The number.
-        row: Ours; None where no row answers.
+        row: Ours, or the mean of several that are a source's runs; None where no row answers.
         difference: Ours minus theirs.
         reasons: Why they may differ; where there is no row, what is missing.
     """
@@ -129,7 +130,7 @@ def _places(
     for source in read_sources():
         if wanted.keys().isdisjoint(source.files):
             continue
-        sheets = fill(source, numbers, groups, join_runs=False).sheets  # a row is one run
+        sheets = fill(source, numbers, groups).sheets
         for filled in (filled for sheet in sheets for filled in sheet.cells):
             cell = filled.cell
             for number in filled.numbers if cell.metric == _METRIC else ():
@@ -161,11 +162,27 @@ def _compare(
     if not known:
         return Comparison(number, None, None, (_missing(number, places[0], groups),))
     match = min(known, key=lambda match: match.distance)
-    row = rows[id(match.group.records[0])]
+    row = _row_of(match.group, rows)
     mean = row.values["accuracy_mean"]
     difference = None if mean is None else float(mean) - number.accuracy
     notes = [number.note] if number.note else []
     return Comparison(number, row, difference, (*map(str, match.deviations), *notes))
+
+
+def _row_of(group: Group, rows: Mapping[int, Row]) -> Row:
+    """Return a group's row; where it joins several, one that has their mean and records."""
+    row = rows[id(group.records[0])]
+    both = result(group, _METRIC)
+    if both is None or all(rows[id(record)] is row for record in group.records):
+        return row
+    told: dict[str, Value] = {
+        "accuracy_mean": both.mean,
+        "accuracy_std": both.std,
+        "n": both.n,
+        "partition": " ".join(split_of(group)),
+        "record_ids": " ".join(group.ids),
+    }
+    return replace(row, values=row.values | told, records=group.records)
 
 
 def _missing(number: Published, place: _Place, groups: Sequence[Group]) -> str:

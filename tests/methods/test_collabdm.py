@@ -267,6 +267,17 @@ def test_noise_needs_no_images_to_start_from(compute, runtime):
     assert not artefacts(runtime, "local-set")
 
 
+FLIP = {"augment": "flip"}
+
+
+@pytest.mark.parametrize(
+    "student", [{"augment": "none"}, {}], ids=["asked for", "as the data set has it"]
+)
+def test_no_operations_are_no_augmentation_of_the_student(tiny, student):
+    method = {**COLLAB, "augment": "none", "student_dsa": True}
+    assert planned(tiny(method, **BUDGET, student=student)).skip is None
+
+
 @pytest.mark.parametrize(
     ("over", "words"),
     [
@@ -275,6 +286,14 @@ def test_noise_needs_no_images_to_start_from(compute, runtime):
         ({"budget": {"pixels": 256 * 15}}, "15 images cannot be shared evenly by 10 classes"),
         ({"budget": {"pixels": 256 * 5}}, "5 images cannot be shared evenly"),
         ({"models": "resnet8"}, "BatchNorm"),
+        (
+            {"method": {**COLLAB, "augment": "none", "student_dsa": True}, "student": FLIP},
+            "the student's flip: set `student.augment` to none, or `student_dsa` to false",
+        ),
+        (
+            {"method": {**LOCAL, "augment": "none", "student_dsa": True}, "student": FLIP},
+            "trains with the operations of `augment`, which are none",
+        ),
         ({"method": {**COLLAB, "expand": 3}}, "factor 3 does not divide images of 16x16"),
         ({"method": {**COLLAB, "embedding": {"name": "convnet", "depth": 5}}}, "at least 32x32"),
     ],

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from fedbench.bench.cells.cell import run_cell
 from fedbench.bench.records.record import read_record, record_path
-from fedbench.errors import SettingsError
+from fedbench.errors import SettingsError, TrainingError
 from fedbench.federation import journal as journals
 from fedbench.federation.synthetic import SyntheticSet
 from fedbench.methods import METHODS
@@ -167,6 +167,19 @@ def test_both_gradients_lead_to_the_same_images(compute, runtime):
         for way in ("recomputed", "unrolled")
     ]
     torch.testing.assert_close(found[0]["images"], found[1]["images"], rtol=1e-3, atol=1e-3)
+
+
+def test_a_judge_whose_training_diverges_counts_nothing(compute, runtime, monkeypatch):
+    def train(worker, net, shared, recipe, *, name, **options):
+        if name == "judge 1":
+            raise TrainingError("the training loss became nan")
+        return train_on_set(worker, net, shared, recipe, name=name, **options)
+
+    train_on_set = module.train_on_set
+    monkeypatch.setattr(module, "train_on_set", train)
+    kept = output(runtime, compute(matching(), **SHARED), "client/0")
+    alone = output(runtime, compute(matching(judges=1), **SHARED), "client/0")["accuracies"]
+    torch.testing.assert_close(kept["accuracies"], torch.cat([alone, torch.zeros(3, 1)], 1))
 
 
 def test_without_hold_outs_the_last_set_is_sent(compute, runtime):

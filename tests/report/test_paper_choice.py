@@ -231,15 +231,19 @@ def test_a_sources_runs_count_as_seeds():
     assert over_runs(own, "partition.shards") == own
 
 
-def test_the_splits_of_the_logs_are_its_runs_in_the_tables_and_rows_on_the_board():
+def test_the_splits_of_the_logs_are_its_runs_in_the_tables_and_on_the_board():
     cells = [each for each in sheet("single_image", "budgets").cells if each.ours is not None]
     assert [each.ours.n for each in cells] == [2, 2, 2, 2]
     assert all(each.group.facts["partition.legacy_seed"] == "42, 84" for each in cells)
     assert not any(deviation.name == "n" for each in cells for deviation in each.deviations)
+    by_batch = {each.group.facts.get("method.batch_size"): each for each in cells}
     on_board = comparisons(read_board(BOARDS / "single_image_one_shot"))
     rows = [
         each.row
         for each in on_board
         if each.row and each.published.setting.endswith("distillation batch 512; after round 1")
     ]
-    assert [row.values["n"] for row in rows] == [1]
+    assert [row.values["n"] for row in rows] == [2]
+    assert rows[0].values["accuracy_mean"] == pytest.approx(by_batch["512"].ours.mean)
+    assert rows[0].values["partition"].count("legacy_seed=42, 84") == 1
+    assert len(rows[0].values["record_ids"].split()) == 2

@@ -30,7 +30,7 @@ _KEPT = frozenset({"partition.clients", "partition.validation", "partition.schem
 #: All that rows of one block may differ in.
 _OWN = (*_OF_ROWS, "method.", "budget.")
 #: What a cell counts when a unit's block is sought, by profile; others count one.
-_WEIGHTS = {"paper": 3.0, "standard": 2.0, "smoke": 0.1}
+_WEIGHTS = {"paper": 3.0, "splits": 3.0, "union": 3.0, "standard": 2.0, "smoke": 0.1}
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,19 @@ def choose(
 def describe(group: Group) -> str:
     """Return a block in one line: data set, split, clients, networks, and how many images."""
     facts, record = group.facts, group.records[0]
-    flat = labels.flatten(record.settings)
-    # Joined groups have several values of what counts as their seeds.
-    flat |= {name: facts[name] for name in flat if ", " in facts.get(name, "")}
-    parts = [facts["dataset"], facts["partition.scheme"]]
-    parts += labels.scheme_parameters(flat)
+    parts = [facts["dataset"], *split_of(group)]
     parts += [f"K={facts['partition.clients']}", labels.model_label(record.settings["models"])]
     if facts["data.train_size"] != ALL:
         parts.append(f"{facts['data.train_size']} training images")
     return " · ".join(parts).replace("beta=", "β=")
+
+
+def split_of(group: Group) -> list[str]:
+    """Return the scheme of a group's split and its parameters, such as ``beta=0.1``."""
+    flat = labels.flatten(group.records[0].settings)
+    # Joined groups have several values of what counts as their seeds.
+    flat |= {name: group.facts[name] for name in flat if ", " in group.facts.get(name, "")}
+    return [str(flat["partition.scheme"]), *labels.scheme_parameters(flat)]
 
 
 def _free(cells: Iterable[Cell]) -> frozenset[str]:

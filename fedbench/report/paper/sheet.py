@@ -88,20 +88,13 @@ class Document:
     sheets: tuple[Sheet, ...]
 
 
-def fill(
-    source: Source,
-    numbers: dict[str, list[Published]],
-    groups: Sequence[Group],
-    *,
-    join_runs: bool = True,
-) -> Document:
+def fill(source: Source, numbers: dict[str, list[Published]], groups: Sequence[Group]) -> Document:
     """Fill a source's tables.
 
     Args:
         source: The specification.
         numbers: Published numbers by file.
         groups: Records of all boards.
-        join_runs: Whether what a table's ``runs`` names counts as seeds; else each is by itself.
 
     Raises:
         SettingsError: A cell's query finds two numbers of one place of the source, or a row or a
@@ -109,7 +102,7 @@ def fill(
     """
     sheets = []
     for table in source.tables:
-        pool = over_runs(groups, table.runs) if table.runs and join_runs else groups
+        pool = over_runs(groups, table.runs) if table.runs else groups
         sheets.append(_sheet(source, table, numbers, pool))
     return Document(source, tuple(sheets))
 

@@ -99,7 +99,22 @@ class MatchingMethod(SetMethod):
                 f"embeddings by {model.label} would depend on the batch, because it has BatchNorm; "
                 "set the method's `embedding` to a convnet"
             )
-        return why_not(model, size) or expansion.check(self.config.expand, size)
+        if (
+            reason := why_not(model, size) or expansion.check(self.config.expand, size)
+        ) is not None:
+            return reason
+        return self._without_operations(cell)
+
+    def _without_operations(self, cell: Cell) -> str | None:
+        """Say that a training with the operations of ``augment`` would have none of them."""
+        own = cell.student.augment
+        own = DATASETS.get(cell.data.name).augment if own == "standard" else own
+        if not self.config.student_dsa or dsa.parse(self.config.augment) or own == "none":
+            return None
+        return (
+            "`student_dsa` trains with the operations of `augment`, which are none, and would "
+            f"leave the student's {own}: set `student.augment` to none, or `student_dsa` to false"
+        )
 
     def embedding(self, worker: Work) -> Embedding:
         """Return the cell's random networks and augmentations."""
