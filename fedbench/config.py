@@ -65,6 +65,11 @@ class MethodConfig(Settings):
     """How the method may measure itself: not at all, by asking the clients (charged), or on
     their hold-outs uploaded to the server (charged, and named as a privilege)."""
 
+    @classmethod
+    def has_local_epochs(cls) -> bool:
+        """Whether its `epochs` are those of clients in each round, as it has `rounds` as well."""
+        return {"epochs", "rounds"} <= cls.model_fields.keys()
+
     def started(self, model: Model) -> Model:
         """Return an architecture with the initialisation that this method has it begin with."""
         return model

@@ -80,10 +80,12 @@ def _grid(grid: Grid, groups: Sequence[Group]) -> str:
     ]
     head = [grid.says or "compared", *(place.says for place in grid.across)]
     n = "n in brackets" if len(counts) > 1 else f"n {min(counts)}"
-    caption = (
-        f"In points: mean ± standard deviation of the differences over shared seeds ({n}). Bold: "
-        "beyond the noise by a paired t-test at 95 %."
-    )
+    caption = "In points, of one seed."
+    if counts != {1}:
+        caption = (
+            f"In points: mean ± standard deviation of the differences over shared seeds ({n}). "
+            "Bold: beyond the noise by a paired t-test at 95 %."
+        )
     shape = "l" + "r" * len(grid.across)
     return "\n".join([*table(shape, [*map(escape_markdown, head)], lines), "", caption])
 

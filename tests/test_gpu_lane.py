@@ -205,6 +205,22 @@ def test_the_commit_is_named_only_where_the_code_is_that_commits(tmp_path, monke
         where.commit.cache_clear()
         monkeypatch.setenv("FEDBENCH_COMMIT", stated)
         assert where.commit() == {"commit": stated, "dirty": False}
+        # A repository that fedbench was copied into is not its checkout.
+        monkeypatch.delenv("FEDBENCH_COMMIT")
+        (tmp_path / "fedbench").mkdir()
+        (tmp_path / "fedbench" / "__init__.py").touch()
+        git = ("git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x")
+        for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "own"]):
+            subprocess.run([*git, *words], check=True)
+        where.commit.cache_clear()
+        assert where.commit() == {"commit": None, "dirty": None}
+
+        def slow(*words, timeout, **options):
+            raise subprocess.TimeoutExpired(words, timeout)
+
+        monkeypatch.setattr(where.subprocess, "run", slow)
+        where.commit.cache_clear()
+        assert where.commit() == {"commit": None, "dirty": None}
     finally:
         where.commit.cache_clear()
 

@@ -82,7 +82,7 @@ def run(
         precision: ``32-true`` or ``bf16-mixed``.
         seed: Of everything.
         settings: Any other settings by dotted name, such as ``{"recipe.lr": 0.1}``.
-        suite: A suite, by its name or file, whose fixed settings are begun with.
+        suite: A suite, by its name or file, whose fixed settings are begun with, with its plugins.
         profile: The suite's profile.
         force: Compute again, whatever there is.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -98,9 +98,9 @@ def run(
         KeyboardInterrupt: It was interrupted; the same call goes on at its last commit.
     """
     from fedbench.bench.memo import Memo
-    from fedbench.session.cell import Wish, cell_of, obtain
+    from fedbench.session.cell import Wish, cell_of, obtain, runnable
     from fedbench.session.lookup import find_suite_file
-    from fedbench.session.means import runtime
+    from fedbench.session.means import load_plugins, runtime
 
     means = runtime(device, threads=threads, offline=offline, refresh=force, home=home)
     places = {
@@ -122,8 +122,10 @@ def run(
     }
     if cell is not None:
         _refuse_beside({**places, "settings": settings, "suite": suite, "profile": profile})
+        cell = runnable(cell).cell
     else:
         file = None if suite is None else find_suite_file(str(suite))
+        load_plugins([], *([file] if file else []))
         wish = replace(Wish.of(places, file, profile), over=_nested(settings))
         # A method of this session has no file that an answer could be kept for.
         cell = cell_of(wish, means, Memo(means.home, ["session"]))

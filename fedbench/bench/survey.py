@@ -225,8 +225,9 @@ def _samples(
     known = {entry.cell_id: entry for entry in plan.cells}
     several = [*found, *_others(home, plan.suite), *_published(beside)]
     good = [pair for pair in several if pair[1].status == "ok"]
+    own = [pair for pair in found if pair[1].status == "ok"]
     if device is None and good:
-        newest = max(found or good, key=lambda pair: pair[0].stat().st_mtime)
+        newest = max(own or good, key=lambda pair: pair[0].stat().st_mtime)
         device = newest[1].environment.get("device")
         gpu = newest[1].environment.get("device_name") if device == "cuda" else None
 

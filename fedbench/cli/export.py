@@ -72,10 +72,14 @@ def _claim(folder: Path, record: Record) -> None:
         SettingsError: It does, and images of two sets would mix.
     """
     place = folder / "record.json"
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder} is a file; give a folder with --out")
     if folder.exists() and any(folder.iterdir()):
-        stated = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
-        known = stated.get("outputs")
-        if known != record.outputs:
+        try:
+            stated = json.loads(place.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # there is none, or somebody else's
+            stated = None
+        if not isinstance(stated, dict) or stated.get("outputs") != record.outputs:
             raise SettingsError(
                 f"{folder} holds other files, which would mix with these; give an empty folder "
                 "with --out"

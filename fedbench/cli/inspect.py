@@ -12,6 +12,7 @@ from fedbench.cli.listing import listed
 from fedbench.cli.options import AsJson, Offline, Plugin, Set, assignments
 from fedbench.data.schemes import SCHEMES, partition_settings
 from fedbench.data.specs import DATASETS
+from fedbench.errors import SettingsError
 from fedbench.files import home
 from fedbench.models.families import MODELS
 from fedbench.session.console import print_json, stdout
@@ -130,6 +131,11 @@ def partition(
             tree = merge(tree, nest(place, value))
     for assignment in assignments(settings):
         tree = merge(tree, assignment)
+    if extra := tree.keys() - {"data", "partition"}:
+        raise SettingsError(
+            f"--set {', '.join(sorted(extra))}: a partition depends on settings of data and "
+            "partition and on --seed alone; leave others out"
+        )
     wanted, spread = validate(Data, tree["data"]), partition_settings(tree["partition"])
     data = load_data(wanted, runtime(offline=offline))
     drawn = split(data.train.labels.numpy(), spread, seed, len(data.classes))
@@ -140,7 +146,7 @@ def partition(
     if as_json:
         print_json(
             {
-                "dataset": dataset,
+                "dataset": wanted.name,
                 "scheme": spread.scheme,
                 "parameters": parameters,
                 "seed": seed,
@@ -151,10 +157,10 @@ def partition(
         )
         return
     words = ", ".join([spread.scheme, *(f"{key}={value}" for key, value in parameters.items())])
-    title = f"{dataset}: {words}, seed {seed}"
+    title = f"{wanted.name}: {words}, seed {seed}"
     stdout.print(_counts(histogram, data.classes, title))
     stdout.print(f"digest {drawn.digest[:16]}", highlight=False)
-    path = out or home() / "partitions" / f"{dataset}-{drawn.digest[:12]}.svg"
+    path = out or home() / "partitions" / f"{wanted.name}-{drawn.digest[:12]}.svg"
     partition_heatmap(histogram, data.classes, title, path)
     stdout.print(f"heatmap: {path}", highlight=False, markup=False, soft_wrap=True)
 

@@ -153,6 +153,10 @@ def make_report(
         raise SettingsError(
             "--only shows a part of a board, and --wandb mirrors all of it; drop one"
         )
+    if wishes and pdf and out is None:
+        raise SettingsError(
+            "--only writes no files unless --out says where; --pdf would do nothing"
+        )
     board = read_board(folder).only(wishes)
     if paired is not None:
         check_reference(board.views, paired)

@@ -56,7 +56,7 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute again.")] = False,
     device: Device = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.", min=0)] = 0,
     offline: Offline = False,
     plugin: Plugin = None,
     as_json: AsJson = False,

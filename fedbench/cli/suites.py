@@ -11,6 +11,7 @@ import typer
 
 from fedbench.cli.listing import listed
 from fedbench.cli.options import AsJson, Plugin
+from fedbench.errors import SettingsError
 from fedbench.session.console import print_json, stderr, stdout
 from fedbench.session.lookup import PLAN, SUITES, find_suite, find_suite_file, suite_files
 from fedbench.session.means import load_plugins
@@ -104,6 +105,8 @@ def status(
     from fedbench.cli.survey import print_survey, survey_json, survey_table
 
     load_plugins(plugin)
+    if as_json and watch:
+        raise SettingsError("--json prints one look, and --watch goes on looking; drop one")
     if as_json:
         print_json(survey_json(_look(suite)))
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedbench.cli.index import boards_folder
-from fedbench.errors import SettingsError
+from fedbench.errors import DataError, SettingsError
 from fedbench.files import home, published_boards, write_atomic
 from fedbench.session.console import stderr, stdout
 
@@ -109,6 +109,8 @@ def _sweep(
             sweep(str(path), profile=profile, seeds=seeds, dry_run=dry_run)
         except typer.Exit:
             stderr.print(f"{suite.name}: cells have failed or lack their data; going on")
+        except DataError as error:
+            stderr.print(f"{suite.name}: {error}\ngoing on", highlight=False, markup=False)
         finally:
             for place in copied if dry_run else ():
                 place.unlink()

@@ -57,7 +57,7 @@ def find(folder: Path, pattern: str, suffixes: tuple[str, ...]) -> Tree:
         if top.name.startswith(".") or not top.is_dir():
             left_out.append(top)
             continue
-        below = list(_below(top, ()))
+        below = list(_below(top, _chain(folder, top)))
         taken = [path for path in below if _taken(path, folder, suffixes)]
         files += taken
         left_out += sorted({*below} - {*taken})
@@ -90,6 +90,13 @@ def _taken(path: Path, folder: Path, suffixes: tuple[str, ...]) -> bool:
         and not any(step.startswith(".") for step in path.relative_to(folder).parts)
         and path.is_file()
     )
+
+
+def _chain(folder: Path, top: Path) -> tuple[tuple[int, int], ...]:
+    """Return what a folder and those between it and one below are known by on their disks."""
+    steps = [folder, *(one for one in reversed(top.parents) if one.is_relative_to(folder))]
+    about = [step.stat() for step in steps]
+    return tuple((one.st_dev, one.st_ino) for one in about)
 
 
 def _below(folder: Path, inside: tuple[tuple[int, int], ...]) -> Iterator[Path]:

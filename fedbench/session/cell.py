@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fedbench.bench.cells.runtime import Runtime
     from fedbench.bench.memo import Memo
     from fedbench.bench.records.record import Record
+    from fedbench.bench.suites.plan import Planned
     from fedbench.config import Cell
 
 #: The folder below the home for cells that belong to no suite.
@@ -135,22 +136,17 @@ def cell_of(wish: Wish, means: Runtime, memo: Memo) -> Cell:
 
 
 def _build(wish: Wish, means: Runtime, memo: Memo) -> Cell:
-    from fedbench.bench.suites.plan import planned
     from fedbench.bench.suites.suite import merge
     from fedbench.config import parse
     from fedbench.federation.resources import Folders, digests
 
-    tree = wish.tree
-    name = tree.get("method", {}).get("name")
-    if wish.epochs is not None and name and "epochs" in METHODS.get(name).Config.model_fields:
-        tree = merge(tree, {"method": {"epochs": wish.epochs}})
+    tree, epochs = wish.tree, wish.epochs
+    name = _name_of(wish.whole["method"])
+    if epochs is not None and name and METHODS.get(name).Config.has_local_epochs():
+        tree = merge(tree, {"method": {"name": name, "epochs": epochs}})
     for assignment in wish.over:
         tree = merge(tree, assignment)
-    entry = planned(parse(tree))
-    if entry.skip:
-        raise SettingsError(f"this cell cannot run: {entry.skip}{_budget_option(entry.cell)}")
-    for message in entry.warnings:
-        warn(message)
+    entry = runnable(parse(tree))
     cell, method = entry.cell, METHODS.get(entry.cell.method.name)
     if method.__module__.startswith("fedbench."):
         names = method(cell.method).resources(cell)
@@ -163,6 +159,27 @@ def _build(wish: Wish, means: Runtime, memo: Memo) -> Cell:
         }
         memo.keep(asdict(wish), answer)
     return cell
+
+
+def _name_of(method: Mapping[str, str] | str) -> str | None:
+    """Return a method's name from its settings, which may be the name alone."""
+    return method if isinstance(method, str) else method.get("name")
+
+
+def runnable(cell: Cell) -> Planned:
+    """Return a cell as a plan has it, without a budget or a recipe that its method does not use.
+
+    Raises:
+        SettingsError: It cannot run.
+    """
+    from fedbench.bench.suites.plan import planned
+
+    entry = planned(cell)
+    if entry.skip:
+        raise SettingsError(f"this cell cannot run: {entry.skip}{_budget_option(entry.cell)}")
+    for message in entry.warnings:
+        warn(message)
+    return entry
 
 
 def _budget_option(cell: Cell) -> str:

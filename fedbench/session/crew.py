@@ -86,6 +86,8 @@ def crew_of(
     Raises:
         SettingsError: There is no such executor or device, or an option has no use.
     """
+    if workers < 0:
+        raise SettingsError(f"workers = {workers}; name a number, or 0 for one a core")
     if executor == "ray" and threads > 1:
         raise SettingsError(f"--threads {threads} is for local workers; Ray gives a cell one CPU")
     if executor == "ray":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedbench.errors import SettingsError
+
 if TYPE_CHECKING:
     from fedbench.bench.cells.runtime import Runtime
 
@@ -38,12 +40,18 @@ def runtime(
     refresh: bool = False,
     home: str | Path | None = None,
 ) -> Runtime:
-    """Return where and how cells run, from what the user wants and the environment."""
+    """Return where and how cells run, from what the user wants and the environment.
+
+    Raises:
+        SettingsError: There cannot be so many threads.
+    """
     from fedbench.bench.cells.runtime import Runtime
     from fedbench.files import data_root
     from fedbench.files import home as default_home
     from fedbench.session.console import stderr
 
+    if threads < 0:
+        raise SettingsError(f"threads = {threads}; name a number, or 0 for all cores")
     return Runtime(
         home=default_home() if home is None else Path(home),
         data=data_root(),

@@ -230,7 +230,7 @@ def _prepare(sweep: Sweep) -> list[Planned]:
     Raises:
         DataError: No cell has its data.
     """
-    from fedbench.bench.cells.datasets import load_data
+    from fedbench.bench.cells.datasets import client_data, load_data
     from fedbench.bench.cells.lookup import needed
     from fedbench.bench.cells.reasons import reason
 
@@ -245,7 +245,7 @@ def _prepare(sweep: Sweep) -> list[Planned]:
         for settings in (each for each in wanted if each not in asked):
             asked.add(settings)
             try:
-                load_data(settings, sweep.means)
+                (client_data if settings == entry.cell.data else load_data)(settings, sweep.means)
             except UnwritableError:
                 raise  # nothing could be kept, either
             except Exception as error:  # a plugin's reader may raise anything

@@ -126,6 +126,28 @@ def test_a_cell_runs_and_is_found_again(tmp_path):
     assert torch.equal(fedbench.load_set(record.cell_id, home=tmp_path).images, images)
 
 
+def test_a_cell_is_what_its_settings_are_when_named(tmp_path):
+    record = fedbench.run(method="fedavg", ipc=5, rounds=1, home=tmp_path, **TINY)
+    budget = {"ipc": 5, "pixels": None, "scope": "total"}
+    cell = fedbench.cell(**{**record.settings, "budget": budget})
+    assert cell.budget is not None
+    again = fedbench.run(cell, threads=1, quiet=True, home=tmp_path)
+    assert again.cell_id == record.cell_id
+    method = {"name": "random_real"}
+    without = fedbench.cell(**{**record.settings, "method": method, "budget": None})
+    with pytest.raises(fedbench.SettingsError, match=r"this cell cannot run: .*; set ipc"):
+        fedbench.run(without, quiet=True, home=tmp_path)
+
+
+def test_a_suites_plugins_are_loaded_for_one_cell(tmp_path):
+    suite = tmp_path / "own.yaml"
+    plugin = ROOT / "examples" / "own_method.py"
+    suite.write_text(f"name: own\nplugins: [{plugin}]\nfixed: {{method: median}}\n")
+    tiny = {**TINY, "home": str(tmp_path)}
+    code = f"import fedbench; r = fedbench.run(suite={str(suite)!r}, **{tiny!r}); print(r.status)"
+    assert python(code) == ["ok"]
+
+
 def test_a_published_record_has_no_set_here(tmp_path):
     path = next(
         path for path in sorted(DIGITS.glob("records/*.json")) if '"local_dm"' in path.read_text()

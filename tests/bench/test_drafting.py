@@ -52,6 +52,14 @@ def test_the_suite_can_be_used_and_has_every_method(photos):
     assert draft(*photos[:2], "mine")[0] == path.read_text()
 
 
+@pytest.mark.parametrize("name", ["2024", "2024_05", "1e3", "no", "null", "true"])
+def test_a_suite_may_have_any_name(photos, tmp_path, name):
+    found, choice, _, _ = photos
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(draft(found, choice, name)[0])
+    assert [problem.line(path) for problem in check(path).problems] == []
+
+
 def test_clients_budgets_and_images_suit_the_counts(photos):
     found, choice, _, path = photos
     assert (found.sizes, found.modes, found.shorter) == ({(20, 24): 303}, {"L": 303}, 20)

@@ -33,7 +33,7 @@ def keep(home, cell_id, status="ok", suite="s", **outputs):
         cell_id=cell_id,
         status=status,
         suite=suite,
-        settings={"method": {"name": "x"}},
+        settings={"method": {"name": "x"}, "data": {"name": "digits"}},
         versions={},
         metrics={"accuracy": 0.5},
         data={"classes": ["a"]},

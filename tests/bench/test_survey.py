@@ -269,6 +269,19 @@ def test_estimates_leave_out_other_devices_and_faster_runs(home, plan):
     assert survey(home, plan, device="cpu").estimate.seconds[other.cell_id] == 5.0
 
 
+def test_a_failed_record_does_not_say_where_a_suite_is_computed(home, plan):
+    entry, other = of(plan, "local"), of(plan, "local", 1)
+    keep(home, entry, wall=5.0)
+    assert survey(home, plan).estimate.seconds[other.cell_id] == 5.0
+    failed = record(of(plan, "ensemble"), suite=plan.suite).model_copy(
+        update={"status": "failed", "environment": {}}
+    )
+    path = record_path(home, plan.suite, failed.cell_id)
+    write_record(path, failed)
+    os.utime(path, (2**31, 2**31))
+    assert survey(home, plan).estimate.seconds[other.cell_id] == 5.0
+
+
 def test_estimates_of_a_card_are_of_that_card(home, plan):
     entry, other = of(plan, "local"), of(plan, "local", 1)
     where = {"device": "cuda", "device_name": "slow", "threads": 1}

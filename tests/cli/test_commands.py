@@ -119,11 +119,21 @@ def test_a_record_is_reproduced_and_a_false_one_is_found_out(call, home):
         (["sweep", "nowhere.yaml"], "no suite file"),
         (["report", "nothing"], "no plan"),
         (["partition", "--scheme", "iidd"], "did you mean 'iid'"),
+        (["partition", "--set", "recipe.lr=5"], "--set recipe: a partition depends on settings of"),
+        (["partition", "--set", "seed=3"], "--set seed: .* on --seed alone"),
+        (["sweep", "digits", "--set", "seed=4"], "seed = 4 cannot be laid over all cells"),
+        (["report", "digits", "--only", "beta=0.1", "--pdf"], "--pdf would do nothing"),
+        (["status", "digits", "--json", "--watch"], "drop one"),
     ],
 )
 def test_what_a_user_does_wrong_is_said_clearly(call, words, message):
     with pytest.raises(FedbenchError, match=message):
         call(*words)
+
+
+def test_a_partition_is_named_by_the_data_that_it_is_of(call, home):
+    said = call("partition", "--set", "data.name=mnist", "--set", "data.name=digits", "--json")
+    assert json.loads(said)["dataset"] == "digits"
 
 
 def test_an_error_is_one_message_and_exit_code_2(monkeypatch, capsys, home):

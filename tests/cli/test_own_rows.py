@@ -144,7 +144,11 @@ def test_a_record_asks_for_its_plugin_and_never_runs_it(tmp_path, home):
         cell_id="0123456789abcdef",
         status="ok",
         suite="toy",
-        settings={"method": {"name": "theirs", "preset": None}, "seed": 0},
+        settings={
+            "method": {"name": "theirs", "preset": None},
+            "data": {"name": "digits"},
+            "seed": 0,
+        },
         versions={"plugin": digest},
         metrics={"accuracy": 0.5},
         data={"classes": ["a"]},

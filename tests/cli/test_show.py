@@ -331,6 +331,14 @@ def test_an_export_does_not_mix_with_other_files(call, keep, tmp_path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     with pytest.raises(SettingsError, match="holds other files"):
         call("export", record.cell_id, "--out", Path(__file__).parent)
+    for text in ("", "[]", "{"):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / "record.json").write_text(text)
+        with pytest.raises(SettingsError, match="holds other files"):
+            call("export", record.cell_id, "--out", tmp_path / "own")
+        assert (tmp_path / "own" / "record.json").read_text() == text
+    with pytest.raises(SettingsError, match="is a file; give a folder"):
+        call("export", record.cell_id, "--out", Path(__file__))
 
 
 def test_several_sets_are_drawn_and_exported_apart(call, keep, home, monkeypatch):

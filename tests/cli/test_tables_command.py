@@ -9,7 +9,7 @@ from fedbench.bench.suites.planfile import read_plan
 from fedbench.bench.survey import survey
 from fedbench.cli.index import index
 from fedbench.cli.tables import tables
-from fedbench.errors import SettingsError
+from fedbench.errors import DataError, SettingsError
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
 
@@ -73,6 +73,20 @@ def test_a_dry_run_shows_what_is_missing_and_leaves_nothing(tmp_path, monkeypatc
     tables("mtt", run=True, dry_run=True)
     assert "102 done, 0 left" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_suite_without_its_data_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    def sweep(path, **options):
+        asked.append(Path(path).stem)
+        if len(asked) == 1:
+            raise DataError("its data are not here")
+
+    asked = []
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path))
+    monkeypatch.setattr("fedbench.cli.sweep.sweep", sweep)
+    tables("dense", run=True, seeds=1)
+    assert len(asked) > 1
+    assert f"{asked[0]}: its data are not here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("idle", [{"seeds": 2}, {"profile": "smoke"}, {"dry_run": True}])

@@ -45,6 +45,16 @@ def test_one_file_is_divided_and_what_tells_the_class_is_left_out(tmp_path):
     assert any("the class is column 'label', 3 features" in line for line in said)
 
 
+@pytest.mark.parametrize("name", ["NA", "null", "nan", "N/A"])
+def test_a_class_may_be_called_as_nothing_is(tmp_path, name):
+    lines = [line.replace("attack", name) for line in rows(150)]
+    data = flows(write(tmp_path / "mine.csv", lines))
+    assert data.classes == tuple(sorted([name, "normal"]))
+    assert (data.train.images.flatten(1)[:, 1] == 255).equal(
+        data.train.labels == data.classes.index("normal")
+    )
+
+
 def test_two_files_are_scaled_by_the_training_part(tmp_path):
     write(tmp_path / "both" / "train.csv", rows(30))
     path = write(tmp_path / "test.csv", [*rows(5, 100), ",,icmp,,normal"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -132,12 +133,30 @@ def test_class_without_test_images_is_kept_and_said(mine):
     data = load_folder(mine, said)
     assert data.classes == ("blue", "green", "red")
     assert data.test.labels.tolist() == [0, 2]
-    assert any("'green'" in line and "test" in line for line in said)
+    assert any(line.endswith("class 'green' is without test images") for line in said)
 
 
 def test_class_with_test_images_only_is_an_error(mine):
     write_picture(mine / "test" / "green" / "1.png", RED)
     with pytest.raises(DataError, match="'green' is only there and not in train/"):
+        load_folder(mine)
+
+
+def test_errors_name_the_folders_that_are_there(mine):
+    (mine / "train").rename(mine / "training")
+    (mine / "test").rename(mine / "val")
+    write_picture(mine / "val" / "green" / "1.png", RED)
+    with pytest.raises(DataError, match=f"{mine / 'val'}: class 'green' .* not in training/"):
+        load_folder(mine)
+    write_picture(mine / "training" / "caf\udce9" / "1.png", RED)
+    with pytest.raises(DataError, match=f"{mine / 'training'}: the folder "):
+        load_folder(mine)
+    shutil.rmtree(mine / "val")
+    shutil.rmtree(mine / "training" / "red")
+    for place in (mine / "training").iterdir():
+        place.rename(mine / place.name)
+    (mine / "training").rmdir()
+    with pytest.raises(DataError, match=f"{mine}: the folder "):
         load_folder(mine)
 
 
@@ -238,10 +257,14 @@ def test_links_to_files_and_folders_are_followed(mine, tmp_path):
 def test_links_that_lead_back_and_broken_links_are_noted(mine):
     (mine / "train" / "red" / "again").symlink_to(mine / "train" / "red")
     (mine / "train" / "red" / "gone.png").symlink_to(mine / "nowhere.png")
+    (mine / "train" / "blue" / "above").symlink_to(mine / "train")
+    (mine / "train" / "blue" / "top").symlink_to(mine)
     data = load_folder(mine)
     assert len(data.train) == 2
     (note,) = data.notes
     assert "again" in note
+    assert "above" in note
+    assert "top" in note
     assert "gone.png" in note
 
 

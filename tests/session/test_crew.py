@@ -9,6 +9,7 @@ from fedbench.bench.estimate import Estimate
 from fedbench.errors import SettingsError
 from fedbench.session import crew as module
 from fedbench.session.crew import crew_of, devices_of
+from fedbench.session.means import runtime
 
 
 def test_a_gpu_each_or_the_device_that_was_named(monkeypatch):
@@ -53,5 +54,9 @@ def test_who_computes():
     assert (ray.workers, ray.devices, ray.device) == (0, (), None)
     with pytest.raises(SettingsError, match="did you mean 'ray'"):
         crew_of("rai", None, "cpu", 0)
+    with pytest.raises(SettingsError, match="workers = -1"):
+        crew_of("local", None, "cpu", -1)
+    with pytest.raises(SettingsError, match="threads = -1"):
+        runtime("cpu", threads=-1)
     with pytest.raises(SettingsError, match="give --executor ray"):
         crew_of("local", "host:1", "cpu", 0)

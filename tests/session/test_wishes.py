@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from fedbench.bench.cells.runtime import Runtime
+from fedbench.bench.memo import Memo
 from fedbench.bench.suites.suite import nest
 from fedbench.errors import DataError, SettingsError
-from fedbench.session.cell import Wish, check_wish
+from fedbench.session.cell import Wish, cell_of, check_wish
 
 
 def wish(*settings, **places):
@@ -26,6 +27,22 @@ def test_all_that_is_missing_is_named_at_once(tmp_path):
     assert "data: data set 'folder' needs `path`" in str(caught.value)
     with pytest.raises(DataError, match="nope is not there"):
         check_wish(wish("data.path=nope", data__name="folder", method__name="fedavg"), means)
+
+
+@pytest.mark.parametrize(
+    ("method", "local", "own"),
+    [("fedavg", 5, 5), ("feddf", 5, 5), ("dense", 5, 200), ("fedlmg", 5, 30), ("local", 5, None)],
+)
+def test_epochs_are_the_clients_epochs(tmp_path, method, local, own):
+    """Those of a server that distils are something else, and so are a method's of its own."""
+    means = Runtime(tmp_path, tmp_path, offline=True)
+    resnet = {"models__name": "resnet8", "models__width": 8, "budget__pixels": 25600}
+    places = {"data__name": "digits", "data__train_size": 500, "recipe__epochs": local, **resnet}
+    for asked in (wish(method__name=method, **places), wish(f"method.name={method}", **places)):
+        if "method" not in asked.tree:
+            asked = replace(asked, tree={**asked.tree, "method": "local"})
+        cell = cell_of(asked, means, Memo(means.home, ["test"]))
+        assert (cell.recipe.epochs, getattr(cell.method, "epochs", None)) == (local, own)
 
 
 def test_the_look_imports_neither_torch_nor_pyarrow(tmp_path):

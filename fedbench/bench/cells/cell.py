@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from fedbench.bench.cells.datasets import load_data
+from fedbench.bench.cells.datasets import client_data, load_data
 from fedbench.bench.cells.environment import (
     PeakMemory,
     available_cores,
@@ -204,7 +204,7 @@ def _scratch(runtime: Runtime, suite: str, cell: Cell) -> Path:
 def _compute(
     cell: Cell, runtime: Runtime, suite: str, device: torch.device, threads: int
 ) -> dict[str, Any]:
-    data = load_data(cell.data, runtime)
+    data = client_data(cell.data, runtime)
     split = _partition(cell, data)
     check_hold_outs(cell, split)
     scratch = _scratch(runtime, suite, cell)

@@ -10,6 +10,7 @@ from fedbench.bench.cells.runtime import Runtime
 from fedbench.data.dataset import ImageData
 from fedbench.data.load import load
 from fedbench.data.settings import Data
+from fedbench.errors import DataError
 from fedbench.federation.resources import Folders
 
 
@@ -18,6 +19,22 @@ def load_data(settings: Data, runtime: Runtime) -> ImageData:
     folders = Folders(runtime.data, runtime.home)
     sources = data_digest(settings, folders)
     return _load(settings, sources, folders, runtime.offline, runtime.say)
+
+
+def client_data(settings: Data, runtime: Runtime) -> ImageData:
+    """Return the data that clients learn to classify.
+
+    Raises:
+        DataError: There is one class only.
+    """
+    data = load_data(settings, runtime)
+    if len(data.classes) < 2:
+        where = settings.path or settings.name
+        raise DataError(
+            f"{where} holds one class, {data.classes[0]!r}, and a classifier needs two: put the "
+            "images of each class into a folder of their own"
+        )
+    return data
 
 
 @lru_cache(maxsize=4)

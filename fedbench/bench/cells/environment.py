@@ -89,9 +89,11 @@ def commit() -> dict[str, Any]:
     """
     folder = Path(fedbench.__file__).parent.parent
     try:
+        own = Path(fedbench.__file__).relative_to(folder)
+        _git(folder, "ls-files", "--error-unmatch", str(own))  # else the repository is another's
         head = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--", "fedbench")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):  # one of them: git takes too long
         stated = os.environ.get("FEDBENCH_COMMIT") or None
         return {"commit": stated, "dirty": False if stated else None}
     return {"commit": head, "dirty": bool(changed)}

@@ -14,7 +14,7 @@ import platform
 import sys
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
@@ -71,10 +71,14 @@ class CellLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
+        if kind is None:
+            self._stack.close()
+            return
+        with suppress(OSError):  # the log's disk may be what the cell has failed by
             self._file.writelines(traceback.format_exception(error))
             self.line(f"left: {kind.__name__}: {error}")
-        self._stack.close()
+        with suppress(OSError):
+            self._stack.close()
 
     def line(self, text: str) -> None:
         """Write a line with the time before it."""

@@ -108,11 +108,11 @@ def record_of(
     if found is None or found[1].status != "ok":
         return None
     path, record = found
-    if _other_files(record, data, Folders(root, home)):
+    if changed := changed_files(record, data, Folders(root, home), {}):
         log.warning(
-            "the data files of %s have changed since record %s; it is kept as %s, and the cell "
+            "the files of %s have changed since record %s; it is kept as %s, and the cell "
             "is computed again",
-            data.name,
+            ", ".join(changed),
             path.name,
             move_aside(path).name,
         )
@@ -120,12 +120,27 @@ def record_of(
     return found
 
 
-def _other_files(record: Record, data: Data, folders: Folders) -> bool:
-    """Return whether the data set's files or those of resources here are not a record's."""
-    if data_digest(data, folders) not in (None, record.data.get("sources")):
-        return True
+def changed_files(
+    record: Record, data: Data, folders: Folders, seen: dict[Data | str, str | None]
+) -> list[str]:
+    """Return what a record was made of and is not what is here, by name: data set and resources.
+
+    What is not here cannot be told from it.
+
+    Args:
+        record: Which.
+        data: Its data set.
+        folders: Where files are.
+        seen: Digests of the files here, kept for the next record.
+    """
+    if data not in seen:
+        seen[data] = data_digest(data, folders)
+    changed = [data.name] if seen[data] not in (None, record.data.get("sources")) else []
     known = record.data.get("resources", {})
-    return any(known[name] != digest for name, digest in digests(known, folders).items())
+    unseen = known.keys() - seen
+    seen.update(dict.fromkeys(unseen))
+    seen.update(digests(unseen, folders))
+    return changed + [name for name in known if seen[name] not in (None, known[name])]
 
 
 def newer_record(

@@ -104,7 +104,7 @@ def _head(look: Look, choice: Choice, name: str) -> Iterator[str]:
     counts = f"{choice.images:,} training and {len(data.test):,} test {kind}"
     seen = f"{len(data.classes)} classes, {counts}"
     yield from _comment(f"Seen: {'. '.join([seen, *data.notes])}", "")
-    yield f"name: {name}"
+    yield f"name: {_flow(name)}"
     yield f"title: {_flow(f'{name}, your own {kind} as {shape}, {len(data.classes)} classes')}"
 
 

@@ -141,6 +141,11 @@ def _settings(settings: Mapping[str, Any], place: str = "settings") -> Iterator[
         method = settings.get("method")
         if not isinstance(method, Mapping) or not isinstance(method.get("name"), str):
             yield "settings.method.name: missing"
+        data = settings.get("data")
+        if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+            yield "settings.data.name: missing"
+        elif not isinstance(data.get("image_size"), int | None):
+            yield f"settings.data.image_size: {data['image_size']!r} is no whole number"
         if not isinstance(settings.get("seed", 0), int):
             yield f"settings.seed: {settings['seed']!r} is no whole number"
 

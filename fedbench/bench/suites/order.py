@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedbench.bench.cells.lookup import data_digest
+from fedbench.bench.cells.lookup import changed_files
 from fedbench.bench.records.record import Record, read_records
 from fedbench.bench.suites.plan import Expansion, Planned, expand, to_file
 from fedbench.bench.suites.planfile import Plan, plan_path, read_plan
@@ -63,6 +63,15 @@ def read_order(
     Raises:
         SettingsError: The file, a combination or a wish is wrong; faults of the file have lines.
     """
+    if seeds is not None and seeds < 1:
+        raise SettingsError(f"seeds = {seeds}; ask for 1 at least")
+    for tree in overrides:
+        if "seed" in tree:
+            raise SettingsError(
+                f"seed = {tree['seed']} cannot be laid over all cells, which differ in it; ask for "
+                f"a number of seeds and for only those with seed={tree['seed']}, or list seeds on "
+                "an axis of the suite"
+            )
     whole, path = (source, None) if isinstance(source, Suite) else (read_suite(source), source)
     suite = whole.sized(profile)
     finished = {record.cell_id for record in _good(home / suite.name)}
@@ -86,22 +95,22 @@ def read_order(
 def outdated(order: Order, home: Path, root: Path, given: Iterable[Record] = ()) -> set[str]:
     """Return the cells whose good records were made from other data files than are here now.
 
+    Files of pictures and public images count, too.
+
     Args:
         order: What was asked for.
         home: The folder of all results.
         root: The data root.
         given: Further records that would count as the suite's own, such as a board's.
     """
-    digests: dict[Data, str | None] = {}
+    folders = Folders(root, home)
+    seen: dict[Data | str, str | None] = {}
     found = set()
     for record in (*given, *_good(home / order.suite.name)):
         entry = order.cells.get(record.cell_id)
         if entry is None:
             continue
-        data = entry.cell.data
-        if data not in digests:
-            digests[data] = data_digest(data, Folders(root, home))
-        if digests[data] not in (None, record.data.get("sources")):
+        if changed_files(record, entry.cell.data, folders, seen):
             found.add(record.cell_id)
     return found
 

@@ -6,6 +6,7 @@ it narrows what is shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,4 +147,6 @@ def _scalar(text: str) -> object:
         value = read_value(text)
     except yaml.YAMLError:
         return text
-    return text.replace(" ", "") if isinstance(value, dict | list | str) else value
+    if isinstance(value, dict | list | str):
+        return re.sub(r"^(\w+) (\(\w+\))$", r"\1\2", text)  # a method and its preset, as in tables
+    return value

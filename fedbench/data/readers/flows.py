@@ -80,6 +80,7 @@ def read_one(sources: Sources, size: int | None, progress: Progress) -> Decoded:
 
 def _table(sources: Sources, path: Path, progress: Progress) -> pyarrow.Table:
     """Return a file's columns, numbers as float64 and all else as text."""
+    import pyarrow
     from pyarrow import csv as arrow
 
     progress(f"{sources.name}: reading {path.name}")
@@ -87,6 +88,11 @@ def _table(sources: Sources, path: Path, progress: Progress) -> pyarrow.Table:
     found = table(sources, path, names, lambda: arrow.ConvertOptions(strings_can_be_null=True))
     if not len(found):
         raise sources.fault(path, "has a header and no row")
+    label = label_of(names)
+    if label is not None and found[label].null_count:  # a class may be called NA or null
+        wanted = {"include_columns": [label], "column_types": {label: pyarrow.string()}}
+        texts = table(sources, path, names, lambda: arrow.ConvertOptions(**wanted))
+        found = found.set_column(names.index(label), label, texts[label])
     return found
 
 

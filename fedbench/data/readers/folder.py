@@ -22,6 +22,8 @@ from fedbench.data.subset import stratified
 from fedbench.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from fedbench.data.sources import Sources
@@ -51,15 +53,16 @@ def read(sources: Sources, size: int | None, progress: Progress) -> Decoded:
     folder = sources.folder or sources.root
     classes = tuple(sorted({_class(path, folder) for path in paths["train"]}))
     tested = {_class(path, folder) for path in paths["test"]}
-    _check_names(folder, classes)
+    _check_names(paths["train"], folder, 1)
     unknown = sorted(tested - set(classes))
     if unknown:
+        train, test = (paths[part][0].relative_to(folder).parts[0] for part in ("train", "test"))
         raise DataError(
-            f"{folder / 'test'}: {_names(unknown)} only there and not in train/, so no model can "
+            f"{folder / test}: {_names(unknown)} only there and not in {train}/, so no model can "
             "learn it; add training images or take the folder away"
         )
     untested = sorted(set(classes) - tested)
-    notes = (f"no test images of {_names(untested)} in training",) if untested else ()
+    notes = (f"{_names(untested)} without test images",) if untested else ()
     counter = Counter(sources.name, len(sources.files), progress, every=1000)
     pixels = size or sources.spec.size
     images = {part: _stack(sources, paths[part], pixels, counter) for part in paths}
@@ -92,7 +95,7 @@ def read_undivided(sources: Sources, size: int | None, progress: Progress) -> De
     depth = 0 if sources.layout and sources.layout.name == "classes" else 1
     names = [_class(path, folder, depth) for path in paths]
     classes = tuple(sorted(set(names)))
-    _check_names(folder, classes)
+    _check_names(paths, folder, depth)
     counter = Counter(sources.name, len(paths), progress, every=1000)
     images = _stack(sources, paths, size or sources.spec.size, counter)
     labels = np.asarray([classes.index(name) for name in names])
@@ -119,17 +122,19 @@ def _class(path: Path, folder: Path, depth: int = 1) -> str:
 
 
 def _names(classes: list[str]) -> str:
+    """Return names with the verb that is theirs."""
     names = ", ".join(repr(name) for name in classes)
     return f"class {names} is" if len(classes) == 1 else f"classes {names} are"
 
 
-def _check_names(folder: Path, classes: tuple[str, ...]) -> None:
+def _check_names(paths: Iterable[Path], folder: Path, depth: int) -> None:
     """Refuse class names that cannot be written into records and pages."""
-    for name in classes:
-        if not name.isprintable():
+    for path in paths:
+        parts = path.relative_to(folder).parts
+        if not (name := parts[depth]).isprintable():
             raise DataError(
-                f"{folder / 'train'}: the folder {name!r} has a name that is not printable UTF-8; "
-                "rename it"
+                f"{folder.joinpath(*parts[:depth])}: the folder {name!r} has a name that is not "
+                "printable UTF-8; rename it"
             )
 
 

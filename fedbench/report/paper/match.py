@@ -250,7 +250,8 @@ def _of_suite(group: Group, stated: Query, code: Collection[str]) -> list[Deviat
     record, known = group.records[0], _in_code(group, stated, code)
     method = record.settings["method"]
     there: Literal["preset", "default"] = "default" if method.get("preset") is None else "preset"
-    said = {*stated, *(["method.epochs"] if "local_epochs" in stated else [])}
+    local = "local_epochs" in stated and "method.rounds" in group.facts
+    said = {*stated, *(["method.epochs"] if local else [])}
     return [
         Deviation(word(f"method.{name}"), text(ours), text(meant), there)
         for name, (ours, meant) in overrides(method, record.about).items()

@@ -170,7 +170,7 @@ def facts(record: Record) -> dict[str, str]:
     """Return a record's settings as text, with what follows from them.
 
     ``model`` joins the architectures' names by ``+``; ``model.OPTION`` is an option that all of
-    them share; ``local_epochs`` are the method's epochs, or the recipe's where it has none;
+    them share; ``local_epochs`` are the method's epochs a round, or the recipe's where it has none;
     ``budget.ipc`` is known for a budget in pixels too, and counts all clients' images;
     ``data.train_size`` and ``data.test_size`` are ``all`` where nothing was left out; ``public`` is
     the data set whose images the server has.
@@ -197,7 +197,9 @@ def facts(record: Record) -> dict[str, str]:
     for name, _, _ in (resource.partition("@") for resource in record.resources):
         if name == _UNUSED or name.startswith(_DATASET):
             found["public"] = _OWN if name == _UNUSED else name.removeprefix(_DATASET)
-    epochs = found.get("method.epochs", found.get("recipe.epochs"))
+    epochs = found.get("recipe.epochs")
+    if "method.rounds" in found:  # else they are epochs of the server
+        epochs = found.get("method.epochs", epochs)
     return found if epochs is None else {**found, "local_epochs": epochs}
 
 

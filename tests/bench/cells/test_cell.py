@@ -2,10 +2,12 @@
 
 import dataclasses
 import multiprocessing
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from shared import PETS
 
 from fedbench.bench.cells.cell import run_cell
 from fedbench.bench.cells.datasets import load_data
@@ -15,6 +17,15 @@ from fedbench.bench.records.record import find_record
 from fedbench.errors import SettingsError
 from fedbench.models.factory import build
 from fedbench.training import heap
+
+
+def test_one_class_is_nothing_to_classify(pets, runtime, tiny):
+    for part in ("train", "test"):
+        shutil.rmtree(pets / "pets" / part / "dog")
+    cell = tiny("local", data=PETS)
+    record = run_cell(cell, dataclasses.replace(runtime, data=pets), suite="test")
+    assert record.status == "failed"
+    assert "pets holds one class, 'cat', and a classifier needs two" in record.reason
 
 
 def test_the_same_cell_twice_has_the_same_numbers(tiny, runtime):

@@ -104,6 +104,18 @@ def test_what_leaves_by_an_exception_says_so(tmp_path):
     assert "left: SystemExit: 143" in (tmp_path / "x.log").read_text()
 
 
+def test_a_full_disk_does_not_hide_what_a_cell_has_failed_by(tmp_path):
+    (tmp_path / "x.log").symlink_to("/dev/full")
+    before = logging.getLogger().handlers[:]
+    with (
+        pytest.raises(UnwritableError, match="no room"),
+        CellLog(tmp_path / "x.log", capture=True),
+    ):
+        raise UnwritableError("no room")
+    assert logging.getLogger().handlers == before
+    print("standard output is as it was")
+
+
 def test_a_long_round_has_lines_now_and_then(tmp_path, monkeypatch):
     with CellLog(tmp_path / "x.log", capture=False) as diary:
         for done in range(50):

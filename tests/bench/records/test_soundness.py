@@ -14,7 +14,7 @@ GOOD = Record(
     cell_id="abc",
     status="ok",
     suite="s",
-    settings={"method": {"name": "x"}, "seed": 0},
+    settings={"method": {"name": "x"}, "data": {"name": "digits"}, "seed": 0},
     versions={},
     metrics={"accuracy": 0.5, "nll": 1.0, "per_class": [0.5, None]},
     ledger={"bytes_up": 3, "traffic": {"up/round": {"messages": 1, "wire": 3}}},
@@ -50,7 +50,11 @@ def read(tmp_path):
 )
 def test_text_is_cleaned_wherever_it_stands(text, shown, read):
     assert cleaned({"k": [text]}) == {"k": [shown]}
-    found = read(status="failed", reason=text, settings={"method": {"name": text}})
+    found = read(
+        status="failed",
+        reason=text,
+        settings={"method": {"name": text}, "data": {"name": "digits"}},
+    )
     assert (found.reason, found.settings["method"]["name"]) == (shown, shown)
 
 
@@ -106,6 +110,12 @@ def test_long_text_is_cut_and_says_so():
         ({"settings": {"method": "x"}}, "settings.method.name"),
         ({"settings": {"method": {"name": "x", "a.b": 1}}}, "'a.b' has a dot"),
         ({"settings": {"method": {"name": "x"}, "seed": "0"}}, "settings.seed"),
+        ({"settings": {"method": {"name": "x"}}}, "settings.data.name"),
+        ({"settings": {"method": {"name": "x"}, "data": {"name": 3}}}, "settings.data.name"),
+        (
+            {"settings": {"method": {"name": "x"}, "data": {"name": "x", "image_size": "a"}}},
+            "settings.data.image_size: 'a'",
+        ),
         ({"environment": {"threads": "4"}}, "environment.threads"),
         ({"environment": {"threads": 10**9}}, "environment.threads"),
         ({"environment": {"threads": True}}, "environment.threads"),

@@ -1,6 +1,7 @@
 """What a sweep is asked for: narrowed for one call, and never at the cost of the plan."""
 
 import pytest
+from PIL import Image
 
 from fedbench.bench.records.record import Record, record_path, write_record
 from fedbench.bench.suites.order import outdated, read_order
@@ -115,6 +116,31 @@ def test_records_of_other_data_files_are_outdated(ask, home, tmp_path):
     keep(home, second, sources="others")
     keep(home, third)
     assert outdated(order, home, tmp_path) == {second.cell_id, third.cell_id}
+
+
+def test_records_of_another_picture_are_outdated(ask, home, tmp_path):
+    order = ask()
+    first, second, third = order.plan.cells[:3]
+    from fedbench.bench.cells.lookup import data_digest
+    from fedbench.federation.resources import Folders, digests
+
+    folders = Folders(tmp_path, home)
+    now = data_digest(order.cells[first.cell_id].cell.data, folders)
+    picture = tmp_path / "own.png"
+    Image.new("RGB", (32, 32)).save(picture)
+    name = f"picture:{picture}"
+    gone = {f"picture:{tmp_path / 'gone.png'}": "of a file that is not here"}
+    keep(home, first, sources=now, resources=digests([name], folders))
+    keep(home, second, sources=now, resources={name: "of another picture"})
+    keep(home, third, sources=now, resources=gone)
+    assert outdated(order, home, tmp_path) == {second.cell_id}
+    Image.new("RGB", (32, 32), "red").save(picture)
+    assert outdated(order, home, tmp_path) == {first.cell_id, second.cell_id}
+
+
+def test_a_sweep_of_no_seed_is_refused(ask):
+    with pytest.raises(SettingsError, match="seeds = 0; ask for 1 at least"):
+        ask(seeds=0)
 
 
 def test_a_wrong_combination_is_said_with_its_line_and_a_wrong_override_without(ask, tmp_path):

@@ -82,3 +82,11 @@ def test_a_wish_that_nothing_meets_is_an_error(words, message):
 def test_what_is_no_selection(word):
     with pytest.raises(SettingsError, match="selects nothing"):
         parse_only([word])
+
+
+def test_spaces_are_part_of_a_value_and_a_preset_is_written_as_in_tables():
+    wishes = parse_only(["data.path=/a/my  photos (2), b c", "method=fedavg (one_shot)"])
+    assert [wish.values for wish in wishes] == [
+        ("/a/my  photos (2)", "b c"),
+        ("fedavg(one_shot)",),
+    ]
