@@ -103,15 +103,17 @@ def dataset(flat: Flat) -> str:
 def origin(versions: Mapping[str, Any], data: Mapping[str, Any]) -> Flat:
     """Return what has to be equal besides settings for numbers to be comparable.
 
-    The method's own version may differ within a block (see ``of_row``), but not within a row.
+    The method's own version and the files of its resources may differ within a block (see
+    ``of_row``), but not within a row.
 
     Args:
         versions: Of a record: of the parts that made it.
-        data: Of a record, whose fingerprint tells data files apart.
+        data: Of a record, whose fingerprint tells data files apart, and digests pictures.
     """
     fingerprint = data.get("fingerprint")
     known = {"fingerprint": fingerprint[:12] if fingerprint else None}
-    return _flatten({"data": known, "versions": versions}, "")
+    files = {name: str(digest)[:12] for name, digest in (data.get("resources") or {}).items()}
+    return _flatten({"data": known, "versions": {**versions, "method_files": files}}, "")
 
 
 def of_block(flat: Flat) -> Flat:

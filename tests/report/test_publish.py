@@ -8,6 +8,7 @@ from made_records import CLEAN, edited, files_of, record, write_suite
 
 from fedbench.errors import SettingsError, StoreError
 from fedbench.report import build
+from fedbench.report.board import read_board
 from fedbench.report.publish import publish
 
 
@@ -100,7 +101,11 @@ def test_a_changed_number_is_named(tmp_path, out):
 
 @pytest.mark.parametrize(
     "update",
-    [{"versions": {"method": 2}}, {"data": {"classes": ["a"], "size": 16, "fingerprint": "new"}}],
+    [
+        {"versions": {"method": 2}},
+        {"data": {"classes": ["a"], "size": 16, "fingerprint": "new"}},
+        {"data": {"classes": ["a"], "size": 16, "resources": {"picture:x.png": "another"}}},
+    ],
 )
 def test_a_row_is_never_of_two_versions_or_of_two_files(tmp_path, out, update):
     publish(write_suite(tmp_path / "one", seeds(count=5)), out)
@@ -130,7 +135,11 @@ def test_a_block_is_never_of_two_versions_or_of_two_files(tmp_path, out, update)
 
 def test_another_version_of_one_method_leaves_the_others(tmp_path, out):
     publish(write_suite(tmp_path / "one", seeds()), out)
-    newer = [one.model_copy(update={"versions": {"method": 2}}) for one in seeds("fedprox")]
+    other = {**seeds()[0].data, "resources": {"picture:x.png": "of its own"}}
+    newer = [
+        one.model_copy(update={"versions": {"method": 2}, "data": other})
+        for one in seeds("fedprox")
+    ]
     assert publish(write_suite(tmp_path / "two", newer), out).removed == ()
     assert len(ids(out)) == 6
 
@@ -142,6 +151,15 @@ def test_a_mixed_board_is_refused(tmp_path, out, update):
     with pytest.raises(SettingsError, match=r"(evaluation=9|fingerprint=n).*--force"):
         publish(runs, out)
     assert not out.exists()
+
+
+def test_a_row_of_two_pictures_is_refused(tmp_path, out):
+    data = [{**seeds()[0].data, "resources": {"picture:x.png": digest}} for digest in "ab"]
+    mixed = [record("single_image", n).model_copy(update={"data": data[n]}) for n in (0, 1)]
+    runs = write_suite(tmp_path / "runs", mixed)
+    assert [row.values["n"] for row in read_board(runs).views] == [1, 1]
+    with pytest.raises(SettingsError, match=r"picture:x.png=[ab].*--force"):
+        publish(runs, out)
 
 
 def test_a_cell_that_replaces_another_is_named_with_both_accuracies(tmp_path, out):
