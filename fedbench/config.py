@@ -149,14 +149,14 @@ def validate_method(value: object) -> MethodConfig:
         return value
     if isinstance(value, str):
         value = {"name": value}
-    if not isinstance(value, dict) or "name" not in value:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ValueError("a method is a name, or a mapping with `name` and the method's settings")
     method = METHODS.get(value["name"])
     preset = value.get("preset")
-    if preset is not None and preset not in method.presets:
+    if preset is not None and preset not in [*method.presets]:
         raise ValueError(
             f"method {method.name!r} has no preset {preset!r}"
-            f"{did_you_mean(preset, method.presets)}; "
+            f"{did_you_mean(str(preset), method.presets)}; "
             f"it has: {', '.join(method.presets) or 'none'}"
         )
     settings = dict(method.presets.get(preset or "", {}))

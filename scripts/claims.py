@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fedbench.report.paper.spec import Query, read_settings
 from fedbench.settings import Settings
@@ -31,6 +31,12 @@ class Comparison(Settings):
     """The one setting in which the rows differ whose mean stands beside a published mean."""
     says: str
     """What is compared, in words."""
+
+    @model_validator(mode="after")
+    def _over_published_ones(self) -> Self:
+        if self.over and self.kind != "published":
+            raise ValueError(f"{self.says}: `over` is for published numbers, not for {self.kind}")
+        return self
 
 
 class Place(Settings):

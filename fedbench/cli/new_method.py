@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from fedbench.bench.suites.located import read_value
 from fedbench.errors import SettingsError
 from fedbench.files import published_boards, write_atomic
 from fedbench.methods import METHODS
@@ -68,7 +69,7 @@ def new_method(
 
     Nothing is overwritten.
 
-    Example: fedbench new-method fed_median
+    Example: fedbench new-method fed_median --into fed_median
     """
     _check_name(name)
     places = _places(name, into)
@@ -111,6 +112,8 @@ def _check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise SettingsError(f"{name!r} cannot be a method's name: {_RULE}")
+    if read_value(name) != name:
+        raise SettingsError(f"{name!r} means {read_value(name)} in YAML; take another: my_{name}")
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise SettingsError(f"{name!r} is a word of Python's own; take another, such as my_{name}")
 

@@ -46,8 +46,10 @@ def sketches(path: Path, record: Record, count: int) -> Iterator[Sketch]:
         SettingsError: The cell's method guides nothing.
     """
     from fedbench.bench.cells.datasets import load_data
+    from fedbench.bench.cells.lookup import refuse_changed
     from fedbench.bench.cells.runtime import Runtime
     from fedbench.config import parse
+    from fedbench.federation.resources import Folders
     from fedbench.methods.fedlmg import FedLMGConfig
 
     cell = parse(record.settings)
@@ -57,6 +59,7 @@ def sketches(path: Path, record: Record, count: int) -> Iterator[Sketch]:
             "model; a cell of fedlmg does"
         )
     means = Runtime(home=home(), data=data_root(), device="cpu")
+    refuse_changed(record, cell.data, Folders(means.data, means.home))
     data = load_data(cell.data, means)
     yield from _clients(path, record, cell, data, count)
     if cell.method.prior != "none":

@@ -84,8 +84,10 @@ def _confused(path: Path, record: Record) -> tuple[NDArray[np.int64], NDArray[np
     import torch
 
     from fedbench.bench.cells.datasets import load_data
+    from fedbench.bench.cells.lookup import refuse_changed
     from fedbench.bench.cells.runtime import Runtime
     from fedbench.config import parse
+    from fedbench.federation.resources import Folders
     from fedbench.federation.work import load
     from fedbench.methods.deep_inversion import DeepInversionConfig
     from fedbench.models.factory import build
@@ -93,7 +95,9 @@ def _confused(path: Path, record: Record) -> tuple[NDArray[np.int64], NDArray[np
 
     cell = parse(record.settings)
     assert isinstance(cell.method, DeepInversionConfig)
-    data = load_data(cell.data, Runtime(home=home(), data=data_root(), device="cpu"))
+    means = Runtime(home=home(), data=data_root(), device="cpu")
+    refuse_changed(record, cell.data, Folders(means.data, means.home))
+    data = load_data(cell.data, means)
     count = len(data.classes)
     model = cell.method.network or cell.models[0]
     net = build(model, channels=data.channels, size=data.size, classes=count, seed=0)

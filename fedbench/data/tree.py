@@ -57,7 +57,11 @@ def find(folder: Path, pattern: str, suffixes: tuple[str, ...]) -> Tree:
         if top.name.startswith(".") or not top.is_dir():
             left_out.append(top)
             continue
-        below = list(_below(top, _chain(folder, top)))
+        chain = _chain(folder, top)
+        if _place(top) in chain:  # a link to a folder that it is in
+            left_out.append(top)
+            continue
+        below = list(_below(top, chain))
         taken = [path for path in below if _taken(path, folder, suffixes)]
         files += taken
         left_out += sorted({*below} - {*taken})
@@ -95,20 +99,22 @@ def _taken(path: Path, folder: Path, suffixes: tuple[str, ...]) -> bool:
 def _chain(folder: Path, top: Path) -> tuple[tuple[int, int], ...]:
     """Return what a folder and those between it and one below are known by on their disks."""
     steps = [folder, *(one for one in reversed(top.parents) if one.is_relative_to(folder))]
-    about = [step.stat() for step in steps]
-    return tuple((one.st_dev, one.st_ino) for one in about)
+    return tuple(map(_place, steps))
+
+
+def _place(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_dev, about.st_ino
 
 
 def _below(folder: Path, inside: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     """Yield every file below a folder, and every folder that is not entered."""
-    about = folder.stat()
-    inside = (*inside, (about.st_dev, about.st_ino))
+    inside = (*inside, _place(folder))
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             path = Path(entry.path)
             if entry.is_dir() and not entry.name.startswith("."):
-                there = path.stat()
-                if (there.st_dev, there.st_ino) in inside:
+                if _place(path) in inside:
                     yield path
                 else:
                     yield from _below(path, inside)

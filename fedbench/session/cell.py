@@ -140,11 +140,13 @@ def _build(wish: Wish, means: Runtime, memo: Memo) -> Cell:
     from fedbench.config import parse
     from fedbench.federation.resources import Folders, digests
 
-    tree, epochs = wish.tree, wish.epochs
-    name = _name_of(wish.whole["method"])
-    if epochs is not None and name and METHODS.get(name).Config.has_local_epochs():
-        tree = merge(tree, {"method": {"name": name, "epochs": epochs}})
-    for assignment in wish.over:
+    tree, over = wish.tree, [_with_method_named(assignment) for assignment in wish.over]
+    if wish.epochs is not None:
+        method = _with_method_named(wish.whole)["method"]
+        name = method.get("name") if isinstance(method, Mapping) else None
+        if isinstance(name, str) and METHODS.get(name).Config.has_local_epochs():
+            tree = merge(tree, {"method": {"name": name, "epochs": wish.epochs}})
+    for assignment in over:
         tree = merge(tree, assignment)
     entry = runnable(parse(tree))
     cell, method = entry.cell, METHODS.get(entry.cell.method.name)
@@ -161,9 +163,10 @@ def _build(wish: Wish, means: Runtime, memo: Memo) -> Cell:
     return cell
 
 
-def _name_of(method: Mapping[str, str] | str) -> str | None:
-    """Return a method's name from its settings, which may be the name alone."""
-    return method if isinstance(method, str) else method.get("name")
+def _with_method_named(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with a method that is a name alone as one that has it."""
+    method = tree.get("method")
+    return {**tree, "method": {"name": method}} if isinstance(method, str) else tree
 
 
 def runnable(cell: Cell) -> Planned:

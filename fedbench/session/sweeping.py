@@ -238,14 +238,17 @@ def _prepare(sweep: Sweep) -> list[Planned]:
     if lacking and there:
         warn(lacking)
     faults: dict[Data, str] = {}
-    asked: set[Data] = set()
+    asked: set[tuple[Data, bool]] = set()
     ready = []
     for entry in there:
         wanted = needed(entry.cell)
-        for settings in (each for each in wanted if each not in asked):
-            asked.add(settings)
+        for settings in wanted:
+            own = settings == entry.cell.data
+            if (settings, own) in asked:
+                continue
+            asked.add((settings, own))
             try:
-                (client_data if settings == entry.cell.data else load_data)(settings, sweep.means)
+                (client_data if own else load_data)(settings, sweep.means)
             except UnwritableError:
                 raise  # nothing could be kept, either
             except Exception as error:  # a plugin's reader may raise anything

@@ -52,7 +52,9 @@ def test_the_suite_can_be_used_and_has_every_method(photos):
     assert draft(*photos[:2], "mine")[0] == path.read_text()
 
 
-@pytest.mark.parametrize("name", ["2024", "2024_05", "1e3", "no", "null", "true"])
+@pytest.mark.parametrize(
+    "name", ["2024", "2024_05", "1e3", "no", "true", "0x10", "0b1", "2024-05-01"]
+)
 def test_a_suite_may_have_any_name(photos, tmp_path, name):
     found, choice, _, _ = photos
     path = tmp_path / f"{name}.yaml"

@@ -55,6 +55,12 @@ def test_a_class_may_be_called_as_nothing_is(tmp_path, name):
     )
 
 
+def test_a_number_that_is_missing_is_no_class(tmp_path):
+    lines = [f"{number},1,tcp,x,{'NaN' if number == 3 else number % 2}" for number in range(50)]
+    with pytest.raises(DataError, match="has 1 rows without a 'label'"):
+        flows(write(tmp_path / "mine.csv", lines))
+
+
 def test_two_files_are_scaled_by_the_training_part(tmp_path):
     write(tmp_path / "both" / "train.csv", rows(30))
     path = write(tmp_path / "test.csv", [*rows(5, 100), ",,icmp,,normal"])

@@ -259,12 +259,15 @@ def test_links_that_lead_back_and_broken_links_are_noted(mine):
     (mine / "train" / "red" / "gone.png").symlink_to(mine / "nowhere.png")
     (mine / "train" / "blue" / "above").symlink_to(mine / "train")
     (mine / "train" / "blue" / "top").symlink_to(mine)
+    (mine / "train" / "class").symlink_to(mine / "train")
     data = load_folder(mine)
     assert len(data.train) == 2
     (note,) = data.notes
     assert "again" in note
     assert "above" in note
     assert "top" in note
+    assert "class" in note
+    assert data.classes == ("blue", "red")
     assert "gone.png" in note
 
 

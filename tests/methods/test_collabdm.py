@@ -291,6 +291,13 @@ def test_no_operations_are_no_augmentation_of_the_student(tiny, student):
             "the student's flip: set `student.augment` to none, or `student_dsa` to false",
         ),
         (
+            {
+                "method": {**COLLAB, "augment": "none", "student_dsa": True},
+                "data": {"name": "cifar10"},
+            },
+            "the student's flip_crop: set",
+        ),
+        (
             {"method": {**LOCAL, "augment": "none", "student_dsa": True}, "student": FLIP},
             "trains with the operations of `augment`, which are none",
         ),

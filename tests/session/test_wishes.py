@@ -38,11 +38,23 @@ def test_epochs_are_the_clients_epochs(tmp_path, method, local, own):
     means = Runtime(tmp_path, tmp_path, offline=True)
     resnet = {"models__name": "resnet8", "models__width": 8, "budget__pixels": 25600}
     places = {"data__name": "digits", "data__train_size": 500, "recipe__epochs": local, **resnet}
-    for asked in (wish(method__name=method, **places), wish(f"method.name={method}", **places)):
+    ways = (f"method.name={method}", f"method={method}")
+    for asked in (wish(method__name=method, **places), *(wish(way, **places) for way in ways)):
         if "method" not in asked.tree:
             asked = replace(asked, tree={**asked.tree, "method": "local"})
         cell = cell_of(asked, means, Memo(means.home, ["test"]))
         assert (cell.recipe.epochs, getattr(cell.method, "epochs", None)) == (local, own)
+
+
+@pytest.mark.parametrize(
+    "method", [3, ["fedavg"], None, {"name": 3}, {"name": "fedavg", "preset": []}]
+)
+@pytest.mark.parametrize("epochs", [None, 2])
+def test_what_is_no_method_is_a_clear_error(tmp_path, method, epochs):
+    means = Runtime(tmp_path, tmp_path, offline=True)
+    asked = wish(data__name="digits", **({"recipe__epochs": epochs} if epochs else {}))
+    with pytest.raises(SettingsError, match=r"method"):
+        cell_of(replace(asked, over=[{"method": method}]), means, Memo(means.home, ["test"]))
 
 
 def test_the_look_imports_neither_torch_nor_pyarrow(tmp_path):

@@ -31,8 +31,8 @@ def client_data(settings: Data, runtime: Runtime) -> ImageData:
     if len(data.classes) < 2:
         where = settings.path or settings.name
         raise DataError(
-            f"{where} holds one class, {data.classes[0]!r}, and a classifier needs two: put the "
-            "images of each class into a folder of their own"
+            f"{where} holds one class, {data.classes[0]!r}, and a classifier needs two: images of "
+            "each in a folder of their own, or rows of each in a table"
         )
     return data
 

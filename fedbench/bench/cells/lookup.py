@@ -12,7 +12,7 @@ from fedbench.config import Cell
 from fedbench.data.settings import Data
 from fedbench.data.sources import Sources, locate
 from fedbench.data.specs import DATASETS
-from fedbench.errors import DataError
+from fedbench.errors import DataError, SettingsError
 from fedbench.federation.resources import Folders, declared, digests
 from fedbench.files import move_aside
 from fedbench.methods import METHODS
@@ -137,10 +137,25 @@ def changed_files(
         seen[data] = data_digest(data, folders)
     changed = [data.name] if seen[data] not in (None, record.data.get("sources")) else []
     known = record.data.get("resources", {})
-    unseen = known.keys() - seen
-    seen.update(dict.fromkeys(unseen))
-    seen.update(digests(unseen, folders))
+    for name in known.keys() - seen:
+        try:
+            seen[name] = digests([name], folders).get(name)
+        except SettingsError:  # of a plugin that is not loaded, or of nobody
+            seen[name] = None
     return changed + [name for name in known if seen[name] not in (None, known[name])]
+
+
+def refuse_changed(record: Record, data: Data, folders: Folders) -> None:
+    """Refuse to draw what a record has kept beside files that are not those that it was made of.
+
+    Raises:
+        DataError: With the names of what has changed.
+    """
+    if changed := changed_files(record, data, folders, {}):
+        raise DataError(
+            f"the files of {', '.join(changed)} have changed since cell {record.cell_id} was "
+            "computed; put the old ones back, or compute the cell again"
+        )
 
 
 def newer_record(

@@ -11,12 +11,13 @@ from pathlib import Path
 from fedbench.bench.drafting.choice import PROFILES, Choice, Size
 from fedbench.bench.drafting.lines import Line, lines
 from fedbench.bench.drafting.look import SIZES, Look
+from fedbench.bench.suites.located import read_value
 from fedbench.bench.suites.suite import RESERVED, Tree
 
 #: Columns that comments keep to.
 _WIDTH = 100
-#: What YAML reads as the text that it is.
-_PLAIN = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n|[.\d_+-]+(?:e[+-]?\d+)?)$)[\w./@-]+")
+#: What YAML may read as the text that it is; `read_value` says whether it does.
+_PLAIN = re.compile(r"(?!(?:yes|no|on|off|y|n)$)[\w./@-]+", re.IGNORECASE)
 #: Widths of the network and epochs, by profile.
 _WIDTHS = {"smoke": 8, "quick": 32, "standard": 64, "paper": 128}
 _EPOCHS = {"smoke": 8, "quick": 20, "standard": 20, "paper": 100}
@@ -273,6 +274,6 @@ def _flow(value: object) -> str:
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, str) and _PLAIN.fullmatch(value):
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and read_value(value) == value:
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -64,7 +64,9 @@ def parse_only(words: Iterable[str]) -> list[Wish]:
                 f"only {word!r} selects nothing; write place=value,value such as "
                 "method=fedavg,ensemble or beta=0.1"
             )
-        wishes.setdefault(name.strip(), []).extend(_scalar(part) for part in parts)
+        if place_of(name.strip()) == "method":  # with its preset as in tables, or as it is told
+            parts = [re.sub(r"^(\w+) (\(\w+\))$", r"\1\2", part) for part in parts]
+        wishes.setdefault(name.strip(), []).extend(map(_scalar, parts))
     return [Wish(name, tuple(values)) for name, values in wishes.items()]
 
 
@@ -147,6 +149,4 @@ def _scalar(text: str) -> object:
         value = read_value(text)
     except yaml.YAMLError:
         return text
-    if isinstance(value, dict | list | str):
-        return re.sub(r"^(\w+) (\(\w+\))$", r"\1\2", text)  # a method and its preset, as in tables
-    return value
+    return text if isinstance(value, dict | list | str) else value

@@ -89,7 +89,8 @@ def _table(sources: Sources, path: Path, progress: Progress) -> pyarrow.Table:
     if not len(found):
         raise sources.fault(path, "has a header and no row")
     label = label_of(names)
-    if label is not None and found[label].null_count:  # a class may be called NA or null
+    words = label is not None and pyarrow.types.is_string(found[label].type)
+    if label is not None and words and found[label].null_count:  # a class may be called NA
         wanted = {"include_columns": [label], "column_types": {label: pyarrow.string()}}
         texts = table(sources, path, names, lambda: arrow.ConvertOptions(**wanted))
         found = found.set_column(names.index(label), label, texts[label])

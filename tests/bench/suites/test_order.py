@@ -129,7 +129,11 @@ def test_records_of_another_picture_are_outdated(ask, home, tmp_path):
     picture = tmp_path / "own.png"
     Image.new("RGB", (32, 32)).save(picture)
     name = f"picture:{picture}"
-    gone = {f"picture:{tmp_path / 'gone.png'}": "of a file that is not here"}
+    gone = {
+        f"picture:{tmp_path / 'gone.png'}": "of a file that is not here",
+        "odd:x": "of a kind that nobody knows here",
+        "dataset:nope": "of a data set that nobody knows here",
+    }
     keep(home, first, sources=now, resources=digests([name], folders))
     keep(home, second, sources=now, resources={name: "of another picture"})
     keep(home, third, sources=now, resources=gone)

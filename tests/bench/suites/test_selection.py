@@ -85,8 +85,8 @@ def test_what_is_no_selection(word):
 
 
 def test_spaces_are_part_of_a_value_and_a_preset_is_written_as_in_tables():
-    wishes = parse_only(["data.path=/a/my  photos (2), b c", "method=fedavg (one_shot)"])
+    wishes = parse_only(["data.path=photos (2), b c", "method=fedavg (one_shot)"])
     assert [wish.values for wish in wishes] == [
-        ("/a/my  photos (2)", "b c"),
+        ("photos (2)", "b c"),
         ("fedavg(one_shot)",),
     ]
