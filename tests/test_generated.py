@@ -206,16 +206,23 @@ def test_evidence_of_a_sources_runs_says_each_and_their_mean():
         published="20 clients, 40 % a round, α=1, resnet8, R=1, E=20; "
         "FedAvg after round 1, learning rate .01",
     )  # fmt: skip
-    ours = {
-        group.facts["partition.legacy_seed"]: 100 * group.records[0].metrics["accuracy"]
+    by_split = {
+        group.facts["partition.legacy_seed"]: [
+            100 * record.metrics["accuracy"] for record in group.records
+        ]
         for group in groups()
         if group.board == each.board and group.facts["method"] == "fedavg"
         if "partition.legacy_seed" in group.facts
     }
-    mean = (ours["42"] + ours["84"]) / 2
-    shown = f"{ours['42']:.2f} (n 1) and {ours['84']:.2f} (n 1), {mean:.2f} in the mean"
+    means = {split: sum(values) / len(values) for split, values in by_split.items()}
+    mean = (means["42"] + means["84"]) / 2
     line = evidence.block([each], groups(), "")
-    assert f"{shown}, published 16.40: {mean - 16.4:+.2f} points" in line
+    shown = [
+        rf"{means[split]:.2f}( ± [\d.]+)? \(n {len(by_split[split])}\)" for split in ("42", "84")
+    ]
+    pattern = rf"{' and '.join(shown)}, {mean:.2f} in the mean, published 16.40: "
+    assert re.search(pattern, line)
+    assert f"published 16.40: {mean - 16.4:+.2f} points" in line
     assert "legacy_seed=84,42 |" in line
     one = each.model_copy(update={"where": {"partition.legacy_seed": 42}})
     with pytest.raises(SettingsError, match=r"1 rows answer .* two or more"):
