@@ -30,7 +30,10 @@ _KEPT = frozenset({"partition.clients", "partition.validation", "partition.schem
 #: All that rows of one block may differ in.
 _OWN = (*_OF_ROWS, "method.", "budget.")
 #: What a cell counts when a unit's block is sought, by profile; others count one.
-_WEIGHTS = {"paper": 3.0, "splits": 3.0, "union": 3.0, "standard": 2.0, "smoke": 0.1}
+_WEIGHTS = {
+    **dict.fromkeys(("paper", "splits", "architectures", "union"), 3.0),
+    **{"standard": 2.0, "smoke": 0.1},
+}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,15 @@ from fedbench.report.published import NOT_SPLIT, Published
 #: is of quick's sizes; a paper's own splits and union are of its sizes; `tenth` has a tenth of its
 #: epochs and `union_quarter` a quarter of its steps.
 _PROFILES = {
-    **{"paper": 0, "splits": 0, "union": 0, "standard": 1, "tenth": 1, "union_quarter": 1},
+    **{
+        "paper": 0,
+        "splits": 0,
+        "architectures": 0,
+        "union": 0,
+        "standard": 1,
+        "tenth": 1,
+        "union_quarter": 1,
+    },
     **{"published": 2, "quick": 2, "smoke": 3},
 }
 _REFERENCE = "reference"
