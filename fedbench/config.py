@@ -153,7 +153,7 @@ def validate_method(value: object) -> MethodConfig:
         raise ValueError("a method is a name, or a mapping with `name` and the method's settings")
     method = METHODS.get(value["name"])
     preset = value.get("preset")
-    if preset is not None and preset not in [*method.presets]:
+    if preset is not None and not (isinstance(preset, str) and preset in method.presets):
         raise ValueError(
             f"method {method.name!r} has no preset {preset!r}"
             f"{did_you_mean(str(preset), method.presets)}; "
